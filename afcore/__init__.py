@@ -1,0 +1,3 @@
+"""Audio Flamingo: few-shot listening, question answering and dialogue about sounds (arXiv 2402.01831)."""
+
+__version__ = "0.1.0"

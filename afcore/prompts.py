@@ -1,0 +1,217 @@
+"""Every prompt template, in one place.
+
+Source: Audio Flamingo (arXiv 2402.01831) sections 3.3 and 4, and the published inference and demo code (NVIDIA/audio-flamingo,
+branch ``legacy_audio_flamingo_1``: ``foundation/data/data.py``, ``chat/``). White space matters: the models were trained on exactly it.
+Prompts and shot answers are lower case in the foundation templates; questions of a dialogue keep their capitals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from afcore.errors import BadRequest
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The special strings of one kind of model: start and end of text, the end of a question, the end of an answer, a sound."""
+
+    bos: str
+    eos: str
+    sep: str = "<SEP>"
+    eoc: str = "<|endofchunk|>"
+    audio: str = "<audio>"
+
+
+MARKS = {
+    # OPT's own start token; its tokenizer puts one more in front by itself, so a sequence starts with two, as in training.
+    "foundation": Marks(bos="</s>", eos="</s>"),
+    "chat": Marks(bos="</s>", eos="</s>"),
+    # SmolLM2 was trained without a start token; its turns end with <|im_end|>.
+    "mini": Marks(bos="", eos="<|im_end|>"),
+}
+"""Marks by kind of model."""
+
+QUERY = "query"
+"""The place of the sound that is asked about among ``Prompt.audios``; the others are shots."""
+
+CAPTION = "describe the sound in a sentence."
+CAPTION_LONG = "describe the sound at length."
+CLASSIFY = "classify this sound."
+SPECIFIC_TO_GENERAL = "describe this sound in the order from specific to general."  # FSD50K
+FEW_LABELS = "use a few labels to describe this sound."
+INSTRUMENT = "what is the instrument of this music?"
+SOURCE = "what is the source of this music?"
+QUALITIES = "what are the qualities of the music?"
+EMOTION = "what is the emotion of this speech?"
+
+CAPTIONING = "audio captioning"
+QUESTION_ANSWERING = "audio question answering"
+EVENTS = "event classification"
+SCENES = "scene classification"
+DIALOG = "dialog"
+
+TASKS = {
+    CAPTION: CAPTIONING,
+    CAPTION_LONG: CAPTIONING,
+    CLASSIFY: EVENTS,
+    SPECIFIC_TO_GENERAL: EVENTS,
+    FEW_LABELS: EVENTS,
+    INSTRUMENT: "instrument classification",
+    SOURCE: "source classification",
+    QUALITIES: "quality classification",
+    EMOTION: "emotion classification",
+}
+"""The task that the prefix names, for each prompt with a meaning of its own; any other question is question answering."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and the sounds that its ``<audio>`` marks stand for."""
+
+    text: str
+    kind: str
+    audios: tuple[Hashable, ...] = (QUERY,)
+    """One reference for each mark, in order: the shots as the caller names them, then ``QUERY``."""
+
+    def __post_init__(self):
+        marks = self.text.count(MARKS[self.kind].audio)
+        if marks != len(self.audios):
+            raise ValueError(f"the prompt has {marks} audio marks for {len(self.audios)} audios")
+
+
+def task_of(question: str) -> str:
+    """The task that belongs to a prompt: that of ``TASKS``, else audio question answering."""
+    return TASKS.get(_clean(question).lower(), QUESTION_ANSWERING)
+
+
+def instruction(question: str, yes_no: bool = False) -> str:
+    """A person's question as the foundation model was asked it: ``please answer this question: ...``.
+
+    The prompts of ``TASKS`` are taken as they are. ``yes_no`` adds the options yes and no, as the binary part of
+    ClothoAQA did.
+    """
+    question = _clean(question)
+    if question.lower() in TASKS or question.lower().startswith("please answer this question:"):
+        return question
+    return f"please answer this question: {question}" + ("\nOPTIONS:\nyes.\nno." if yes_no else "")
+
+
+def with_options(question: str, labels: Sequence[str]) -> str:
+    """A classification prompt that lists its labels, in the order given."""
+    return f"{_clean(question)}\nOPTIONS:" + "".join(f"\n - {answer_of(label)}." for label in labels)
+
+
+def single(question: str, task: str, options: Sequence[str] | None = None, kind: str = "mini", space: bool = False) -> Prompt:
+    """One sound, one question: ``{bos}the task is {task}.<audio>{question}\\nanswer:<SEP>``.
+
+    ``space`` puts one before ``<audio>``, as the published demo did and the benchmark code did not.
+    """
+    marks = MARKS[kind]
+    text = f"{marks.bos}{prefix(task)}{' ' if space else ''}{marks.audio}{_asked(question, options)}\nanswer:{marks.sep}"
+    return Prompt(text, kind)
+
+
+def with_shots(
+    question: str,
+    task: str,
+    shots: Sequence[tuple[str, str]],
+    options: Sequence[str] | None = None,
+    kind: str = "mini",
+    similar: bool = True,
+    references: Sequence[Hashable] | None = None,
+) -> Prompt:
+    """Shots, each a (prompt, answer), before the query; nearest last is the caller's order. Without shots: ``single``.
+
+    ``similar``: False says "random examples", for shots that are not nearest neighbours. ``references``: what
+    ``Prompt.audios`` holds for the shots, by default their numbers from 0. Only the query lists ``options``.
+    """
+    if not shots:
+        return single(question, task, options, kind)
+    text = opening(task, kind, similar) + _shots(shots, kind)
+    text += f"{MARKS[kind].audio}{_asked(question, options)}\nanswer:{MARKS[kind].sep}"
+    return Prompt(text, kind, _references(shots, references))
+
+
+def chat(
+    turns: Sequence[tuple[str, str]],
+    question: str,
+    task: str = DIALOG,
+    shots: Sequence[tuple[str, str]] = (),
+    kind: str = "mini",
+    similar: bool = True,
+    references: Sequence[Hashable] | None = None,
+) -> Prompt:
+    """A dialogue about one sound: ``turns`` are earlier (question, answer) pairs, ``question`` the new one.
+
+    Each turn is ``user: {question} \\nassistant: <SEP>{answer}<|endofchunk|>{eos}\\n``, the last without its answer. So the
+    text of a dialogue begins with the text of the dialogue one turn ago. Shots stand before the dialogue in the
+    foundation model's form; the published chat model has not seen any.
+    """
+    marks = MARKS[kind]
+    text = opening(task, kind, similar) + _shots(shots, kind) if shots else f"{marks.bos}{prefix(task)}"
+    text += marks.audio
+    for asked, answered in turns:
+        text += f"user: {_clean(asked)} \nassistant: {marks.sep}{_clean(answered)}{marks.eoc}{marks.eos}\n"
+    text += f"user: {_clean(question)} \nassistant: {marks.sep}"
+    return Prompt(text, kind, _references(shots, references))
+
+
+def prefix(task: str) -> str:
+    """``the task is {task}.``, in lower case."""
+    return f"the task is {_clean(task).lower()}."
+
+
+def opening(task: str, kind: str = "mini", similar: bool = True) -> str:
+    """What stands before the shots; unlike the rest it keeps its capitals."""
+    return f"{MARKS[kind].bos}Here are {'similar' if similar else 'random'} examples. The task is {_clean(task).lower()}. "
+
+
+def completed(prompt: Prompt, answer: str) -> str:
+    """The whole training sample: the prompt, its answer, ``<|endofchunk|>`` and the end of text.
+
+    The loss is on what this adds to ``prompt.text``: the tokens after the last ``<SEP>`` (for interleaved samples,
+    and for dialogues, also those after the earlier ones, up to and including their ``<|endofchunk|>``).
+    """
+    marks = MARKS[prompt.kind]
+    return f"{prompt.text}{_clean(answer)}{marks.eoc}{marks.eos}"
+
+
+def answer_of(label: str) -> str:
+    """A label as an answer: lower case, words apart, without the full stop that ends an option."""
+    return re.sub(r"[\s_]+", " ", _clean(label)).lower().rstrip(".")
+
+
+def _shots(shots: Sequence[tuple[str, str]], kind: str) -> str:
+    marks = MARKS[kind]
+    return "".join(
+        f"{marks.audio}{_clean(question).lower()}\nanswer:{marks.sep}{_clean(answer).lower()}{marks.eoc}"
+        for question, answer in shots
+    )
+
+
+def _asked(question: str, options: Sequence[str] | None) -> str:
+    # Lower case stops at the options, whose heading is "OPTIONS:" in training.
+    text, *rest = _clean(question).split("\nOPTIONS:", 1)
+    text = "\nOPTIONS:".join([text.lower(), *(r.lower() for r in rest)])
+    return with_options(text, options) if options else text
+
+
+def _references(shots: Sequence, references: Sequence[Hashable] | None) -> tuple[Hashable, ...]:
+    references = range(len(shots)) if references is None else references
+    if len(references) != len(shots):
+        raise ValueError(f"{len(references)} references for {len(shots)} shots")
+    return (*references, QUERY)
+
+
+_SPECIAL = re.compile(r"<audio>|<SEP>|<\|[a-z_]+\|>|</?s>")
+
+
+def _clean(text: str) -> str:
+    """Text without white space around it; a mark inside would move every sound of the prompt, so it is refused."""
+    found = _SPECIAL.search(text)
+    if found:
+        raise BadRequest(f"The text must not contain {found.group()}, which has a meaning of its own in prompts.")
+    return text.strip()

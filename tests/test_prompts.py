@@ -1,0 +1,123 @@
+"""Templates letter for letter, as the published models were trained and asked."""
+
+import pytest
+
+from afcore import prompts
+from afcore.errors import BadRequest
+
+
+def test_foundation_one_audio_benchmark_and_demo():
+    benchmark = prompts.single(prompts.CAPTION, "Audio Captioning", kind="foundation")
+    assert benchmark.text == "</s>the task is audio captioning.<audio>describe the sound in a sentence.\nanswer:<SEP>"
+    assert benchmark.audios == (prompts.QUERY,)
+    demo = prompts.single("What IS this?", "audio question answering", kind="foundation", space=True)
+    assert demo.text == "</s>the task is audio question answering. <audio>what is this?\nanswer:<SEP>"
+
+
+def test_mini_has_no_start_token():
+    assert prompts.single("classify this sound.", "event classification").text == (
+        "the task is event classification.<audio>classify this sound.\nanswer:<SEP>"
+    )
+
+
+def test_only_the_query_lists_options():
+    prompt = prompts.with_shots(
+        prompts.CLASSIFY, "event classification", [(prompts.CLASSIFY, "Dog Bark")], ["Dog bark", "gun_shot."], kind="foundation"
+    )
+    assert prompt.text == (
+        "</s>Here are similar examples. The task is event classification. "
+        "<audio>classify this sound.\nanswer:<SEP>dog bark<|endofchunk|>"
+        "<audio>classify this sound.\nOPTIONS:\n - dog bark.\n - gun shot.\nanswer:<SEP>"
+    )
+    assert prompt.audios == (0, prompts.QUERY)
+
+
+def test_random_shots_say_so_and_keep_their_order_and_references():
+    prompt = prompts.with_shots(
+        "q", "scene classification", [("q1", "a1"), ("q2", "a2")], similar=False, references=["far", "near"]
+    )
+    assert prompt.text == (
+        "Here are random examples. The task is scene classification. "
+        "<audio>q1\nanswer:<SEP>a1<|endofchunk|><audio>q2\nanswer:<SEP>a2<|endofchunk|><audio>q\nanswer:<SEP>"
+    )
+    assert prompt.audios == ("far", "near", prompts.QUERY)
+
+
+def test_without_shots_the_interleaved_template_is_the_plain_one():
+    assert prompts.with_shots("q", "t", []) == prompts.single("q", "t")
+
+
+def test_chat_keeps_capitals_and_extends_turn_by_turn():
+    first = prompts.chat([], "What do you hear?", kind="chat")
+    assert first.text == "</s>the task is dialog.<audio>user: What do you hear? \nassistant: <SEP>"
+    second = prompts.chat([("What do you hear?", "A dog barks.")], "Is it near?", kind="chat")
+    assert second.text == first.text + "A dog barks.<|endofchunk|></s>\nuser: Is it near? \nassistant: <SEP>"
+    assert second.audios == (prompts.QUERY,)
+
+
+def test_mini_chat_ends_turns_with_its_own_token():
+    assert prompts.chat([("A?", "B")], "C?").text == (
+        "the task is dialog.<audio>user: A? \nassistant: <SEP>B<|endofchunk|><|im_end|>\nuser: C? \nassistant: <SEP>"
+    )
+
+
+def test_chat_with_shots_puts_them_before_the_dialogue():
+    prompt = prompts.chat([], "And this?", shots=[(prompts.CAPTION, "A bell rings.")], kind="chat", references=[7])
+    assert prompt.text == (
+        "</s>Here are similar examples. The task is dialog. "
+        "<audio>describe the sound in a sentence.\nanswer:<SEP>a bell rings.<|endofchunk|>"
+        "<audio>user: And this? \nassistant: <SEP>"
+    )
+    assert prompt.audios == (7, prompts.QUERY)
+
+
+def test_questions_are_introduced_and_known_prompts_are_not():
+    assert prompts.instruction("Is it raining?") == "please answer this question: Is it raining?"
+    assert prompts.instruction(" classify this sound. ") == prompts.CLASSIFY
+    assert prompts.instruction("please answer this question: why?") == "please answer this question: why?"
+
+
+def test_yes_no_options_keep_their_heading():
+    question = prompts.instruction("Is it raining?", yes_no=True)
+    assert prompts.single(question, prompts.task_of(question), kind="foundation").text == (
+        "</s>the task is audio question answering.<audio>please answer this question: is it raining?"
+        "\nOPTIONS:\nyes.\nno.\nanswer:<SEP>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("question", "task"),
+    [
+        ("Describe the sound in a sentence.", "audio captioning"),
+        (prompts.CLASSIFY, "event classification"),
+        ("describe this sound in the order from specific to general.", "event classification"),
+        ("what is the instrument of this music?", "instrument classification"),
+        ("what are the qualities of the music?", "quality classification"),
+        ("what is the emotion of this speech?", "emotion classification"),
+        ("how many dogs?", "audio question answering"),
+    ],
+)
+def test_task_of(question, task):
+    assert prompts.task_of(question) == task
+
+
+def test_training_sample_ends_the_answer_and_the_text():
+    prompt = prompts.single(prompts.CLASSIFY, prompts.EVENTS)
+    assert prompts.completed(prompt, " rain ") == prompt.text + "rain<|endofchunk|><|im_end|>"
+    foundation = prompts.single(prompts.CLASSIFY, prompts.EVENTS, kind="foundation")
+    assert prompts.completed(foundation, "rain") == foundation.text + "rain<|endofchunk|></s>"
+
+
+@pytest.mark.parametrize("mark", ["<audio>", "<SEP>", "<|endofchunk|>", "<|im_end|>", "</s>"])
+def test_marks_in_a_persons_text_are_refused(mark):
+    with pytest.raises(BadRequest, match="must not contain"):
+        prompts.single(f"what is {mark}?", "dialog")
+    with pytest.raises(BadRequest):
+        prompts.with_options(prompts.CLASSIFY, ["rain", mark])
+    with pytest.raises(BadRequest):
+        prompts.chat([], f"{mark} hello")
+
+
+def test_a_prompt_needs_one_audio_for_each_mark():
+    with pytest.raises(ValueError, match="2 audio marks"):
+        prompts.Prompt("<audio> and <audio>", "mini")
