@@ -1,0 +1,146 @@
+"""One piece of slow work in a thread of its own: its text so far, its place in the queue, its end, and a way to stop it.
+
+A page is drawn again whenever somebody touches it, and each drawing may be cut off by the next. So nothing slow may
+run in the drawing itself: it runs in a ``Job``, which outlives any drawing and keeps what was already answered.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from afcore.errors import AfcoreError, Cancelled
+
+_log = logging.getLogger(__name__)
+
+UNEXPECTED = "Something went wrong here, not with your sound; your sound and chat are kept, so please try again."
+"""Shown for a defect of the program; its traceback goes to the server's log."""
+
+
+class Queue(Protocol):
+    """Whoever shares the model waits in one, for instance ``Engine.turns``."""
+
+    def wait(
+        self, on_wait: Callable[[int], None] | None = None, stop: threading.Event | None = None
+    ) -> AbstractContextManager[Any]:
+        """Hold the turn while in the context; ``on_wait`` hears how many are ahead, ``Cancelled`` ends the wait."""
+
+
+class Job:
+    """Runs ``work(job)`` in a daemon thread, after its turn in ``queue`` if one is given.
+
+    The work may publish as it goes: ``say(piece)`` appends to ``text``, ``report(stage, fraction)`` sets ``stage`` and
+    ``fraction``, ``show(item)`` appends to ``items``. ``stop`` sets ``stopping``, which the work hands to whatever it
+    calls. ``key`` is what the work is about, so that its owner can tell whether it still fits.
+    """
+
+    def __init__(self, work: Callable[["Job"], Any], queue: Queue | None = None, key: Any = None):
+        self.key = key
+        self.text = ""
+        self.items: list[Any] = []
+        self.stage = ""
+        self.fraction: float | None = None
+        self.ahead: int | None = None
+        """How many wait before this job; None while there is nobody to wait for or once it runs."""
+        self.running = False
+        self.result: Any = None
+        self.error: str | None = None
+        """One sentence, once the work has failed."""
+        self.stopping = threading.Event()
+        self.seconds = 0.0
+        self._work = work
+        self._queue = queue
+        self._news = threading.Condition()
+        self._finished = False
+        self._thread = threading.Thread(target=self._run, name="afcore-job", daemon=True)
+
+    def start(self) -> "Job":
+        """Start the thread; returns the job itself."""
+        self._thread.start()
+        return self
+
+    @property
+    def done(self) -> bool:
+        """True once the work has ended, however it ended."""
+        return self._finished
+
+    @property
+    def stopped(self) -> bool:
+        """True once the work has ended because somebody stopped it; ``text`` holds what was there by then."""
+        return self._finished and self.stopping.is_set() and self.error is None
+
+    def stop(self) -> None:
+        """Ask the work to end soon; what it has said is kept."""
+        self.stopping.set()
+        self._tell()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds for the end; returns ``done``."""
+        with self._news:
+            self._news.wait_for(lambda: self._finished, timeout)
+        return self._finished
+
+    def say(self, piece: str) -> None:
+        """Append ``piece`` to the text."""
+        with self._news:
+            self.text += piece
+            self._news.notify_all()
+
+    def show(self, item: Any) -> None:
+        """Append ``item`` to the items."""
+        with self._news:
+            self.items.append(item)
+            self._news.notify_all()
+
+    def report(self, stage: str, fraction: float | None = None) -> None:
+        """Set what the work is doing now and, if known, how much of it is done, 0 to 1."""
+        with self._news:
+            self.stage, self.fraction = stage, fraction
+            self._news.notify_all()
+
+    def follow(self, tick: float = 0.2) -> Iterator[str]:
+        """Yield the text from its beginning, then each new piece until the end.
+
+        Yields an empty piece at least every ``tick`` seconds, so that the one who draws can be interrupted.
+        """
+        seen = 0
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: len(self.text) > seen or self._finished, tick)
+                piece, finished = self.text[seen:], self._finished
+            seen += len(piece)
+            yield piece
+            if finished and seen >= len(self.text):
+                return
+
+    def _tell(self) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def _place(self, ahead: int) -> None:
+        self.ahead = ahead or None
+        self._tell()
+
+    def _run(self) -> None:
+        turn = nullcontext() if self._queue is None else self._queue.wait(on_wait=self._place, stop=self.stopping)
+        begun = time.perf_counter()
+        try:
+            with turn:
+                self.ahead, self.running = None, True
+                begun = time.perf_counter()
+                if not self.stopping.is_set():
+                    self.result = self._work(self)
+        except Cancelled:
+            self.stopping.set()
+        except AfcoreError as error:
+            self.error = str(error)
+        except Exception:
+            _log.exception("A job failed")
+            self.error = UNEXPECTED
+        finally:
+            with self._news:
+                self.seconds = time.perf_counter() - begun
+                self.running, self.ahead, self._finished = False, None, True
+                self._news.notify_all()

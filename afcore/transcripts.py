@@ -1,0 +1,34 @@
+"""A chat as a file that somebody can keep: Markdown to read, JSON to work with."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def to_markdown(about: dict[str, Any], turns: Sequence[dict[str, Any]]) -> str:
+    """The chat as Markdown.
+
+    ``about``: facts in the order to show, name to value. ``turns``: dicts with ``question`` and ``answer``, and where
+    they apply ``shots`` (list of dicts with ``label``), ``stopped`` and ``error``.
+    """
+    lines = ["# A chat about a sound", ""]
+    lines += [f"- {name}: {value}" for name, value in about.items()]
+    for number, turn in enumerate(turns, 1):
+        lines += ["", f"## {number}. {_one_line(turn['question'])}", ""]
+        lines += [turn["answer"] or "(no answer)"]
+        if turn.get("error"):
+            lines += ["", f"*{turn['error']}*"]
+        if turn.get("stopped"):
+            lines += ["", "*Stopped before the end.*"]
+        if turn.get("shots"):
+            lines += ["", "Examples in the prompt: " + ", ".join(shot["label"] for shot in turn["shots"])]
+    return "\n".join(lines) + "\n"
+
+
+def to_json(about: dict[str, Any], turns: Sequence[dict[str, Any]]) -> str:
+    """The chat as JSON: an object with ``about`` and ``turns``, as they were given."""
+    return json.dumps({"about": about, "turns": list(turns)}, ensure_ascii=False, indent=2) + "\n"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
