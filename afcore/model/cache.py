@@ -1,0 +1,95 @@
+"""The generation cache: the text's keys and values, the audio's, and who may look at which audio."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PretrainedConfig
+
+from afcore.model.cross_attention import AudioContext
+
+
+class AudioMemory:
+    """The audio of a batch as the cross-attention blocks read it: projected once, kept for every token.
+
+    keys_values: per layer, keys and values (B, heads, N, head size).
+    mask: (B, N) bool, False for padded windows' tokens.
+    audio_index: (N,) which audio of its sample each token belongs to, from 0.
+    """
+
+    def __init__(self, keys_values: dict[int, tuple[Tensor, Tensor]], mask: Tensor, audio_index: Tensor):
+        self.keys_values, self.mask, self.audio_index = keys_values, mask, audio_index
+        self.audios = int(audio_index.max()) + 1 if len(audio_index) else 0
+        self.all_real = bool(mask.all())
+
+    def context(self, heard: Tensor) -> AudioContext:
+        """Who may look where: block upper-triangular (paper section 3.3, published `mask_op = ge`).
+
+        heard: (B, T) how many `<audio>` tokens stand at or before each text position. A position sees
+        the real windows of audios 1 ... max(1, heard), so text before the first `<audio>` sees the first.
+        """
+        if self.all_real and int(heard.min()) >= self.audios:
+            return AudioContext(self.keys_values, None, None)
+        mask = self.mask[:, None, :] & (self.audio_index < heard.clamp_min(1)[:, :, None])
+        deaf = ~mask.any(-1, keepdim=True)
+        if not deaf.any():
+            return AudioContext(self.keys_values, mask[:, None], None)
+        # Attention over nothing is not a number: let those positions look anywhere, then drop what they saw.
+        keys = next(iter(self.keys_values.values()))[0]
+        return AudioContext(self.keys_values, (mask | deaf)[:, None], (~deaf).to(keys.dtype))
+
+    def select(self, rows: Tensor) -> "AudioMemory":
+        """The memory of the batch rows `rows` (B',), in that order, repeats allowed."""
+        chosen = {layer: (k.index_select(0, rows), v.index_select(0, rows)) for layer, (k, v) in self.keys_values.items()}
+        return AudioMemory(chosen, self.mask.index_select(0, rows), self.audio_index)
+
+
+class FlamingoCache(DynamicCache):
+    """`DynamicCache` of the language model, with the audio beside it.
+
+    audio: None until a forward pass with audio has filled it, and kept for as long as the cache lives.
+    heard: (B, T) count of `<audio>` tokens at or before each cached text position.
+    """
+
+    def __init__(self, text_config: PretrainedConfig):
+        super().__init__(config=text_config)
+        self.audio: AudioMemory | None = None
+        self.heard: Tensor | None = None
+
+    def hear(self, is_audio_token: Tensor) -> Tensor:
+        """Counts on from what is cached: (B, T) bool for the new text positions -> (B, T) counts."""
+        heard = is_audio_token.long().cumsum(1)
+        if self.heard is None:
+            self.heard = heard
+        else:
+            heard = heard + self.heard[:, -1:]
+            self.heard = torch.cat([self.heard, heard], 1)
+        return heard
+
+    def _select(self, rows: Tensor) -> None:
+        if self.heard is not None:
+            rows = rows.to(self.heard.device)
+            self.heard = self.heard.index_select(0, rows)
+        if self.audio is not None:
+            self.audio = self.audio.select(rows)
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        super().reorder_cache(beam_idx)
+        self._select(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._select(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        if self.heard is not None:
+            self._select(torch.arange(len(self.heard), device=self.heard.device).repeat_interleave(repeats))
+
+    def crop(self, max_length: int) -> None:
+        super().crop(max_length)
+        if self.heard is not None:
+            self.heard = self.heard[:, : self.get_seq_length()]
+
+    def reset(self) -> None:
+        super().reset()
+        self.audio = self.heard = None

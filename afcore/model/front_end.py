@@ -1,0 +1,62 @@
+"""From encoder features to audio tokens, for encoders that also name what they hear.
+
+Not in the paper: mini's encoder is small, and the class names of its tags bring words for all 527
+AudioSet classes within reach of cross-attention."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from afcore.model.configuration import AudioFlamingoConfig
+
+
+class TagFrontEnd(nn.Module):
+    """Each window's features, an embedding and then tag logits, become T = 2 + `tag_tokens` tokens:
+
+    1. a linear map of the normalised embedding;
+    2. a linear map of the mean of all class names' text embeddings, weighted by tag probability;
+    3. the `tag_tokens` strongest classes' text embeddings, each times the root of its probability,
+       through a second linear map, strongest first;
+    and to each a learned vector that says which of the T it is.
+
+    `tag_text` (tag_count, H) holds the class names' text embeddings. It is derived from the language
+    model's own embeddings (`set_tag_text`) and therefore not stored with the weights.
+    """
+
+    def __init__(self, config: AudioFlamingoConfig):
+        super().__init__()
+        self.tag_count, self.tag_tokens = config.tag_count, config.tag_tokens
+        embedding, width = config.feature_width - config.tag_count, config.audio_width
+        text = config.text_config.hidden_size
+        self.norm = nn.LayerNorm(embedding)
+        self.embedding_proj = nn.Linear(embedding, width)
+        self.mean_proj = nn.Linear(text, width)
+        self.tag_proj = nn.Linear(text, width)
+        self.type_embedding = nn.Parameter(0.02 * torch.randn(2 + self.tag_tokens, width))
+        self.register_buffer("tag_text", torch.zeros(self.tag_count, text), persistent=False)
+
+    @torch.no_grad()
+    def set_tag_text(self, token_embeddings: nn.Embedding, tag_token_ids: list[list[int]]) -> None:
+        """Takes each class name's vector as the mean of its tokens' embeddings, then standardises
+        every column over the classes (token embeddings share a large common part).
+
+        tag_token_ids: for each class, in the order of the tag logits, the token ids of its name.
+        """
+        if len(tag_token_ids) != self.tag_count:
+            raise ValueError(f"{len(tag_token_ids)} class names for {self.tag_count} tags.")
+        weight = token_embeddings.weight.float()
+        text = torch.stack([weight[ids].mean(0) for ids in tag_token_ids])
+        text = (text - text.mean(0)) / text.std(0).clamp_min(1e-6)
+        self.tag_text.copy_(text)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, N, E) features -> (B, N·T, D) tokens, the T tokens of a window side by side."""
+        embedding, logits = features.split([features.shape[-1] - self.tag_count, self.tag_count], -1)
+        probability = logits.sigmoid()
+        mean = probability @ self.tag_text / probability.sum(-1, keepdim=True).clamp_min(1e-6)
+        strongest, index = probability.topk(self.tag_tokens, -1)
+        tags = self.tag_text[index] * strongest.sqrt()[..., None]
+        tokens = torch.cat(
+            [self.embedding_proj(self.norm(embedding))[..., None, :], self.mean_proj(mean)[..., None, :],
+             self.tag_proj(tags)], -2)
+        return (tokens + self.type_embedding).flatten(-3, -2)

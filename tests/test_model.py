@@ -1,0 +1,245 @@
+"""The model around small decoders: caches, padding, masks, front end, saving."""
+import pytest
+import torch
+
+from afcore.errors import BadRequest
+from afcore.model import AudioFlamingo, AudioFlamingoConfig
+from afcore.model.cache import FlamingoCache
+
+AUDIO, EOC, SEP, PAD = 90, 91, 92, 1
+DECODERS = {
+    "opt": dict(model_type="opt", hidden_size=32, word_embed_proj_dim=32, num_hidden_layers=4, num_attention_heads=4,
+                ffn_dim=64, vocab_size=96, max_position_embeddings=128, dropout=0.0),
+    "llama": dict(model_type="llama", hidden_size=36, num_hidden_layers=5, num_attention_heads=6,
+                  num_key_value_heads=2, intermediate_size=64, vocab_size=96, tie_word_embeddings=True),
+    "gpt2": dict(model_type="gpt2", n_embd=32, n_layer=4, n_head=4, n_positions=128, vocab_size=96,
+                 resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
+    "qwen2": dict(model_type="qwen2", hidden_size=32, num_hidden_layers=4, num_attention_heads=4,
+                  num_key_value_heads=2, intermediate_size=64, vocab_size=96),
+}
+
+
+def build(decoder="llama", seed=0, **changes) -> AudioFlamingo:
+    """A small random model whose gates are open, so that the audio matters."""
+    sizes = dict(
+        text_config=dict(DECODERS[decoder], pad_token_id=PAD, bos_token_id=2, eos_token_id=2), feature_width=24,
+        audio_width=24, audio_heads=4, audio_inner=48, cross_attn_heads=2, cross_attn_dim_head=8,
+        cross_attn_layers=[1, 3], audio_token_id=AUDIO, endofchunk_token_id=EOC, sep_token_id=SEP)
+    torch.manual_seed(seed)
+    model = AudioFlamingo(AudioFlamingoConfig(**{**sizes, **changes})).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("_gate"):
+                parameter.fill_(0.7)
+            elif ".gated_cross_attn_layer." in name and parameter.dim() == 2:
+                parameter.normal_(std=parameter.shape[1] ** -0.5)
+        for embedding in (model.get_input_embeddings(),):
+            embedding.weight.normal_()
+    return model
+
+
+def build_mini(**changes) -> AudioFlamingo:
+    """The shape of mini: tag front end, padded windows masked."""
+    model = build(feature_width=12 + 20, tag_count=20, tag_tokens=3, front_end="tags", mask_padded_windows=True,
+                  max_positions=9 * 16 * 5, **changes)
+    ids = torch.arange(40).view(20, 2).tolist()
+    model.front_end.set_tag_text(model.get_input_embeddings(), ids)
+    return model
+
+
+def inputs(model, windows=((3, 16, 1),), length=21, seed=1, pad=None) -> dict:
+    """One row per tuple of window counts, an `<audio>` token for each; `pad`: "left" or "right" makes
+    every row after the first four tokens shorter."""
+    generator = torch.Generator().manual_seed(seed)
+    audios = max(len(row) for row in windows)
+    mask = torch.zeros(len(windows), audios * 16)
+    ids = torch.randint(3, 80, (len(windows), length), generator=generator)
+    attention = torch.ones(len(windows), length, dtype=torch.long)
+    for r, row in enumerate(windows):
+        short = 4 if pad and r else 0
+        first = short if pad == "left" else 0
+        for a, count in enumerate(row):
+            mask[r, a * 16: a * 16 + count] = 1
+            ids[r, first + 2 + 5 * a] = AUDIO
+        if short:
+            where = slice(0, short) if pad == "left" else slice(length - short, None)
+            attention[r, where], ids[r, where] = 0, PAD
+    embeds = torch.randn(len(windows), audios * 16, model.config.feature_width, generator=generator)
+    return dict(input_ids=ids, attention_mask=attention, audio_embeds=embeds, audio_mask=mask)
+
+
+def close(a, b, tolerance=2e-5):
+    torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
+
+
+@torch.inference_mode()
+def cached_logits(model, batch, steps):
+    """Logits of a prompt fed in pieces of `steps` tokens through one cache."""
+    cache, out, start = FlamingoCache(model.config.text_config), [], 0
+    audio = {key: batch[key] for key in ("audio_embeds", "audio_mask")}
+    for step in steps:
+        piece = batch["input_ids"][:, start: start + step]
+        out.append(model(piece, attention_mask=batch["attention_mask"][:, : start + step], past_key_values=cache,
+                         use_cache=True, **audio).logits)
+        start, audio = start + step, {}
+    return torch.cat(out, 1)
+
+
+SHOTS = {"zero-shot": ((3,),), "shots": ((3, 16, 1, 2),), "batch": ((2, 1), (16, 7), (1, 3)),
+         "unequal": ((2, 1, 4), (16,), (0, 3))}
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("windows", SHOTS.values(), ids=SHOTS)
+@pytest.mark.parametrize("pad", [None, "left", "right"])
+def test_cached_is_uncached(decoder, windows, pad):
+    model = build(decoder)
+    batch = inputs(model, windows, pad=pad)
+    with torch.inference_mode():
+        whole = model(**batch, use_cache=False).logits
+    real = batch["attention_mask"].bool()
+    for steps in ([1] * 21, [10] + [1] * 11, [4, 9, 8]):
+        close(cached_logits(model, batch, steps)[real], whole[real])
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("pad", ["left", "right"])
+def test_padding_changes_nothing(decoder, pad):
+    model = build(decoder)
+    batch = inputs(model, ((2, 1), (16, 7)), pad=pad)
+    where = batch["attention_mask"][1].bool()
+    alone = dict(input_ids=batch["input_ids"][1:, where], audio_embeds=batch["audio_embeds"][1:],
+                 audio_mask=batch["audio_mask"][1:])
+    with torch.inference_mode():
+        close(model(**batch).logits[1, where], model(**alone).logits[0])
+
+
+def test_who_may_look_where():
+    """Logits change with an audio exactly from its `<audio>` token on; the first is heard from the start."""
+    model = build()
+    batch = inputs(model, ((3, 16, 1),))
+    with torch.inference_mode():
+        logits = model(**batch).logits
+        tokens = (batch["input_ids"][0] == AUDIO).nonzero().flatten().tolist()
+        for audio, first in enumerate([0] + tokens[1:]):
+            # Through the memory, since the audio transformer mixes windows of all audios.
+            cache = FlamingoCache(model.config.text_config)
+            cache.audio = model.remember_audio(batch["audio_embeds"], batch["audio_mask"])
+            for _, values in cache.audio.keys_values.values():
+                values[:, :, cache.audio.audio_index == audio] += 1
+            changed = model(batch["input_ids"], past_key_values=cache, use_cache=True).logits
+            differs = (changed - logits).abs().amax(-1)[0] > 1e-4
+            assert differs.tolist() == [t >= first for t in range(21)]
+
+
+def test_padded_windows_are_never_looked_at():
+    model = build(mask_padded_windows=True)
+    batch = inputs(model, ((3, 5), (16, 2)))
+    with torch.inference_mode():
+        logits = model(**batch).logits
+        batch["audio_embeds"][batch["audio_mask"] == 0] = 50.0
+        close(model(**batch).logits, logits)
+
+
+def test_a_sample_of_silence_alone_is_finite():
+    """All windows padded: the cross-attention adds nothing, and no other row notices."""
+    model = build()
+    batch = inputs(model, ((0, 0), (4, 2)))
+    with torch.inference_mode():
+        logits = model(**batch).logits
+        alone = model(**{key: value[1:] for key, value in batch.items()}).logits
+    assert logits.isfinite().all()
+    close(logits[1:], alone)
+
+
+def test_windows_left_out_change_nothing():
+    """`mask_padded_windows`: absent windows may be left out; the others' tokens come out the same."""
+    model = build_mini()
+    batch = inputs(model, ((3, 5),))
+    with torch.inference_mode():
+        few, mask, index = model.encode_audio(batch["audio_embeds"], batch["audio_mask"])
+        other = inputs(model, ((16, 16),), seed=2)["audio_embeds"]
+        both = torch.cat([batch["audio_embeds"], other])
+        every, all_mask, all_index = model.encode_audio(both, torch.cat([batch["audio_mask"], torch.ones(1, 32)]))
+    assert few.shape[1] == 8 * 5 and every.shape[1] == 32 * 5 and mask.all()
+    close(few[0], every[0, all_mask[0]])
+    assert index.tolist() == all_index[all_mask[0]].tolist()
+
+
+def test_front_end_tokens():
+    """Tokens of a window stand side by side, and the strongest tag comes first."""
+    model = build_mini()
+    features = torch.full((1, 2, 32), -20.0)
+    features[..., :12] = torch.randn(12)
+    features[0, 0, 12 + 7], features[0, 1, 12 + 4] = 20.0, 20.0
+    with torch.inference_mode():
+        tokens = model.front_end(features) - model.front_end.type_embedding.repeat(2, 1)
+        text = model.front_end.tag_text
+        close(tokens[0, 0], tokens[0, 5])
+        for window, tag in enumerate((7, 4)):
+            close(tokens[0, 5 * window + 1], model.front_end.mean_proj(text[tag]), 1e-3)
+            close(tokens[0, 5 * window + 2], model.front_end.tag_proj(text[tag]), 1e-3)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_saving(decoder, tmp_path):
+    model = build(decoder)
+    batch = inputs(model)
+    model.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*.bin"))
+    again = AudioFlamingo.from_pretrained(tmp_path)
+    with torch.inference_mode():
+        close(again(**batch).logits, model(**batch).logits, 0)
+    half = AudioFlamingo.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        logits = half(**batch).logits
+    assert logits.dtype == torch.bfloat16
+    close(logits.float().softmax(-1), model(**batch).logits.softmax(-1), 0.1)
+
+
+def test_around_a_loaded_language_model():
+    """A decoder that is already there is taken as it is; with closed gates the whole equals it."""
+    from transformers import AutoModelForCausalLM
+
+    config = build().config
+    torch.manual_seed(5)
+    language_model = AutoModelForCausalLM.from_config(config.text_config).eval()
+    ids = torch.randint(3, 80, (2, 9))
+    with torch.inference_mode():
+        alone = language_model(ids).logits
+        model = AudioFlamingo(config, language_model).eval()
+        batch = inputs(model, ((2,), (3,)), length=9)
+        close(model(ids, audio_embeds=batch["audio_embeds"], audio_mask=batch["audio_mask"]).logits, alone)
+        close(model(ids).logits, alone)
+
+
+def test_training_pass():
+    """Gradients reach everything that hears and stop at the first cross-attention layer; embeddings may
+    be given; the head can be left to the caller."""
+    model = build_mini().train()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(model.is_audio_parameter(name))
+    batch = inputs(model, ((2, 1), (5, 16)), pad="right")
+    embeds = model.get_input_embeddings()(batch["input_ids"])
+    hidden = model.hidden_states(**batch, inputs_embeds=embeds).last_hidden_state
+    logits = model.get_output_embeddings()(hidden)
+    out = model(**batch, labels=batch["input_ids"])
+    close(logits, out.logits)
+    assert out.past_key_values is None
+    out.loss.backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert without == []
+
+
+def test_too_much_audio():
+    model = build(max_positions=32)
+    with pytest.raises(BadRequest, match="48 audio positions"):
+        model(**inputs(model, ((1, 1, 1),)))
+
+
+def test_audio_twice_is_refused():
+    model = build()
+    batch = inputs(model)
+    cache = model(**batch, use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="already holds audio"):
+        model(**batch, past_key_values=cache)
