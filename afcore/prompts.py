@@ -8,7 +8,7 @@ Prompts and shot answers are lower case in the foundation templates; questions o
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from afcore.errors import BadRequest
@@ -73,7 +73,7 @@ class Prompt:
 
     text: str
     kind: str
-    audios: tuple[Hashable, ...] = (QUERY,)
+    audios: tuple[object, ...] = (QUERY,)
     """One reference for each mark, in order: the shots as the caller names them, then ``QUERY``."""
 
     def __post_init__(self):
@@ -121,7 +121,7 @@ def with_shots(
     options: Sequence[str] | None = None,
     kind: str = "mini",
     similar: bool = True,
-    references: Sequence[Hashable] | None = None,
+    references: Sequence[object] | None = None,
 ) -> Prompt:
     """Shots, each a (prompt, answer), before the query; nearest last is the caller's order. Without shots: ``single``.
 
@@ -142,7 +142,7 @@ def chat(
     shots: Sequence[tuple[str, str]] = (),
     kind: str = "mini",
     similar: bool = True,
-    references: Sequence[Hashable] | None = None,
+    references: Sequence[object] | None = None,
 ) -> Prompt:
     """A dialogue about one sound: ``turns`` are earlier (question, answer) pairs, ``question`` the new one.
 
@@ -199,7 +199,7 @@ def _asked(question: str, options: Sequence[str] | None) -> str:
     return with_options(text, options) if options else text
 
 
-def _references(shots: Sequence, references: Sequence[Hashable] | None) -> tuple[Hashable, ...]:
+def _references(shots: Sequence, references: Sequence[object] | None) -> tuple[object, ...]:
     references = range(len(shots)) if references is None else references
     if len(references) != len(shots):
         raise ValueError(f"{len(references)} references for {len(shots)} shots")
