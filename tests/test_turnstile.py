@@ -1,0 +1,95 @@
+"""The queue in front of the model: order, places, cancelling, exceptions."""
+
+import threading
+
+import pytest
+
+from afcore.errors import Cancelled
+from afcore.turnstile import Turnstile
+
+PATIENCE = 10  # seconds until a test that hangs fails
+
+
+class Visitor:
+    """A thread that waits for its turn, keeps it until told to leave, and writes down what it saw."""
+
+    def __init__(self, turns: Turnstile, log: list, name: str):
+        self.places, self.outcome = [], None
+        self.inside, self.leave, self.stop = threading.Event(), threading.Event(), threading.Event()
+        self.moved = threading.Condition()
+        self.thread = threading.Thread(target=self._run, args=(turns, log, name), daemon=True)
+
+    def _run(self, turns, log, name):
+        try:
+            with turns.wait(on_wait=self._place, stop=self.stop):
+                log.append(name)
+                self.inside.set()
+                self.leave.wait(PATIENCE)
+            self.outcome = "left"
+        except Cancelled:
+            self.outcome = "cancelled"
+
+    def _place(self, ahead):
+        with self.moved:
+            self.places.append(ahead)
+            self.moved.notify_all()
+
+    def start(self, place):
+        self.thread.start()
+        with self.moved:
+            assert self.moved.wait_for(lambda: self.places and self.places[-1] == place, PATIENCE)
+        return self
+
+    def join(self):
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+
+def test_first_come_first_served_with_places():
+    turns, log = Turnstile(), []
+    visitors = [Visitor(turns, log, name).start(i) for i, name in enumerate("abc")]
+    assert len(turns) == 3 and log == ["a"]
+    for visitor in visitors:
+        assert visitor.inside.wait(PATIENCE)
+        visitor.leave.set()
+        visitor.join()
+    assert log == ["a", "b", "c"] and [v.places for v in visitors] == [[0], [1, 0], [2, 1, 0]]
+    assert len(turns) == 0
+
+
+def test_cancelling_while_waiting_lets_the_next_move_up():
+    turns, log = Turnstile(), []
+    a, b, c = (Visitor(turns, log, name).start(i) for i, name in enumerate("abc"))
+    b.stop.set()
+    b.join()
+    assert b.outcome == "cancelled" and not b.inside.is_set()
+    with c.moved:
+        assert c.moved.wait_for(lambda: c.places[-1] == 1, PATIENCE)
+    a.leave.set()
+    assert c.inside.wait(PATIENCE)
+    c.leave.set()
+    a.join(), c.join()
+    assert log == ["a", "c"]
+
+
+def test_an_exception_gives_the_turn_back():
+    turns = Turnstile()
+    with pytest.raises(RuntimeError), turns.wait():
+        raise RuntimeError
+
+    def broken(ahead):
+        raise KeyError
+
+    with pytest.raises(KeyError), turns.wait(on_wait=broken):
+        pass
+    assert len(turns) == 0
+
+
+def test_a_thread_that_has_the_turn_goes_straight_in():
+    turns = Turnstile()
+    with turns.wait(), turns.wait():
+        assert len(turns) == 1
+    other = Visitor(turns, [], "other").start(0)
+    assert other.inside.wait(PATIENCE)
+    other.leave.set()
+    other.join()
