@@ -27,14 +27,15 @@ def build(decoder="llama", seed=0, **changes) -> AudioFlamingo:
         cross_attn_layers=[1, 3], audio_token_id=AUDIO, endofchunk_token_id=EOC, sep_token_id=SEP)
     torch.manual_seed(seed)
     model = AudioFlamingo(AudioFlamingoConfig(**{**sizes, **changes})).eval()
+    embedding = model.get_input_embeddings().weight
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("_gate"):
                 parameter.fill_(0.7)
-            elif ".gated_cross_attn_layer." in name and parameter.dim() == 2:
+            elif parameter is embedding:
+                parameter.normal_(std=0.2)  # small, or every token would only call for itself
+            elif parameter.dim() == 2:
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
-        for embedding in (model.get_input_embeddings(),):
-            embedding.weight.normal_()
     return model
 
 

@@ -1,6 +1,8 @@
 """The generation cache: the text's keys and values, the audio's, and who may look at which audio."""
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig
@@ -14,6 +16,7 @@ class AudioMemory:
     keys_values: per layer, keys and values (B, heads, N, head size).
     mask: (B, N) bool, False for padded windows' tokens.
     audio_index: (N,) which audio of its sample each token belongs to, from 0.
+    A memory of one sample (B = 1) serves any number of text rows: beams and candidates share it.
     """
 
     def __init__(self, keys_values: dict[int, tuple[Tensor, Tensor]], mask: Tensor, audio_index: Tensor):
@@ -27,18 +30,23 @@ class AudioMemory:
         heard: (B, T) how many `<audio>` tokens stand at or before each text position. A position sees
         the real windows of audios 1 ... max(1, heard), so text before the first `<audio>` sees the first.
         """
-        if self.all_real and int(heard.min()) >= self.audios:
-            return AudioContext(self.keys_values, None, None)
+        keys_values, rows = self.keys_values, len(heard)
+        if len(self.mask) == 1 < rows:
+            keys_values = {layer: tuple(x.expand(rows, -1, -1, -1) for x in kv) for layer, kv in keys_values.items()}
+        if self.all_real and max(1, int(heard.min())) >= self.audios:
+            return AudioContext(keys_values, None, None)
         mask = self.mask[:, None, :] & (self.audio_index < heard.clamp_min(1)[:, :, None])
         deaf = ~mask.any(-1, keepdim=True)
         if not deaf.any():
-            return AudioContext(self.keys_values, mask[:, None], None)
+            return AudioContext(keys_values, mask[:, None], None)
         # Attention over nothing is not a number: let those positions look anywhere, then drop what they saw.
-        keys = next(iter(self.keys_values.values()))[0]
-        return AudioContext(self.keys_values, (mask | deaf)[:, None], (~deaf).to(keys.dtype))
+        dtype = next(iter(keys_values.values()))[0].dtype
+        return AudioContext(keys_values, (mask | deaf)[:, None], (~deaf).to(dtype))
 
     def select(self, rows: Tensor) -> "AudioMemory":
         """The memory of the batch rows `rows` (B',), in that order, repeats allowed."""
+        if len(self.mask) == 1:
+            return self
         chosen = {layer: (k.index_select(0, rows), v.index_select(0, rows)) for layer, (k, v) in self.keys_values.items()}
         return AudioMemory(chosen, self.mask.index_select(0, rows), self.audio_index)
 
@@ -54,6 +62,13 @@ class FlamingoCache(DynamicCache):
         super().__init__(config=text_config)
         self.audio: AudioMemory | None = None
         self.heard: Tensor | None = None
+
+    def fork(self) -> "FlamingoCache":
+        """Another cache with the same past; what is added to one is not in the other. Cheap, since the
+        layers' tensors are replaced, never written to."""
+        fork = copy.copy(self)
+        fork.layers = [copy.copy(layer) for layer in self.layers]
+        return fork
 
     def hear(self, is_audio_token: Tensor) -> Tensor:
         """Counts on from what is cached: (B, T) bool for the new text positions -> (B, T) counts."""

@@ -1,0 +1,259 @@
+"""Answers from a prompt: streamed, several at once, or scored. Thin calls into transformers' `generate`.
+
+`inputs` throughout is what `AudioFlamingo.forward` takes for one prompt: `input_ids` (1, T) and, where
+there is sound, `audio_embeds` (1, A·W, E) and `audio_mask` (1, A·W), on the model's device."""
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from afcore.errors import BadRequest
+from afcore.model.cache import FlamingoCache
+from afcore.model.flamingo import AudioFlamingo
+from afcore.model.prompt_cache import PromptCache
+
+SCORED_AT_ONCE = 16  # continuations per batch: the text cache is repeated for each
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How to decode. temperature 0 is greedy (or beam search with num_beams > 1); top_k 0 and top_p 1
+    cut nothing off. seed: makes sampling repeatable; None leaves the generator as it is."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    num_beams: int = 1
+    seed: int | None = None
+
+
+# What the paper's benchmarks and the published demos decode with.
+PRESETS = {
+    "benchmark": GenerationSettings(max_new_tokens=128, num_beams=3),
+    "foundation": GenerationSettings(max_new_tokens=128, temperature=1.0, top_k=30, top_p=0.95),
+    "chat": GenerationSettings(max_new_tokens=128, temperature=1.0, top_k=50, top_p=0.95),
+}
+
+
+class _StopAsked(StoppingCriteria):
+    """Ends generation at the next token once the person has pressed stop."""
+
+    def __init__(self, stop: threading.Event):
+        self.stop = stop
+
+    def __call__(self, input_ids: Tensor, scores, **kwargs) -> Tensor:
+        return torch.full((len(input_ids),), self.stop.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+class _Pieces(BaseStreamer):
+    """Hands on each new piece of text as soon as its bytes make whole characters."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: set[int], pieces: queue.SimpleQueue):
+        self.tokenizer, self.ends, self.pieces = tokenizer, ends, pieces
+        self.tokens: list[int] | None = None  # None until the prompt has gone by
+        self.sent = 0
+
+    def put(self, value: Tensor) -> None:
+        if self.tokens is None:
+            self.tokens = []
+            return
+        self.tokens += [token for token in value.flatten().tolist() if token not in self.ends]
+        self._send(last=False)
+
+    def end(self) -> None:
+        self._send(last=True)
+
+    def _send(self, last: bool) -> None:
+        text = _text(self.tokenizer, self.tokens or (), self.ends)
+        if last or not text.endswith("\ufffd"):
+            if text[self.sent:]:
+                self.pieces.put(text[self.sent:])
+            self.sent = len(text)
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, tokens, ends: set[int]) -> str:
+    kept = [token for token in tokens if token not in ends]
+    return tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def end_tokens(model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Token ids that end an answer: `<|endofchunk|>` and every end-of-text token."""
+    ids = {model.config.endofchunk_token_id, tokenizer.eos_token_id}
+    eos = model.config.eos_token_id
+    ids.update(eos if isinstance(eos, (list, tuple)) else [eos])
+    return {i for i in ids if i is not None}
+
+
+def _generation_config(model, settings: GenerationSettings, ends: set[int], length: int, returned: int):
+    most = getattr(model.config.text_config, "max_position_embeddings", None) or length + settings.max_new_tokens
+    if length >= most:
+        raise BadRequest(f"The prompt has {length} tokens, but this model reads at most {most}.")
+    sampled = settings.temperature > 0
+    if returned > 1 and not sampled and returned > settings.num_beams:
+        raise BadRequest("Several candidates need a temperature above 0, or as many beams.")
+    cuts = dict(temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p) if sampled else {}
+    return GenerationConfig(
+        max_new_tokens=min(settings.max_new_tokens, most - length), do_sample=sampled, num_beams=settings.num_beams,
+        num_return_sequences=returned, eos_token_id=sorted(ends), pad_token_id=min(ends),
+        return_dict_in_generate=True, **cuts)
+
+
+@contextmanager
+def _seeded(seed: int | None):
+    """Sampling from `seed` inside; the process's generators are as before afterwards."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=1, streamer=None) -> list[list[int]]:
+    """Runs `generate` with one reading of the prompt, whatever the number of beams or candidates, and
+    returns the new tokens of each answer."""
+    ids = inputs["input_ids"]
+    if len(ids) != 1:
+        raise ValueError("One prompt at a time.")
+    config = _generation_config(model, settings, end_tokens(model, tokenizer), ids.shape[1], returned)
+    prompt_cache = prompt_cache or PromptCache()
+    rows = max(returned, settings.num_beams)
+    with torch.inference_mode(), _seeded(settings.seed):
+        past = prompt_cache.past(model, inputs)
+        if rows > 1:
+            _read(model, ids[:, :-1], past)
+            prompt_cache.keep(ids[0].tolist(), past)
+            past.batch_repeat_interleave(rows)
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), past_key_values=past, generation_config=config, streamer=streamer,
+            stopping_criteria=StoppingCriteriaList([_StopAsked(stop)] if stop is not None else []),
+            use_model_defaults=False)
+    if rows == 1:
+        prompt_cache.keep(out.sequences[0].tolist(), out.past_key_values)
+    return [row[ids.shape[1]:].tolist() for row in out.sequences]
+
+
+def _read(model, ids: Tensor, past: FlamingoCache) -> None:
+    """Lets the cache read what of `ids` (1, T) it has not read yet."""
+    known = past.get_seq_length()
+    if known < ids.shape[1]:
+        model.hidden_states(ids[:, known:], past_key_values=past, use_cache=True)
+
+
+def stream(
+    model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, inputs: dict, settings: GenerationSettings,
+    stop: threading.Event | None = None, prompt_cache: PromptCache | None = None,
+) -> Iterator[str]:
+    """Yields the answer piece by piece, without its end token; beam search yields it whole.
+
+    stop: looked at before every token; what was said until then stays. Closing the iterator stops too.
+    prompt_cache: given and updated, it makes a prompt that begins like the last one cheap.
+    Raises BadRequest for a prompt longer than the model reads, and whatever the model raises.
+    """
+    stop = stop or threading.Event()
+    closed = threading.Event()
+    both = _Either(stop, closed)
+    pieces: queue.SimpleQueue = queue.SimpleQueue()
+    ends = end_tokens(model, tokenizer)
+    streamer = _Pieces(tokenizer, ends, pieces) if settings.num_beams == 1 else None
+
+    def work() -> None:
+        try:
+            answer, = _generate(model, tokenizer, inputs, settings, both, prompt_cache, streamer=streamer)
+            if streamer is None:
+                pieces.put(_text(tokenizer, answer, ends))
+        except BaseException as error:  # handed to the one who reads the stream
+            pieces.put(error)
+        finally:
+            pieces.put(None)
+
+    worker = threading.Thread(target=work, name="afcore-generate", daemon=True)
+    worker.start()
+    try:
+        while (piece := pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        closed.set()
+        worker.join()
+
+
+class _Either:
+    """Set as soon as one of its events is."""
+
+    def __init__(self, *events: threading.Event):
+        self.events = events
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self.events)
+
+
+def candidates(
+    model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, inputs: dict, settings: GenerationSettings, n: int,
+    stop: threading.Event | None = None, prompt_cache: PromptCache | None = None,
+) -> list[str]:
+    """n answers to one prompt, sampled (or the best n of a beam search); the prompt is read once.
+    Raises BadRequest where the settings cannot give n different answers."""
+    if n < 1:
+        raise BadRequest("Ask for at least one candidate.")
+    ends = end_tokens(model, tokenizer)
+    answers = _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=n)
+    return [_text(tokenizer, answer, ends) for answer in answers]
+
+
+@torch.inference_mode()
+def score_continuations(
+    model: AudioFlamingo, inputs: dict, continuations: list[list[int]], prompt_cache: PromptCache | None = None
+) -> tuple[Tensor, Tensor]:
+    """How likely each continuation is as what follows the prompt: the labels of a classification.
+
+    continuations: k lists of at least one token id each. Returns the sum of the tokens' natural
+    log-probabilities (k,) float32, and their numbers (k,). The prompt is read once.
+    Raises BadRequest for an empty list or continuation, or a prompt longer than the model reads.
+    """
+    if not continuations or not all(continuations):
+        raise BadRequest("There is nothing to score.")
+    ids, device = inputs["input_ids"], inputs["input_ids"].device
+    most = getattr(model.config.text_config, "max_position_embeddings", None)
+    longest = ids.shape[1] + max(map(len, continuations)) - 1
+    if most and longest > most:
+        raise BadRequest(f"Prompt and label have {longest} tokens, but this model reads at most {most}.")
+    prompt_cache = prompt_cache or PromptCache()
+    past = prompt_cache.past(model, inputs)
+    new = ids[:, past.get_seq_length():]
+    first = model(new, past_key_values=past, use_cache=True, logits_to_keep=1).logits[0, -1].float().log_softmax(-1)
+    prompt_cache.keep(ids[0].tolist(), past)
+    counts = torch.tensor([len(c) for c in continuations], device=device)
+    scores = first[torch.tensor([c[0] for c in continuations], device=device)]
+    longer = [i for i, c in enumerate(continuations) if len(c) > 1]
+    longer.sort(key=lambda i: len(continuations[i]))  # less padding per batch
+    for start in range(0, len(longer), SCORED_AT_ONCE):
+        some = longer[start: start + SCORED_AT_ONCE]
+        scores[some] += _score_rest(model, past, [continuations[i] for i in some], device)
+    return scores, counts
+
+
+def _score_rest(model, past: FlamingoCache, continuations: list[list[int]], device) -> Tensor:
+    """Log-probability of each continuation (of two tokens or more) after its first token, (k,)."""
+    branch = past.fork()
+    branch.batch_repeat_interleave(len(continuations))
+    length, known = max(map(len, continuations)), past.get_seq_length()
+    tokens = torch.zeros(len(continuations), length, dtype=torch.long, device=device)
+    real = torch.zeros_like(tokens)
+    for row, continuation in enumerate(continuations):
+        tokens[row, : len(continuation)] = torch.tensor(continuation, device=device)
+        real[row, : len(continuation)] = 1
+    attention = torch.cat([real.new_ones(len(tokens), known), real[:, :-1]], 1)
+    logits = model(tokens[:, :-1], attention_mask=attention, past_key_values=branch, use_cache=True).logits
+    likely = logits.float().log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
+    return (likely * real[:, 1:]).sum(1)
