@@ -88,7 +88,8 @@ def install(files: tuple[str, ...], stamp: Path, kind: str) -> None:
     key = digest("requirements.lock", *files)
     if stamp.is_file() and stamp.read_text() == key:
         return
-    say("installing " + " and ".join(files) + " (the first time takes some minutes and 3 GB, with CUDA 8 GB)")
+    size = " (the first time takes some minutes and 3 GB, with CUDA 8 GB)" if "requirements.txt" in files else ""
+    say("installing " + " and ".join(files) + size)
     UNFINISHED.touch()
     if kind.endswith("cpu") and "requirements.txt" in files:
         lines = (REPOSITORY / "requirements.txt").read_text().split()
