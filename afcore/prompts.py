@@ -87,6 +87,11 @@ def task_of(question: str) -> str:
     return TASKS.get(_clean(question).lower(), QUESTION_ANSWERING)
 
 
+def asks_for_class(question: str) -> bool:
+    """Whether the answer to ``question`` is a class, so that shots answer with their label."""
+    return task_of(question).endswith("classification")
+
+
 def instruction(question: str, yes_no: bool = False) -> str:
     """A person's question as the foundation model was asked it: ``please answer this question: ...``.
 
@@ -182,6 +187,20 @@ def completed(prompt: Prompt, answer: str) -> str:
 def answer_of(label: str) -> str:
     """A label as an answer: lower case, words apart, without the full stop that ends an option."""
     return re.sub(r"[\s_]+", " ", _clean(label)).lower().rstrip(".")
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raises BadRequest for no labels, an empty one, or two that would be the same answer."""
+    if not labels:
+        raise BadRequest("Give at least one label.")
+    seen: dict[str, str] = {}
+    for label in labels:
+        answer = answer_of(label)
+        if not answer:
+            raise BadRequest("A label is empty.")
+        if answer in seen:
+            raise BadRequest(f"The labels “{seen[answer]}” and “{label}” are the same.")
+        seen[answer] = label
 
 
 def _shots(shots: Sequence[tuple[str, str]], kind: str) -> str:

@@ -6,7 +6,7 @@ exact L2 FAISS index, the query's own file and repeats of one file left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from afcore.errors import BadRequest
 
 if TYPE_CHECKING:
     from afcore.bank import Bank, Example
+    from afcore.engine import Engine
 
 SAME_SOUND = 0.995
 """Cosine similarity above which two sounds count as copies of each other."""
@@ -140,3 +141,19 @@ class Retriever:
 def prompt_order(shots: Sequence[Shot]) -> list[Shot]:
     """Nearest last, next to the query: what stands there weighs most in a prompt."""
     return sorted(shots, key=lambda shot: shot.similarity)
+
+
+def embed_bank(engine: Engine, bank: Bank, progress: Callable[[float], None] | None = None) -> int:
+    """Give every sound of ``bank`` that lacks them its window features and CLAP embedding; returns how many lacked them.
+
+    Raises AudioError for a sound that cannot be read.
+    """
+    known = set(bank.clap_matrix(engine.clap.name)[0])
+    missing = [example for example in bank.examples() if example.id not in known]
+    for done, example in enumerate(missing):
+        heard = engine.hear_file(bank.audio_path(example.id))
+        bank.set_embedding(example.id, engine.features_name, "features", heard.features.numpy())
+        bank.set_embedding(example.id, engine.clap.name, "clap", heard.vector)
+        if progress is not None:
+            progress((done + 1) / len(missing))
+    return len(missing)

@@ -1,0 +1,154 @@
+"""A whole engine made on the spot in a blink: random weights, byte tokenizer, an encoder that measures frequency bands,
+and a bank of tones. What it says means nothing; that everything is passed on rightly can be seen all the same."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from afcore.audio import Recording, from_samples
+from afcore.calibration import Calibration
+from afcore.engine import Engine
+from afcore.model import AudioFlamingo, AudioFlamingoConfig
+from afcore.windows import WindowPlan
+
+RATE = 4_000  # Hz
+EMBEDDING, TAGS = 12, 20
+TONES = {"hum": 120, "buzz": 260, "horn": 440, "whistle": 900, "beep": 1300, "squeak": 1800}  # label: Hz
+SPECIAL = ["<audio>", "<|endofchunk|>", "<SEP>", "<|im_end|>", "<pad>"]
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Every byte is a token, and so is each mark."""
+    vocab = {c: i for i, c in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), *SPECIAL])}
+    core = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<pad>", additional_special_tokens=SPECIAL[:3])
+
+
+def tiny_model(tokenizer, seed: int = 0) -> AudioFlamingo:
+    """The shape of mini, with open gates so that the sound matters."""
+    audio, eoc, sep, eos, pad = tokenizer.convert_tokens_to_ids(SPECIAL)
+    torch.manual_seed(seed)
+    model = AudioFlamingo(AudioFlamingoConfig(
+        text_config=dict(model_type="llama", hidden_size=48, num_hidden_layers=3, num_attention_heads=4,
+                         num_key_value_heads=2, intermediate_size=64, vocab_size=len(tokenizer), tie_word_embeddings=True,
+                         max_position_embeddings=4096, bos_token_id=None, eos_token_id=eos, pad_token_id=pad),
+        feature_width=EMBEDDING + TAGS, front_end="tags", tag_count=TAGS, tag_tokens=2, audio_width=32, audio_heads=4,
+        audio_inner=48, cross_attn_layers=[1, 2], cross_attn_heads=2, cross_attn_dim_head=8, ff_mult=2,
+        max_positions=9 * 16 * 4, mask_padded_windows=True,
+        audio_token_id=audio, endofchunk_token_id=eoc, sep_token_id=sep)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("_gate"):
+                parameter.fill_(1.0)
+            elif ".gated_cross_attn_layer." in name and parameter.dim() == 2:
+                parameter.normal_(std=parameter.shape[1] ** -0.5)
+        model.get_input_embeddings().weight.normal_(std=0.5)
+    model.front_end.set_tag_text(model.get_input_embeddings(), [[i, i + 1] for i in range(TAGS)])
+    return model
+
+
+class TinyEncoder:
+    """Features of a window: the log energy of 32 frequency bands."""
+
+    plan = WindowPlan(RATE)
+    width = EMBEDDING + TAGS
+    silence = torch.zeros(EMBEDDING + TAGS)
+    labels = [f"band {i}" for i in range(TAGS)]
+
+    def embed(self, samples):
+        windows, _ = self.plan.cut(samples)
+        bands = np.array_split(np.abs(np.fft.rfft(windows)) ** 2, self.width, axis=1)
+        energy = np.stack([band.sum(1) for band in bands], 1) / self.plan.window
+        return torch.from_numpy(np.log1p(energy).astype(np.float32))
+
+    @staticmethod
+    def tags(features):
+        return features[:, EMBEDDING:].sigmoid().mean(0)
+
+
+class TinyClap:
+    """Sounds: the mean features, scaled to length 1. Texts: the features of the tone that is named, else noise."""
+
+    name, width = "tiny-clap", EMBEDDING + TAGS
+
+    def audio_from_features(self, features):
+        mean = (features.mean(0) + 1e-3).numpy()
+        return mean / np.linalg.norm(mean)
+
+    def audio(self, clip):
+        raise AssertionError("the features are there already")
+
+    def text(self, texts):
+        rows = []
+        for text in texts:
+            named = [hz for label, hz in TONES.items() if label in text]
+            if named:
+                rows.append(self.audio_from_features(TinyEncoder().embed(tone(named[0]))))
+            else:
+                noise = np.random.default_rng(len(text)).normal(size=self.width)
+                rows.append((noise / np.linalg.norm(noise)).astype(np.float32))
+        return np.stack(rows)
+
+
+@dataclass(frozen=True)
+class TinyExample:
+    id: int
+    label: str
+    caption: str
+    sha256: str
+    group_key: str
+    recording: Recording = field(repr=False, compare=False)
+
+
+class TinyBank:
+    """Examples and embeddings in memory, with the methods of `afcore.bank.Bank` that an engine calls."""
+
+    def __init__(self, tones: dict[str, int], folder: Path):
+        self.folder, self._stored = folder, {}
+        recordings = {label: from_samples(tone(hz), RATE, f"{label}.wav") for label, hz in tones.items()}
+        self._examples = [
+            TinyExample(i, label, f"A {label} sounds.", r.sha256, label, r) for i, (label, r) in enumerate(recordings.items(), 1)
+        ]
+
+    def examples(self):
+        return list(self._examples)
+
+    def audio_path(self, example_id):
+        path = self.folder / f"{example_id}.wav"
+        path.write_bytes(next(e for e in self._examples if e.id == example_id).recording.data)
+        return path
+
+    def set_embedding(self, example_id, model, kind, array):
+        self._stored[example_id, model, kind] = np.asarray(array)
+
+    def features(self, example_id, model):
+        return self._stored.get((example_id, model, "features"))
+
+    def clap_matrix(self, model):
+        rows = {i: v for (i, m, kind), v in self._stored.items() if (m, kind) == (model, "clap")}
+        return list(rows), np.stack(list(rows.values())) if rows else np.zeros((0, 1), np.float32)
+
+
+def tone(hz: float, seconds: float = 2.0, rate: int = RATE) -> np.ndarray:
+    """A sine with one overtone, (T,) float32."""
+    t = np.arange(round(seconds * rate)) / rate
+    return (0.5 * np.sin(2 * np.pi * hz * t) + 0.2 * np.sin(2 * np.pi * 1.5 * hz * t)).astype(np.float32)
+
+
+def tone_clip(hz: float, seconds: float = 2.0):
+    """A clip of `tone`."""
+    return from_samples(tone(hz, seconds), RATE, f"{hz} Hz").clip()
+
+
+def tiny_engine(folder: Path, calibration: Calibration = Calibration(), bank: bool = True, dtype=torch.float32) -> Engine:
+    """`folder`: where the bank may put files."""
+    tokenizer = tiny_tokenizer()
+    return Engine(
+        "tiny", "mini", tiny_model(tokenizer).to(dtype), tokenizer, TinyEncoder(), TinyClap(),
+        TinyBank(TONES, folder) if bank else None, calibration)
