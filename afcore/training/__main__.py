@@ -1,0 +1,127 @@
+"""`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
+
+corpus → labels → tags → cuts → student → features → align → flamingo → bank → calibrate. DIR needs about 40 GB and keeps what
+each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
+by `tags` and `cuts` only.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+CUTS = 44_000
+
+
+def _paths(options) -> tuple[Path, Path]:
+    return options.work / "corpus", options.out
+
+
+def corpus(options) -> None:
+    from afcore.training import corpus as step
+    step.fetch(options.work)
+    step.extract(options.work, 2)
+    step.index(options.work)
+
+
+def labels(options) -> None:
+    from afcore.training import labels as step
+    step.write(options.work / "corpus")
+
+
+def tags(options) -> None:
+    from afcore.training import tags as step
+    step.tag(options.work / "corpus", options.teacher)
+
+
+def training_pieces(folder: Path) -> np.ndarray:
+    """Index numbers of the training split's pieces, near-duplicates once, nothing quieter than a tenth of a second of sound."""
+    from afcore.training.splits import dropped, split_of
+    rows = [json.loads(line) for line in open(folder / "index.jsonl")]
+    gone, seen, ids = dropped([r["package"] for r in rows], [r["cluster"] for r in rows]), set(), []
+    for i, row in enumerate(rows):
+        if split_of(row["package"]) == "train" and not gone[i] and row["active"] >= 0.1 and row["cluster"] not in seen:
+            seen.add(row["cluster"])
+            ids.append(i)
+    return np.array(ids)
+
+
+def cuts(options) -> None:
+    from afcore.training import distil
+    from afcore.training.tags import sampling_weights
+    folder = options.work / "corpus"
+    ids = training_pieces(folder)
+    logits = np.load(folder / "teacher.npy")[ids, 384:].astype(np.float32)
+    distil.prepare(folder, options.teacher, options.work / "cuts", ids, sampling_weights(logits), options.cuts)
+
+
+def student(options) -> None:
+    from afcore.training import distil
+    distil.train(options.work / "cuts", options.out, options.minutes or 23)
+    _audioset(options)
+
+
+def _audioset(options) -> None:
+    from afcore.training.teacher import read_labels
+    (options.out / "audioset.json").write_text(json.dumps(read_labels(options.teacher / "audioset_labels.csv"), indent=0))
+
+
+def features(options) -> None:
+    from afcore.training import describe
+    describe.describe(options.work / "corpus", options.out, options.work / "clips")
+
+
+def align(options) -> None:
+    from afcore.training import align as step
+    from afcore.training.clips import ClipSet
+    step.align(ClipSet(options.work / "clips"), options.out)
+
+
+def flamingo(options) -> None:
+    from afcore.clap.mini import MiniClap
+    from afcore.training import flamingo as step
+    from afcore.training.clips import ClipSet
+    from afcore.training.describe import neighbours
+    clips, clap = ClipSet(options.work / "clips"), MiniClap.load(options.out)
+    vectors = np.stack([clap.audio_from_features(torch.from_numpy(clips.of(i).astype(np.float32))) for i in range(len(clips))])
+    usable = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label])
+    near = neighbours(vectors, [clips[i].package for i in range(len(clips))], usable)
+    step.train(options.work / "clips", options.out, options.work / "flamingo", options.minutes or 40, near)
+    for name in ("flamingo.safetensors", "config.json"):
+        shutil.copy(options.work / "flamingo" / name, options.out / name)
+
+
+def calibrate(options) -> None:
+    from afcore.training import calibrate as step
+    from afcore.training.clips import ClipSet
+    print(json.dumps(step.calibrate(options.out, ClipSet(options.work / "clips"))))
+
+
+STEPS = {f.__name__: f for f in (corpus, labels, tags, cuts, student, features, align, flamingo, calibrate)}
+
+
+def main() -> None:
+    from afcore import paths
+    parser = argparse.ArgumentParser(prog="python -m afcore.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=[*STEPS, "all"])
+    parser.add_argument("--work", type=Path, required=True, help="folder for packages, decoded sounds, cuts, features, checkpoints")
+    parser.add_argument("--teacher", type=Path, help="folder with mn04_as_mAP_432.pt and audioset_labels.csv")
+    parser.add_argument("--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)")
+    parser.add_argument("--minutes", type=float, help="wall time of student or flamingo")
+    parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
+    options = parser.parse_args()
+    if options.step in ("tags", "cuts", "student", "all") and not options.teacher:
+        parser.error("this step needs --teacher")
+    torch.set_num_threads(2)
+    for name, step in STEPS.items():
+        if options.step in (name, "all"):
+            print(f"== {name}", flush=True)
+            step(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Step `flamingo`: audio transformer, front end, cross-attention and the new tokens' embeddings, around the frozen SmolLM2.
+
+The paper's first stage (reference section 9) at mini's size, with its second stage's interleaved and chat samples mixed in.
+Features come from the cache (`afcore.training.clips`), so a step costs the language model only.
+"""
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from afcore.checkpoints.mini import build_mini, save_mini
+from afcore.model import AudioFlamingo
+from afcore.training.clips import ClipSet
+from afcore.training.samples import Sample, SampleMaker
+
+TRAIN_WINDOWS = 4   # at most so many windows per clip: later windows change little and cost much
+NEW_TOKENS = 3      # <audio>, <|endofchunk|>, <SEP> stand at the end of the vocabulary
+
+
+def collate(samples: list[Sample], clips: ClipSet, tokenizer, slots: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    """Right-padded token ids, loss weight of each token, features (B, A·slots, E) and their mask."""
+    rows, weights = [], []
+    for sample in samples:
+        ids, loss = list(tokenizer("").input_ids), []   # the tokenizer's own start token
+        loss = [0.0] * len(ids)
+        for text, weight in sample.pieces:
+            piece = tokenizer(text, add_special_tokens=False).input_ids
+            ids += piece
+            loss += [weight] * len(piece)
+        rows.append(ids)
+        weights.append(loss)
+    length, audios = max(map(len, rows)), max(len(s.clips) for s in samples)
+    batch = {"input_ids": torch.zeros(len(rows), length, dtype=torch.long), "attention_mask": torch.zeros(len(rows), length, dtype=torch.long),
+             "weights": torch.zeros(len(rows), length),
+             "audio_embeds": torch.zeros(len(rows), audios * slots, clips.features.shape[1]),
+             "audio_mask": torch.zeros(len(rows), audios * slots, dtype=torch.bool)}
+    for r, (ids, loss, sample) in enumerate(zip(rows, weights, samples)):
+        batch["input_ids"][r, :len(ids)] = torch.tensor(ids)
+        batch["attention_mask"][r, :len(ids)] = 1
+        batch["weights"][r, :len(ids)] = torch.tensor(loss)
+        for a, clip in enumerate(sample.clips):
+            features = clips.of(clip)
+            if len(features) > TRAIN_WINDOWS:
+                start = rng.integers(0, len(features) - TRAIN_WINDOWS + 1)
+                features = features[start:start + TRAIN_WINDOWS]
+            at = a * slots
+            batch["audio_embeds"][r, at:at + len(features)] = torch.from_numpy(features.astype(np.float32))
+            batch["audio_mask"][r, at:at + len(features)] = True
+    return batch
+
+
+class NewTokens(torch.nn.Module):
+    """The rows of the three new tokens as parameters of their own, since the other 49,152 rows stay frozen."""
+
+    def __init__(self, model: AudioFlamingo):
+        super().__init__()
+        self.rows = torch.nn.Parameter(model.get_input_embeddings().weight[-NEW_TOKENS:].detach().float().clone())
+
+    def embed(self, model: AudioFlamingo, ids: Tensor) -> Tensor:
+        table = model.get_input_embeddings().weight
+        new = ids - (table.shape[0] - NEW_TOKENS)
+        known = F.embedding(ids, table).float()
+        return torch.where((new >= 0)[..., None], F.embedding(new.clamp(min=0), self.rows), known)
+
+    def logits(self, model: AudioFlamingo, hidden: Tensor) -> Tensor:
+        table = model.get_input_embeddings().weight
+        old = F.linear(hidden, table[:-NEW_TOKENS])
+        return torch.cat([old.float(), F.linear(hidden.float(), self.rows)], -1)
+
+    @torch.no_grad()
+    def write_back(self, model: AudioFlamingo) -> None:
+        model.get_input_embeddings().weight[-NEW_TOKENS:] = self.rows.to(model.get_input_embeddings().weight.dtype)
+
+
+def loss_of(model: AudioFlamingo, new: NewTokens, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Weighted mean cross-entropy of the answers' tokens, and the same over tokens of full weight alone (for the log)."""
+    hidden = model.hidden_states(batch["input_ids"], batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"],
+                                 inputs_embeds=new.embed(model, batch["input_ids"])).last_hidden_state
+    weights = batch["weights"][:, 1:]
+    wanted = weights > 0
+    logits = new.logits(model, hidden[:, :-1][wanted])
+    token = F.cross_entropy(logits, batch["input_ids"][:, 1:][wanted], reduction="none")
+    weights = weights[wanted]
+    full = token[weights == 1].detach().mean()
+    return (token * weights).sum() / weights.sum(), full
+
+
+def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, neighbours: np.ndarray, batch_tokens: int = 1500,
+          peak: float = 5e-4, seed: int = 0, settings: dict | None = None, resume: Path | None = None, shots: float = 0.5) -> None:
+    """Trains for `minutes` of wall time (warm-up, then cosine over time), logging to `out/log.jsonl`; writes `out`."""
+    torch.manual_seed(seed)
+    clips = ClipSet(clips_folder)
+    ids = np.array([i for i in range(len(clips)) if clips[i].split == "train"])
+    maker = SampleMaker(clips, ids, neighbours, seed, shots)
+    model, tokenizer = build_mini(encoder_folder, settings or {}, resume)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(AudioFlamingo.is_audio_parameter(name))
+    model.language_model.to(torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    new = NewTokens(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    print(f"{sum(p.numel() for p in trained) / 1e6:.2f} M trained parameters, {len(ids)} clips, {len(maker.labels)} labels", flush=True)
+    optimiser = torch.optim.AdamW([{"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.1},
+                                   {"params": [p for p in trained if p.ndim <= 1] + [new.rows], "weight_decay": 0.0}],
+                                  lr=peak, betas=(0.9, 0.98))
+    rng, slots = np.random.default_rng(seed + 1), model.config.max_windows_per_audio
+    out.mkdir(parents=True, exist_ok=True)
+    begin, step, window = time.time(), 0, []
+    log = open(out / "log.jsonl", "a")
+    pool: list[Sample] = []
+    while (done := (time.time() - begin) / 60 / minutes) < 1:
+        lr = peak * min(1, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * done)) * 0.98 + 0.02)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        if not pool:  # samples of like length together: less padding
+            drawn = [maker.sample() for _ in range(256)]
+            drawn.sort(key=lambda s: sum(len(t) for t, _ in s.pieces))
+            size, start = [], 0
+            while start < len(drawn):
+                stop = start + 1
+                while stop < len(drawn) and (stop - start + 1) * max(30, sum(len(t) for t, _ in drawn[stop].pieces) / 3.6) < batch_tokens:
+                    stop += 1
+                size.append(drawn[start:stop])
+                start = stop
+            pool = [size[i] for i in rng.permutation(len(size))]
+        samples = pool.pop()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, full = loss_of(model, new, collate(samples, clips, tokenizer, slots, rng))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([*trained, new.rows], 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        step += 1
+        window.append((full.item(), len(samples)))
+        if step % 50 == 0:
+            gates = [round(float(p.tanh()), 3) for n, p in model.named_parameters() if n.endswith("attn_gate")]
+            row = {"step": step, "minutes": round((time.time() - begin) / 60, 2), "lr": lr, "loss": round(float(np.nanmean([w[0] for w in window])), 4),
+                   "samples": sum(w[1] for w in window), "gates": gates}
+            print(json.dumps(row), flush=True)
+            print(json.dumps(row), file=log, flush=True)
+            window.clear()
+        if step % 500 == 0:
+            new.write_back(model)
+            save_mini(model, out)
+    new.write_back(model)
+    save_mini(model, out)

@@ -1,0 +1,205 @@
+"""Step `flamingo`, the texts: turns described clips into plain, interleaved and dialogue samples (reference sections 7 to 9).
+
+A sample is a list of (text, loss weight) pieces and the clips its `<audio>` marks stand for. Loss is on answers only. In
+interleaved samples shots are nearest neighbours or random; in some of them the labels are renamed, so that the answer can
+come from the shots alone: this is what teaches the model to read its examples.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from afcore import prompts
+from afcore.training.clips import ClipSet
+
+MAX_SHOTS = 8
+INVENTED = ("blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
+            "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask").split()
+NOTHING = "i cannot make out any particular sound."
+HEAR = ("What do you hear?", "What can you hear in this clip?", "What is this sound?", "Describe the sound.", "What is going on here?")
+MAKES = ("what is making this sound?", "what sound is this?", "what do you hear?", "name the sound.", "what can be heard?")
+KINDS = ("is this speech, music or something else?", "is it speech, music, or another kind of sound?")
+PRESENT = ("is there {}?", "can you hear {}?", "does this contain {}?", "is {} part of this sound?")
+
+
+@dataclass
+class Sample:
+    """`pieces`: text and the weight of its loss (0 for prompts); `clips`: one clip number per `<audio>` mark, in order."""
+
+    pieces: list[tuple[str, float]] = field(default_factory=list)
+    clips: list[int] = field(default_factory=list)
+
+
+class SampleMaker:
+    """Draws samples over `ids`, the training clips of `clips`. `neighbours` (M, 32): each clip's nearest clips from other packages."""
+
+    def __init__(self, clips: ClipSet, ids: np.ndarray, neighbours: np.ndarray, seed: int = 0, shots: float = 0.5):
+        self.clips, self.ids, self.neighbours, self.shots = clips, ids, neighbours, shots
+        self.rng = np.random.default_rng(seed)
+        self.labelled = np.array([i for i in ids if clips[i].label])
+        self.by_label: dict[str, list[int]] = {}
+        for i in self.labelled:
+            self.by_label.setdefault(clips[i].label, []).append(int(i))
+        self.labels = sorted(self.by_label)
+        self.category = {clips[i].label: clips[i].category for i in self.labelled}
+        self.weights = self._weights(ids)
+        self.labelled_weights = self._weights(self.labelled)
+
+    def _weights(self, ids: np.ndarray) -> np.ndarray:
+        """Rare labels more often: (count of the clip's label)^-0.6, as for the student."""
+        names = [self.clips[i].events[0] if self.clips[i].events else "" for i in ids]
+        counts = {n: names.count(n) for n in set(names)}
+        weights = np.array([counts[n] ** -0.6 for n in names])
+        return np.cumsum(weights / weights.sum())
+
+    def _draw(self, ids: np.ndarray, cumulative: np.ndarray) -> int:
+        return int(ids[min(np.searchsorted(cumulative, self.rng.random()), len(ids) - 1)])
+
+    def _choice(self, options):
+        return options[self.rng.integers(len(options))]
+
+    def sample(self) -> Sample:
+        """One training sample."""
+        roll = self.rng.random()
+        if roll < self.shots:
+            return self.interleaved()
+        if roll < self.shots + 0.12:
+            return self.dialogue()
+        return self.plain()
+
+    # one sound
+    def plain(self) -> Sample:
+        clip = self._draw(self.ids, self.weights)
+        question, answer, task, options = self.ask(clip)
+        prompt = prompts.single(question, task, options)
+        return self._finish(prompt.text, answer, [clip])
+
+    def ask(self, clip: int) -> tuple[str, str, str, list[str] | None]:
+        """A question about `clip`: (question, answer, task, options)."""
+        c, roll = self.clips[clip], self.rng.random()
+        if not c.events:
+            return self._choice((prompts.CAPTION, prompts.CLASSIFY)), NOTHING, prompts.CAPTIONING, None
+        if roll < 0.30:
+            return prompts.CLASSIFY, self.name(clip), prompts.EVENTS, None
+        if roll < 0.50 and c.label:
+            return prompts.CLASSIFY, c.label, prompts.EVENTS, self.options(c.label)
+        if roll < 0.70:
+            return prompts.CAPTION, c.caption, prompts.CAPTIONING, None
+        if roll < 0.85:
+            event, truth = self.present(clip)
+            question = self._choice(PRESENT).format(event)
+            return prompts.instruction(question, yes_no=True), truth, prompts.QUESTION_ANSWERING, None
+        if roll < 0.92 and c.category:
+            return prompts.instruction(self._choice(KINDS)), c.category, prompts.QUESTION_ANSWERING, None
+        return prompts.instruction(self._choice(MAKES)), " and ".join(c.events[:2]), prompts.QUESTION_ANSWERING, None
+
+    def name(self, clip: int) -> str:
+        return self.clips[clip].label or " and ".join(self.clips[clip].events[:2])
+
+    def options(self, label: str) -> list[str]:
+        """2 to 12 labels with the true one among them, some of its own category."""
+        count = int(self.rng.integers(1, 12))
+        near = [n for n in self.labels if self.category[n] == self.category[label] and n != label]
+        pool = list(self.rng.permutation(near))[:count // 2] if near else []
+        far = [n for n in self.rng.permutation(self.labels)[:count * 2 + 2] if n != label and n not in pool]
+        options = (pool + far)[:count] + [label]
+        return [str(n) for n in self.rng.permutation(options)]
+
+    def present(self, clip: int) -> tuple[str, str]:
+        """An event and whether `clip` has it, yes and no equally often."""
+        c = self.clips[clip]
+        if self.rng.random() < 0.5:
+            return self._choice(c.events), "yes"
+        said = {w for e in (*c.events, *c.maybe) for w in e.split()}
+        for _ in range(20):
+            other = self._choice(self.labels)
+            if not said & set(other.split()):
+                break
+        return str(other), "no"
+
+    # shots
+    def interleaved(self) -> Sample:
+        count = int(self._choice((1, 2, 3, 4, 4, 4, 6, 8)))
+        roll = self.rng.random()
+        if roll < 0.40:
+            return self.renamed(count)
+        query = self._draw(self.labelled, self.labelled_weights)
+        similar = roll < 0.85
+        shots = self.nearest(query, count) if similar else [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
+        if not shots:
+            return self.plain()
+        if self.rng.random() < 0.75:
+            question, answer = prompts.CLASSIFY, (lambda i: self.clips[i].label)
+            options = self.options(self.clips[query].label) if self.rng.random() < 0.35 else None
+            if options:  # what the shots say is on offer too
+                options = list(dict.fromkeys([*options, *(self.clips[i].label for i in shots)]))
+        else:
+            question, answer, options = prompts.CAPTION, (lambda i: self.clips[i].caption), None
+        return self._shots(question, shots, query, answer, options, similar, weight=0.5)
+
+    def nearest(self, query: int, count: int) -> list[int]:
+        """The `count` nearest labelled clips, nearest last in three samples of four, else shuffled as in the paper."""
+        shots = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label][:count][::-1]
+        return shots if self.rng.random() < 0.75 else [int(i) for i in self.rng.permutation(shots)]
+
+    def renamed(self, count: int) -> Sample:
+        """Labels swapped among themselves or for invented words; the query's own class is always among the shots."""
+        count = max(count, 2)
+        query = self._draw(self.labelled, self.labelled_weights)
+        own = self.clips[query].label
+        classes = [own]
+        if self.rng.random() < 0.5:   # classes that sound alike, as retrieval would bring
+            classes += list(dict.fromkeys(self.clips[i].label for i in self.neighbours[query] if i >= 0 and self.clips[i].label and self.clips[i].label != own))[:3]
+        classes += [n for n in self.rng.permutation(self.labels)[:4] if n not in classes]
+        classes = [str(c) for c in classes[:int(self.rng.integers(2, min(4, count) + 1))]]
+        names = list(self.rng.permutation(INVENTED if self.rng.random() < 0.5 else self.labels)[:len(classes)])
+        if self.rng.random() < 0.3:
+            names = list(self.rng.permutation(classes))
+        rename = dict(zip(classes, map(str, names)))
+        drawn = [own] + [classes[k % len(classes)] for k in range(1, count)]
+        shots = []
+        for label in drawn:
+            pool = [i for i in self.by_label[label] if i != query and self.clips[i].group != self.clips[query].group]
+            if pool:
+                shots.append(self._choice(pool))
+        if not any(self.clips[i].label == own for i in shots):
+            return self.plain()
+        shots = [int(i) for i in self.rng.permutation(shots)]
+        options = [str(n) for n in self.rng.permutation(list(rename.values()))] if self.rng.random() < 0.3 else None
+        return self._shots(prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, False, weight=0.0)
+
+    def _shots(self, question, shots, query, answer, options, similar, weight) -> Sample:
+        task = prompts.task_of(question)
+        sample = Sample([(prompts.opening(task, similar=similar), 0.0)], [*shots, query])
+        mark = prompts.MARKS["mini"]
+        for i in shots:
+            sample.pieces += [(f"{mark.audio}{question}\nanswer:{mark.sep}", 0.0), (answer(i) + mark.eoc, weight)]
+        whole = prompts.with_shots(question, task, [(question, answer(i)) for i in shots], options, similar=similar).text
+        sample.pieces.append((whole[whole.rindex(mark.audio):], 0.0))
+        sample.pieces.append((answer(query) + mark.eoc, 1.0))
+        assert whole == "".join(t for t, _ in sample.pieces[:-1]), "interleaved text differs from the template"
+        return sample
+
+    # several turns
+    def dialogue(self) -> Sample:
+        clip = self._draw(self.ids, self.weights)
+        c = self.clips[clip]
+        if not c.events:
+            turns = [(self._choice(HEAR), NOTHING)]
+        else:
+            turns = [(self._choice(HEAR), c.caption if self.rng.random() < 0.7 else " and ".join(c.events[:2]))]
+            event, truth = self.present(clip)
+            more = [(self._choice(PRESENT).format(event).capitalize(), f"{truth}."), ("What makes the sound?", c.events[0])]
+            if c.category:
+                more.append((self._choice(KINDS).capitalize(), c.category))
+            turns += [more[i] for i in self.rng.permutation(len(more))[:self.rng.integers(0, 3)]]
+        mark = prompts.MARKS["mini"]
+        sample = Sample([(f"{prompts.prefix(prompts.DIALOG)}{mark.audio}", 0.0)], [clip])
+        for question, answer in turns:
+            sample.pieces += [(f"user: {question} \nassistant: {mark.sep}", 0.0), (answer + mark.eoc, 1.0), (f"{mark.eos}\n", 0.0)]
+        return sample
+
+    @staticmethod
+    def _finish(text: str, answer: str, clips: list[int]) -> Sample:
+        return Sample([(text, 0.0), (answer + prompts.MARKS["mini"].eoc, 1.0)], clips)
