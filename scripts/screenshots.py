@@ -1,0 +1,112 @@
+"""Pictures of the real app for the README: starts it, lets a real clip be heard, and photographs each page.
+
+    .venv/bin/python scripts/screenshots.py [SOUND] [--out docs/screenshots] [--dark]
+
+Without SOUND the first example on the Listen page is taken. Needs requirements-test.txt and a Chromium, as `make test`.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PATIENCE = 180_000  # ms, for a slow machine's first load of the model
+QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")
+HEIGHTS = {"listen": 1500, "retrieve": 2150, "chat": 1000}  # px at a width of 1280
+
+
+@contextlib.contextmanager
+def app() -> Iterator[str]:
+    """The app on a free port; gives its address, ends it afterwards."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.address", "127.0.0.1",
+         "--server.headless", "true"], cwd=REPOSITORY)
+    try:
+        for _ in range(120):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).close()
+                break
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def settled(page: Page) -> None:
+    """Wait until the page has been drawn to its end, answers included."""
+    page.wait_for_timeout(1500)  # what was just clicked must have reached the server
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=PATIENCE)
+    page.wait_for_timeout(1500)  # figures are drawn after the script has ended
+
+
+def shoot(page: Page, name: str, out: Path) -> None:
+    page.set_viewport_size({"width": 1280, "height": HEIGHTS[name]})
+    page.wait_for_timeout(1000)
+    page.screenshot(path=out / f"{name}.png")
+    print(out / f"{name}.png", flush=True)
+
+
+def photograph(page: Page, address: str, sound: str | None, out: Path) -> None:
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.get_by_role("heading", name="Listen").wait_for()
+    if sound:
+        page.locator('input[type="file"]').first.set_input_files(sound)
+    else:
+        page.locator(".st-key-examples button").first.click()
+    page.get_by_role("heading", name="What the model hears").wait_for()
+    settled(page)
+    shoot(page, "listen", out)
+
+    page.get_by_role("link", name="Retrieve").first.click()
+    page.get_by_role("heading", name="One question, three answers").wait_for()
+    settled(page)
+    labels = page.get_by_role("button", name="Use the examples' labels")
+    if labels.count():
+        labels.click()
+        settled(page)
+    page.get_by_role("button", name="Compare").click()
+    page.locator(".st-key-answer-2 h5").wait_for()
+    settled(page)
+    shoot(page, "retrieve", out)
+
+    page.get_by_role("link", name="Chat").first.click()
+    for question in ("What do you hear?", "Where could this be?"):
+        page.get_by_placeholder("Ask about this sound").fill(question)
+        page.get_by_placeholder("Ask about this sound").press("Enter")
+        settled(page)
+    shoot(page, "chat", out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sound", nargs="?", help="a sound file; otherwise the first example")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "screenshots")
+    parser.add_argument("--dark", action="store_true")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with app() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        page = browser.new_page(color_scheme="dark" if options.dark else "light")
+        photograph(page, address, options.sound, options.out)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
