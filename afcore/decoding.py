@@ -15,14 +15,13 @@ import numpy as np
 
 from afcore.errors import AudioError
 
-FORMATS = (
-    "wav w64 aiff au caf flac ogg mp3 aac mov matroska,webm avi mpegts mpeg asf flv amr ac3 eac3 wv ape tta".split()
-)
+FORMATS = "wav w64 aiff au caf flac ogg mp3 aac amr mov mp4 m4a matroska webm avi mpegts mpeg asf flv".split()
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 MAX_HOURS = 12.0  # a few hundred MB of FLAC can hold years of silence
 
+_BROKEN = (av.FFmpegError, ValueError, IndexError)  # what PyAV raises for damaged files (IndexError: new streams)
 _OPTIONS = {
-    "format_whitelist": ",".join(["mp4", "m4a", *FORMATS]),
+    "format_whitelist": ",".join(FORMATS),
     "protocol_whitelist": "none",
 }
 
@@ -66,7 +65,7 @@ class SoundStream:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (av.FFmpegError, ValueError):
+            except _BROKEN:
                 self.damaged += 1  # the container itself breaks off: what came before it counts
                 return
             ordinal += 1
@@ -74,7 +73,7 @@ class SoundStream:
                 continue
             try:
                 frames = packet.decode()
-            except (av.FFmpegError, ValueError):
+            except _BROKEN:
                 self.damaged += 1
                 continue
             for frame in frames:
@@ -102,7 +101,7 @@ def open_sound(data: bytes, name: str) -> Iterator[SoundStream]:
     try:
         # Tags in a wrong encoding are no reason to refuse the sound.
         container = av.open(BytesIO(data), metadata_errors="ignore", options=_OPTIONS)
-    except (av.FFmpegError, ValueError) as error:
+    except _BROKEN as error:
         raise AudioError(f"“{name}” is not a sound file that can be read, or it is damaged.") from error
     with container:
         yield SoundStream(container, name)
@@ -111,10 +110,13 @@ def open_sound(data: bytes, name: str) -> Iterator[SoundStream]:
 def _first_channel(frame: av.AudioFrame) -> np.ndarray:
     """The first channel of a frame as (T,) float32, full scale 1.0; the others are not heard (reference code, and
     mixing down would cancel channels that are out of phase)."""
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels >= 8:
+        # PyAV 18 looks for the end of the list of planes past its end, where eight or more are in use: interleaved
+        # samples are one plane.
+        (frame,) = av.AudioResampler(format=frame.format.packed.name).resample(frame)
     values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    first = values[0]
+    first = values[0] if frame.format.is_planar else values[0, ::channels]
     if first.dtype == np.uint8:
         return (first.astype(np.float32) - 128) / 128
     if first.dtype.kind == "i":

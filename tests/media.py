@@ -46,7 +46,8 @@ def _audio_frames(samples, rate, stream):
     resampler = av.AudioResampler(format=stream.format, layout=stream.layout, rate=rate)
     block = 65_536
     for start in range(0, samples.shape[1], block):
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[:, start : start + block]), "fltp", stream.layout.name)
+        interleaved = samples[:, start : start + block].T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(interleaved), "flt", stream.layout.name)
         frame.sample_rate, frame.pts = rate, start
         yield from resampler.resample(frame)
 
