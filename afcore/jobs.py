@@ -4,9 +4,11 @@ A page is drawn again whenever somebody touches it, and each drawing may be cut 
 run in the drawing itself: it runs in a ``Job``, which outlives any drawing and keeps what was already answered.
 """
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -17,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 UNEXPECTED = "Something went wrong here, not with your sound; your sound and chat are kept, so please try again."
 """Shown for a defect of the program; its traceback goes to the server's log."""
+
+_unfinished: "weakref.WeakSet[Job]" = weakref.WeakSet()
 
 
 class Queue(Protocol):
@@ -58,6 +62,7 @@ class Job:
 
     def start(self) -> "Job":
         """Start the thread; returns the job itself."""
+        _unfinished.add(self)
         self._thread.start()
         return self
 
@@ -144,3 +149,13 @@ class Job:
                 self.seconds = time.perf_counter() - begun
                 self.running, self.ahead, self._finished = False, None, True
                 self._news.notify_all()
+
+
+@atexit.register
+def _stop_all() -> None:
+    # A thread that computes while the interpreter goes away ends the process with an abort.
+    left = [job for job in _unfinished if not job.done]
+    for job in left:
+        job.stop()
+    for job in left:
+        job.wait(2)

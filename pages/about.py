@@ -1,0 +1,96 @@
+"""About: what the model is, what it cannot do, the model card, and whose sounds and code this is."""
+
+from collections import Counter
+
+import pandas as pd
+import streamlit as st
+
+from afcore import paths
+from pages import common
+
+LIMITS = """
+- **At most 33.25 seconds** are heard at a time. Of a longer recording you choose the part.
+- **Not for transcripts.** It does not write down speech, and it does not tell speakers apart.
+- **It can make things up**, most of all in open questions, and where the examples are few or do not fit.
+- **Examples help unevenly**: a lot for some kinds of sound, little for others. Rare sounds come off worst.
+- **Its way of talking is learned** from dialogues that were made by machine, and it has their habits.
+- The published 2.2 billion parameter model needs a GPU for answers at the speed of a conversation.
+"""
+
+HOW = """
+1. Your sound is cut into overlapping **windows of 7 seconds**; an encoder turns each into numbers.
+2. **Similar sounds** are found in an example bank, and stand with their answers before your question.
+3. A **language model** reads your question and looks at the windows while it writes, word by word.
+"""
+
+LICENCES = """
+| what | licence |
+|---|---|
+| Language model SmolLM2-135M-Instruct | Apache-2.0 |
+| The published Audio Flamingo weights, not part of this app | non-commercial research only |
+| Example sounds | each its own, free; see below |
+"""
+
+
+def main() -> None:
+    """Draw the page."""
+    common.heading("About", "An open demo of Audio Flamingo, a language model that listens.")
+    how, limits = st.columns(2, gap="large")
+    with how:
+        st.subheader("How it works", anchor=False)
+        st.markdown(HOW)
+        st.markdown(
+            "From the paper *Audio Flamingo: A Novel Audio Language Model with Few-Shot Learning and Dialogue "
+            "Abilities*, Kong et al., ICML 2024, [arXiv 2402.01831](https://arxiv.org/abs/2402.01831)."
+        )
+        st.subheader("Your audio", anchor=False)
+        st.markdown(
+            "Sounds are read on this server, in memory, and are gone when your page is closed. Nothing is sent elsewhere, "
+            "and no usage statistics are collected."
+        )
+    with limits:
+        st.subheader("Limits", anchor=False)
+        st.markdown(LIMITS)
+    card, licences, sounds = st.tabs(["Model card", "Licences", "Example sounds"])
+    with card:
+        _card()
+    with licences:
+        st.markdown(LICENCES)
+    with sounds:
+        _sounds()
+
+
+def _card() -> None:
+    file = paths.MINI / "README.md"
+    if file.is_file():
+        st.markdown(file.read_text(encoding="utf-8"))
+    else:
+        st.caption("This model has no card.")
+
+
+def _sounds() -> None:
+    examples = common.bank().examples()
+    kinds = Counter(example.licence for example in examples)
+    st.markdown(
+        f"{len(examples)} sounds with {len({example.label for example in examples})} labels: "
+        + ", ".join(f"{count} under {licence}" for licence, count in kinds.most_common())
+        + "."
+    )
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Label": [example.label for example in examples],
+                "Caption": [example.caption for example in examples],
+                "Author": [example.author for example in examples],
+                "Licence": [example.licence for example in examples],
+                "Package": [example.package for example in examples],
+                "File": [example.path for example in examples],
+            }
+        ),
+        hide_index=True,
+        height=420,
+    )
+
+
+with common.sentences():
+    main()

@@ -1,0 +1,150 @@
+"""Chat: ask about the sound, in several turns, and read the answers as they come."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from afcore import transcripts
+from pages import common
+from pages.state import State, Turn, current
+
+SUGGESTIONS = ("What do you hear?", "Is there an animal?", "Is someone speaking?", "Where could this be?")
+TRAINED_TURNS = 4  # dialogues that the chat models were trained on; reference section 7
+
+YOU, MODEL = ":material/person:", ":material/graphic_eq:"
+
+
+def main() -> None:
+    """Draw the page."""
+    state = current()
+    common.heading("Chat", "Ask anything about the sound; each answer remembers the ones before.")
+    common.need_clip("The chat is about a sound.")
+    common.player(state.clip)
+    question = st.chat_input("Ask about this sound", key=state.key("ask"), max_chars=1000)
+    engine = common.engine()
+    heard = common.heard(engine)
+    _tools(state, engine, heard)
+    _history(state, state.turns[:-1] if state.turns and state.turns[-1].open else state.turns)
+    question = question or st.session_state.pop("suggested", None)
+    if question:
+        before = state.turns[-1] if state.turns and state.turns[-1].open else None
+        state.ask(engine, heard, question)
+        if before is not None:
+            before.job.wait(5)
+            _turn(state, before)
+    if state.turns and state.turns[-1].open:
+        _answering(state, state.turns[-1])
+    elif not state.turns:
+        st.caption("Some questions to begin with")
+        with st.container(horizontal=True, key="suggestions"):
+            for text in SUGGESTIONS:
+                st.button(text, on_click=_suggest, args=(text,))
+    if len(state.turns) > TRAINED_TURNS:
+        st.caption(f"The model was trained on up to {TRAINED_TURNS} turns; later answers may wander. Clear starts afresh.")
+
+
+def _suggest(text: str) -> None:
+    st.session_state["suggested"] = text
+
+
+def _tools(state: State, engine, heard) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="tools"):
+        shots = state.choose(engine, heard) and state.shots()
+        state.with_shots = st.toggle(
+            f"Show the model {len(shots)} similar examples" if len(shots) != 1 else "Show the model 1 similar example",
+            value=state.with_shots,
+            key=state.key("with-shots"),
+            help="The examples ticked on the Retrieve page stand before the sound in the prompt.",
+        )
+        with st.popover("Settings", icon=":material/tune:"):
+            _settings(state)
+        with st.popover("Download", icon=":material/download:", disabled=not state.turns):
+            _downloads(state)
+        st.button("Clear", icon=":material/delete_sweep:", disabled=not state.turns, on_click=state.clear_chat)
+
+
+def _settings(state: State) -> None:
+    settings = state.settings
+    temperature = st.slider(
+        "Temperature", 0.0, 1.5, settings.temperature, 0.05, key=state.key("temperature"),
+        help="0 always takes the most likely word; higher is more varied and less reliable.",
+    )  # fmt: skip
+    top_p = st.slider(
+        "Top-p", 0.05, 1.0, settings.top_p, 0.05, key=state.key("top-p"), disabled=temperature == 0,
+        help="Only the most likely words that together reach this probability are drawn from. No effect at temperature 0.",
+    )  # fmt: skip
+    length = st.slider(
+        "Longest answer", 8, 256, settings.max_new_tokens, 8, key=state.key("length"), format="%d tokens",
+        help="A token is about three quarters of a word.",
+    )  # fmt: skip
+    state.settings = replace(settings, temperature=temperature, top_p=top_p, max_new_tokens=length)
+
+
+def _downloads(state: State) -> None:
+    turns, name = [turn.as_dict() for turn in state.turns], "audio-flamingo-chat"
+    about = about_chat(state)
+    st.download_button(
+        "Markdown", transcripts.to_markdown(about, turns), f"{name}.md", "text/markdown", on_click="ignore", width="stretch"
+    )
+    st.download_button(
+        "JSON", transcripts.to_json(about, turns), f"{name}.json", "application/json", on_click="ignore", width="stretch"
+    )
+
+
+def about_chat(state: State) -> dict[str, str | float]:
+    """What a transcript says about its chat."""
+    settings = state.settings
+    return {
+        "Sound": state.recording.name,
+        "Length in seconds": round(state.recording.duration, 2),
+        "Heard from second": round(state.start, 2),
+        "Model": common.loaded().name,
+        "Temperature": settings.temperature,
+        "Top-p": settings.top_p,
+        "Longest answer in tokens": settings.max_new_tokens,
+    }
+
+
+def _history(state: State, turns: list[Turn]) -> None:
+    for turn in turns:
+        _turn(state, turn)
+
+
+def _question(state: State, turn: Turn) -> None:
+    with st.chat_message("user", avatar=YOU):
+        st.markdown(common.markdown_safe(turn.question))
+        if turn.start != state.start:
+            st.caption(f"About the part from {common.clock(turn.start)} on")
+
+
+def _turn(state: State, turn: Turn) -> None:
+    _question(state, turn)
+    with st.chat_message("assistant", avatar=MODEL):
+        st.markdown(common.markdown_safe(turn.answer))
+        _footer(turn)
+
+
+def _footer(turn: Turn) -> None:
+    if turn.error:
+        st.error(turn.error, icon=":material/error:")
+    if turn.stopped:
+        st.caption(":material/stop_circle: Stopped")
+    elif not turn.answer and not turn.error:
+        st.caption("The model had nothing to say.")
+    if turn.shots:
+        st.caption(":material/hub: With " + ", ".join(common.markdown_safe(shot.example.label) for shot in turn.shots))
+
+
+def _answering(state: State, turn: Turn) -> None:
+    _question(state, turn)
+    with st.chat_message("assistant", avatar=MODEL):
+        words, stop = st.container(), st.empty()
+        stop.button("Stop", icon=":material/stop_circle:", on_click=turn.job.stop, key=state.key("stop"))
+        with words:
+            common.stream(turn.job, "Thinking")
+    # Once more as a whole, so that the answer takes its place in the history and the downloads.
+    st.rerun()
+
+
+with common.sentences():
+    main()

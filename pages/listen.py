@@ -1,0 +1,198 @@
+"""Listen: bring a sound, see what of it the model hears, and read what it says it is."""
+
+import shutil
+from urllib.parse import urlparse
+
+import streamlit as st
+
+from afcore import plots, windows
+from afcore.audio import MAX_SECONDS
+from pages import common
+from pages.state import State, current
+
+SHOWN_TAGS = 6
+
+
+def main() -> None:
+    """Draw the page."""
+    state = current()
+    common.heading("Listen", "Drop in a sound and Audio Flamingo tells you what it hears.")
+    if state.clip is None:
+        with st.container(border=True, key="try"):
+            st.subheader("Try one now", anchor=False)
+            common.example_buttons(8)
+        with st.container(border=True):
+            st.subheader("Or use your own sound", anchor=False)
+            _bring(state)
+        with st.expander(f"All {len(common.bank().examples())} examples", icon=":material/library_music:"):
+            _browse(state)
+        return
+    with st.expander("Choose another sound", icon=":material/swap_horiz:"):
+        common.example_buttons(8)
+        _bring(state)
+        _browse(state)
+    _show(state)
+
+
+def _bring(state: State) -> None:
+    upload, record = st.tabs([":material/upload: Upload", ":material/mic: Record"], key=state.key("bring"))
+    with upload:
+        file = st.file_uploader(
+            "A sound or a video file",
+            key=state.key("upload"),
+            help="WAV, FLAC, OGG, MP3, M4A, WebM and most others; of a video, its sound. Up to 200 MB.",
+        )
+        if file is not None and file.file_id not in state.seen:
+            state.seen.add(file.file_id)
+            with st.spinner("Reading the sound …"):
+                common.take(file.getvalue(), file.name, "upload")
+            st.rerun()
+    with record:
+        _record(state)
+
+
+def _record(state: State) -> None:
+    address = urlparse(st.context.url or "")
+    if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1", None):
+        st.warning(
+            "Browsers allow the microphone only on https pages or on the machine itself, so recording will be refused "
+            "at this address. Uploading works.",
+            icon=":material/mic_off:",
+        )
+    data = _recorder(state) if shutil.which("ffmpeg") and shutil.which("ffprobe") else _built_in(state)
+    if data:
+        with st.spinner("Reading the sound …"):
+            common.take(data, "Recording.wav", "microphone")
+        st.rerun()
+
+
+def _built_in(state: State) -> bytes | None:
+    file = st.audio_input("Record a sound", sample_rate=48_000, key=state.key("microphone"))
+    st.caption("This is Streamlit's own recorder: ffmpeg, which streamlit-audiorecorder needs, is not installed here.")
+    if file is None or file.file_id in state.seen:
+        return None
+    state.seen.add(file.file_id)
+    return file.getvalue()
+
+
+def _recorder(state: State) -> bytes | None:
+    from audiorecorder import audiorecorder  # imports pydub, which complains where ffmpeg is missing
+    from pydub.exceptions import CouldntDecodeError
+
+    try:
+        segment = audiorecorder("Record", "Stop", key=state.key("recorder"))
+    except CouldntDecodeError:
+        st.error("The recording could not be read, so please record it again.", icon=":material/error:")
+        return None
+    # The component hands the same recording over again each time the page is drawn.
+    mark = f"recorder-{hash(segment.raw_data)}"
+    if len(segment) == 0 or mark in state.seen:
+        return None
+    state.seen.add(mark)
+    return segment.export(format="wav").read()
+
+
+def _browse(state: State) -> None:
+    examples = {example.id: example for example in common.bank().examples()}
+    order = sorted(examples, key=lambda i: (examples[i].label.lower(), i))
+    key = state.key("browse")
+    st.selectbox(
+        "Pick an example",
+        order,
+        index=None,
+        format_func=lambda i: f"{examples[i].label} · {examples[i].caption}",
+        placeholder="Type to search the labels and captions",
+        key=key,
+        on_change=_picked,
+        args=(key, examples),
+    )
+
+
+def _picked(key: str, examples: dict) -> None:
+    picked = st.session_state[key]
+    if picked is not None:
+        common.take_example(examples[picked])
+
+
+def _show(state: State) -> None:
+    recording, clip = state.recording, state.clip
+    facts = [common.clock(recording.duration), f"{recording.rate / 1000:g} kHz"]
+    if recording.channels > 1:
+        facts.append("stereo" if recording.channels == 2 else f"{recording.channels} channels")
+    st.subheader(common.markdown_safe(recording.name), anchor=False)
+    st.caption(" · ".join(facts))
+
+    answer, tags = st.columns([3, 2], gap="large")
+    with answer:
+        common.player(clip)
+        caption = st.container(border=True, key="caption")
+        onward = st.container(horizontal=True)
+    with tags:
+        st.subheader("Sound tags", anchor=False)
+        tag_place = st.container()
+
+    st.subheader("What the model hears", anchor=False)
+    _part(state)
+    plan = common.loaded().encoder.plan if common.loaded() else windows.MINI
+    times = [(clip.start + a, clip.start + b) for a, b in plan.times(round(clip.duration * plan.rate))]
+    several = f"{len(times)} windows" if len(times) > 1 else "one window"
+    st.caption(
+        f"The model hears {several} of {plan.seconds:g} s, one every {plan.hop_seconds:g} s, so neighbours overlap. "
+        f"At most {plan.max_seconds:g} s are heard."
+    )
+    common.figure(
+        plots.waveform(recording.envelope, recording.duration, times, clip.start, plan.max_seconds),
+        "waveform",
+        f"Waveform of {recording.name} with {several} marked",
+    )
+    for notice in clip.notices:
+        st.info(notice, icon=":material/info:")
+    st.subheader("Spectrogram", anchor=False)
+    common.figure(plots.mel(clip), "mel", "Mel spectrogram of the part that is heard")
+    if clip.duration < recording.duration - 0.01:
+        with st.expander("Play the whole recording", icon=":material/play_circle:"):
+            st.audio(recording.data)
+
+    # Last, since it takes time: everything above is there to look at meanwhile.
+    with caption:
+        st.caption("In one sentence")
+        engine = common.engine()
+        heard = common.heard(engine)
+    with tag_place:
+        _tags(heard)
+    with caption:
+        common.stream(state.caption(engine, heard), "Finding words")
+        st.caption("Mini answers are short and can be wrong: check them by ear.")
+    with onward:
+        st.page_link("pages/chat.py", label="Ask about it", icon=":material/chat:")
+        st.page_link("pages/retrieve.py", label="See similar sounds", icon=":material/hub:")
+
+
+def _part(state: State) -> None:
+    last = state.recording.duration - MAX_SECONDS
+    if last < 0.05:
+        return
+    start = st.slider(
+        f"Which {MAX_SECONDS:g} s should the model hear? (start, in seconds)",
+        0.0,
+        float(int(last * 4) / 4) if last >= 0.25 else float(last),
+        float(state.start),
+        step=min(0.25 if last < 600 else 1.0, last),
+        format="%.1f s",
+        key=state.key("start"),
+        help="The rest of the recording, shown pale below, is not heard.",
+    )
+    if start != state.start:
+        state.move(start)
+        st.rerun()
+
+
+def _tags(heard) -> None:
+    if not heard.tags:
+        st.caption("This model's encoder names no tags.")
+        return
+    common.figure(plots.tags(heard.tags[:SHOWN_TAGS]), "tags", "The most probable sound tags")
+
+
+with common.sentences():
+    main()

@@ -1,0 +1,62 @@
+"""The sidebar: the sound and the model in use, a session to keep or to open, and where the audio goes."""
+
+import streamlit as st
+
+
+from pages import common
+from pages.state import State, current
+
+
+def draw() -> None:
+    """Draw it; call once per run, before the page."""
+    with st.sidebar:
+        st.session_state["_status"] = st.empty()
+        common.status()
+        job = common._loading(common.MODEL)
+        if not job.done:
+            _progress()
+        elif job.error is not None:
+            st.markdown(":material/error: The model is not ready")
+        st.divider()
+        _keep(current())
+        st.caption(
+            ":material/lock: Your audio stays on this server: nothing is sent elsewhere, and no usage statistics are "
+            "collected. It is gone when you close the page, unless you save it."
+        )
+
+
+@st.fragment(run_every=0.5)
+def _progress() -> None:
+    job = common._loading(common.MODEL)
+    if job.done:
+        # Once more as a whole: the fragment ends and the pages find their model.
+        st.rerun()
+    st.progress(job.fraction or 0.0, text=common._stage(job))
+
+
+def _keep(state: State) -> None:
+    with st.popover("Save or open a session", icon=":material/save:", width="stretch"):
+        st.caption("A session file holds the sound, the examples you chose, the chat and the settings.")
+        st.download_button(
+            "Save this session",
+            data=lambda: pack(state),
+            file_name="audio-flamingo-session.zip",
+            mime="application/zip",
+            icon=":material/download:",
+            disabled=state.recording is None,
+            on_click="ignore",
+            width="stretch",
+        )
+        file = st.file_uploader("Open a session file", type="zip", key=state.key("session-file"))
+        if file is not None and file.file_id not in state.seen:
+            state.seen.add(file.file_id)
+            common.attempt(unpack, state, file.getvalue())
+            st.rerun()
+
+
+def pack(state: State) -> bytes:
+    """The session as a file."""
+
+
+def unpack(state: State, data: bytes) -> None:
+    """Take a session from a file; raises AfcoreError where it is not one."""

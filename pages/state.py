@@ -1,0 +1,273 @@
+"""What one browser session holds: its sound, its shots, its chat, its settings. Nothing here draws.
+
+Streamlit forgets a widget's value when its page is left, so everything that must last lives here, in one object under
+one key, and widgets only start from it. Slow work is held as a ``Job``, so that a page that is drawn again, or another
+page, finds it where it was.
+"""
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import streamlit as st
+
+from afcore import prompts
+from afcore.audio import MAX_SECONDS, Clip, Recording
+from afcore.jobs import Job
+from afcore.model.generation import GenerationSettings
+from afcore.retrieval import Shot, prompt_order
+
+_KEY = "state"
+
+
+@dataclass
+class Choice:
+    """A retrieved example on the Retrieve page."""
+
+    shot: Shot
+    use: bool = True
+    """Ticked: it goes into the prompt."""
+
+    @property
+    def pinned(self) -> bool:
+        """Stays when the sound or the number of neighbours changes."""
+        return self.shot.pinned
+
+    @property
+    def id(self) -> int:
+        """The example's number in the bank."""
+        return self.shot.example.id
+
+
+@dataclass
+class Turn:
+    """A question about the sound and its answer, which may still be on its way."""
+
+    question: str
+    start: float
+    """Where in the recording the heard part began, in seconds."""
+    shots: tuple[Shot, ...] = ()
+    job: Job | None = None
+    said: str = ""
+    cut: bool = False
+    failed: str | None = None
+
+    @property
+    def answer(self) -> str:
+        """The answer as far as it has come."""
+        return (self.said if self.job is None else self.job.text).strip()
+
+    @property
+    def open(self) -> bool:
+        """True while the answer is on its way."""
+        return self.job is not None and not self.job.done
+
+    @property
+    def stopped(self) -> bool:
+        """True when somebody stopped the answer before its end."""
+        return self.cut if self.job is None else self.job.stopped
+
+    @property
+    def error(self) -> str | None:
+        """Why there is no (whole) answer, in one sentence."""
+        return self.failed if self.job is None else self.job.error
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the transcript and the session file."""
+        entry: dict[str, Any] = {"question": self.question, "answer": self.answer, "start": self.start}
+        entry["shots"] = [
+            {
+                "id": shot.example.id,
+                "label": shot.example.label,
+                "caption": shot.example.caption,
+                "similarity": round(float(shot.similarity), 4),
+            }
+            for shot in self.shots
+        ]
+        if self.stopped or self.open:
+            entry["stopped"] = True
+        if self.error:
+            entry["error"] = self.error
+        return entry
+
+
+@dataclass
+class State:
+    """One browser session. ``current()`` gives it to a page."""
+
+    recording: Recording | None = None
+    source: str = ""
+    clip: Clip | None = None
+    start: float = 0.0
+    """Where the heard part begins in the recording, in seconds."""
+    k: int = 4
+    """How many neighbours the Retrieve page asks for."""
+    choices: list[Choice] = field(default_factory=list)
+    with_shots: bool = False
+    """Whether the chat's prompts hold the ticked shots."""
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    question: str = "What is this sound?"
+    """The question of the Retrieve page."""
+    labels: str = ""
+    chats: dict[str, list[Turn]] = field(default_factory=dict)
+    """Turns by the recording's sha256: coming back to a sound finds its chat."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    epoch: int = 0
+    """Part of every widget's key; a new number makes widgets start again from what is here."""
+    seen: set[str] = field(default_factory=set)
+    """Uploads and recordings already taken, so that a page drawn again does not take them twice."""
+    chosen_for: tuple | None = None
+    """What ``choices`` were retrieved for."""
+
+    def __post_init__(self):
+        # When the browser session ends, nobody will read its answers: let the next in the queue go on.
+        weakref.finalize(self, _stop_all, self.jobs)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The chat about the present sound."""
+        return self.chats.setdefault(self.recording.sha256, []) if self.recording else []
+
+    def key(self, name: str) -> str:
+        """A widget's key."""
+        return f"{name}-{self.epoch}"
+
+    def open(self, recording: Recording, source: str, start: float = 0.0) -> None:
+        """Take another sound; answers on their way about the last one are stopped and kept."""
+        self.stop()
+        self.recording, self.source = recording, source
+        self.question, self.labels = State.question, State.labels
+        self.epoch += 1
+        self._cut(start)
+
+    def move(self, start: float) -> None:
+        """Hear another part of the recording, from ``start`` seconds."""
+        if self.recording is not None and start != self.start:
+            self.stop()
+            self._cut(start)
+
+    def _cut(self, start: float) -> None:
+        self.start = float(min(max(start, 0.0), max(self.recording.duration - MAX_SECONDS, 0.0)))
+        self.clip = self.recording.clip(self.start, MAX_SECONDS)
+
+    def stop(self) -> None:
+        """Stop whatever runs for this session."""
+        _stop_all(self.jobs)
+
+    def run(self, name: str, key: Any, work, queue) -> Job:
+        """The job ``name`` about ``key``: the one that is there, else a new one in its place."""
+        job = self.jobs.get(name)
+        if job is None or job.key != key or job.stopped:
+            if job is not None:
+                job.stop()
+            job = self.jobs[name] = Job(work, queue, key).start()
+        return job
+
+    def people_ahead(self, job: Job) -> int:
+        """How many jobs of other sessions are before ``job``."""
+        mine = (other for other in self.jobs.values() if other is not job and not other.done)
+        return (job.ahead or 0) - sum(other.running or (other.ahead or 0) < (job.ahead or 0) for other in mine)
+
+    def hear(self, engine) -> Job:
+        """The job whose result is what the engine heard in the clip."""
+        clip = self.clip
+        return self.run("hear", (engine.name, clip.key), lambda job: engine.hear(clip), engine.turns)
+
+    def caption(self, engine, heard) -> Job:
+        """The job whose text is a one-sentence caption."""
+
+        def work(job: Job) -> None:
+            prompt = engine.build_prompt(heard, prompts.CAPTION, ())
+            for piece in engine.stream(heard, prompt, GenerationSettings(), job.stopping):
+                job.say(piece)
+
+        return self.run("caption", (engine.name, self.clip.key), work, engine.turns)
+
+    def choose(self, engine, heard) -> list[Choice]:
+        """The nearest examples, at most ``k`` with the pinned ones; ticks of examples that stay are kept."""
+        wanted = (engine.name, self.clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
+        if wanted != self.chosen_for:
+            kept = [replace(c, shot=engine.as_shot(heard, c.shot.example, pinned=True)) for c in self.choices if c.pinned]
+            ticks = {c.id: c.use for c in self.choices}
+            missing = max(self.k - len(kept), 0)
+            found = engine.neighbours(heard, missing, exclude={c.id for c in kept}) if missing else []
+            found = sorted(found, key=lambda shot: -shot.similarity)
+            self.choices = kept + [Choice(shot, ticks.get(shot.example.id, True)) for shot in found]
+            self.chosen_for = wanted
+        return self.choices
+
+    def pin(self, choice: Choice, pinned: bool) -> None:
+        """Pin an example or let it go; what is listed stays as it is until the sound or ``k`` changes."""
+        choice.shot = replace(choice.shot, pinned=pinned)
+        pins = tuple(sorted(c.id for c in self.choices if c.pinned))
+        if self.chosen_for:
+            self.chosen_for = (*self.chosen_for[:-1], pins)
+
+    def add(self, shot: Shot) -> None:
+        """Add an example by hand; it is pinned, since no retrieval would bring it back."""
+        if all(c.id != shot.example.id for c in self.choices):
+            choice = Choice(shot)
+            self.choices.insert(0, choice)
+            self.k = max(self.k, len(self.choices))
+            if self.chosen_for:
+                self.chosen_for = (*self.chosen_for[:2], self.k, self.chosen_for[3])
+            self.pin(choice, True)
+
+    def shots(self) -> list[Shot]:
+        """The ticked examples in the prompt's order, nearest last."""
+        return prompt_order([choice.shot for choice in self.choices if choice.use])
+
+    def ask(self, engine, heard, question: str) -> Turn:
+        """Ask in the chat; an answer still on its way is stopped and kept."""
+        history = [(turn.question, turn.answer) for turn in self.turns if turn.start == self.start and turn.answer]
+        shots = tuple(self.shots()) if self.with_shots else ()
+        settings = self.settings
+
+        def work(job: Job) -> None:
+            prompt = engine.build_prompt(heard, question, shots, history=history, chat=True)
+            for piece in engine.stream(heard, prompt, settings, job.stopping):
+                job.say(piece)
+
+        if "chat" in self.jobs:
+            self.jobs["chat"].stop()
+        job = self.jobs["chat"] = Job(work, engine.turns).start()
+        turn = Turn(question, self.start, shots, job)
+        self.turns.append(turn)
+        return turn
+
+    def clear_chat(self) -> None:
+        """Forget the chat about the present sound."""
+        if "chat" in self.jobs:
+            self.jobs.pop("chat").stop()
+        self.turns.clear()
+
+
+def current() -> State:
+    """The browser session's state."""
+    if _KEY not in st.session_state:
+        st.session_state[_KEY] = State()
+    return st.session_state[_KEY]
+
+
+def split_labels(text: str) -> list[str]:
+    """Labels from a line with commas, semicolons or new lines; blanks and repeats are left out."""
+    parts = (part.strip() for part in text.replace(";", ",").replace("\n", ",").split(","))
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def _stop_all(jobs: dict[str, Job]) -> None:
+    for job in list(jobs.values()):
+        if not job.done:
+            job.stop()
+
+
+def parse_turns(entries: Sequence[dict[str, Any]], shot_of) -> list[Turn]:
+    """Turns from a session file; ``shot_of(entry)`` gives a shot, or None where the bank no longer has it."""
+    turns = []
+    for entry in entries:
+        shots = tuple(shot for shot in map(shot_of, entry.get("shots", ())) if shot is not None)
+        turn = Turn(str(entry["question"]), float(entry.get("start", 0.0)), shots, said=str(entry.get("answer", "")))
+        turn.cut, turn.failed = bool(entry.get("stopped")), entry.get("error")
+        turns.append(turn)
+    return turns

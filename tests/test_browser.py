@@ -1,0 +1,208 @@
+"""The real app in a real Chromium: a clip is uploaded, its windows and neighbours are seen, a question is answered."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from afcore import paths
+from afcore.bank import Bank
+from tests.media import chirps, encode
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 240_000  # ms; a busy machine with two cores loads the model in a minute or more
+LENGTH = 240  # words of a made-up answer, a quarter of a second each
+FLAGS = (
+    "--no-sandbox",  # it refuses to run as root otherwise
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+)
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """The app on a free port."""
+    with _serve([sys.executable, "-m", "streamlit"], tmp_path_factory.mktemp("server") / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """The app over an engine without a model, whose answers take a minute."""
+    folder = tmp_path_factory.mktemp("made-up")
+    for label in ("bell", "rain"):
+        (folder / label).mkdir()
+        (folder / label / f"{label}.wav").write_bytes(encode(chirps(1.0, 16_000, seed=len(label)), 16_000))
+    with _serve([sys.executable, "-m", "tests.fakes", str(folder), str(LENGTH)], folder / "log") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _serve(streamlit: list[str], log: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [*streamlit, "run", "app.py", "--server.headless", "true"]
+    command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
+    with log.open("w") as out:
+        server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        until = time.monotonic() + PATIENCE / 1000
+        while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
+            assert server.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's Chromium (CHROMIUM names another); Playwright's own where there is one instead."""
+    named = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        found = named or playwright.chromium.executable_path
+        if not Path(found).exists():
+            pytest.fail("The browser test needs Chromium: run `apt-get install chromium`, or name one with CHROMIUM=.", False)
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """A real sound from the bank, under a name of its own; longer than a window, so that there is more than one."""
+    bank = Bank(paths.BANK)
+    longest = max(bank.examples(), key=lambda example: example.seconds)
+    assert longest.seconds > 7.5
+    file = tmp_path / "my recording.ogg"
+    shutil.copy(bank.audio_path(longest.id), file)
+    return file
+
+
+def _go(page: Page, name: str) -> None:
+    if page.viewport_size["width"] < 768:
+        page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_test_id("stSidebarNav").get_by_text(name, exact=True).click()
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+
+
+def _settled(page: Page) -> None:
+    page.wait_for_timeout(1000)  # what was clicked must have reached the server
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("width, height", [(1280, 900), (390, 844)])
+def test_a_clip_is_uploaded_heard_compared_and_asked_about(address, chromium, clip, width, height):
+    context = chromium.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    outside: list[str] = []
+    page.on("request", lambda request: outside.append(request.url) if not _local(request.url, address) else None)
+    expect.set_options(timeout=PATIENCE)
+
+    page.goto(address)
+    page.locator('input[type="file"]').first.set_input_files(clip)
+
+    # Windows: the figure is there and numbers at least two of them; then tags and a sentence.
+    waveform = page.locator(".st-key-waveform .js-plotly-plot")
+    expect(waveform).to_be_visible()
+    expect(waveform.get_by_text("2", exact=True).first).to_be_attached()
+    expect(page.locator(".st-key-tags .js-plotly-plot")).to_be_visible()
+    _settled(page)
+    assert len(page.locator(".st-key-caption").inner_text().split()) > 3
+
+    _go(page, "Retrieve")
+    cards = page.locator("[class*='st-key-card-']")
+    expect(cards).to_have_count(4)
+    expect(cards.first.locator("audio")).to_be_visible()
+    expect(cards.first.get_by_text("Similarity")).to_be_visible()
+    _settled(page)
+
+    _go(page, "Chat")
+    box = page.get_by_placeholder("Ask about this sound")
+    box.fill("What do you hear?")
+    box.press("Enter")
+    answer = page.get_by_test_id("stChatMessage").nth(1)
+    expect(answer).to_be_visible()
+    _settled(page)
+    expect(page.get_by_text("What do you hear?", exact=True)).to_be_visible()
+    said = answer.inner_text()
+    assert len(said.split()) > 1 and "went wrong" not in said
+
+    # Another page and back: the chat is still there.
+    _go(page, "Listen")
+    _go(page, "Chat")
+    expect(page.get_by_test_id("stChatMessage").nth(1)).to_contain_text(said.split("\n")[0])
+
+    wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+    assert wide <= width, "the page must not scroll sideways"
+    assert outside == [], "a page that promises to keep audio here asks nobody else for anything"
+    context.close()
+
+
+def test_stop_queue_and_page_switches_in_mid_answer(made_up, chromium):
+    """Two people, one model: over made-up answers that take long enough to click in."""
+    expect.set_options(timeout=60_000)
+    one, two = (_chat(chromium, made_up) for _ in range(2))
+    _ask(one, "First question")
+    expect(one.get_by_test_id("stChatMessage").nth(1)).to_contain_text("word1")
+    _ask(two, "Second question")
+    expect(two.get_by_text("1 person is ahead of you.")).to_be_visible()
+
+    one.get_by_role("button", name="Stop").click()
+    expect(one.get_by_text("Stopped")).to_be_visible()
+    kept = one.get_by_test_id("stChatMessage").nth(1).inner_text()
+    assert "word1" in kept and f"word{LENGTH - 1}" not in kept
+
+    expect(two.get_by_test_id("stChatMessage").nth(1)).to_contain_text("word2")
+    _go(two, "About")
+    _go(two, "Chat")
+    expect(two.get_by_test_id("stChatMessage").nth(1)).to_contain_text("word0 word1 word2")
+    two.get_by_role("button", name="Stop").click()
+    expect(two.get_by_text("Stopped")).to_be_visible()
+    expect(one.get_by_test_id("stChatMessage").nth(1)).to_have_text(kept)
+    for page in (one, two):
+        page.context.close()
+
+
+def _chat(chromium, address: str) -> Page:
+    page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(address)
+    page.get_by_role("button", name="Bell").click()
+    expect(page.get_by_role("heading", name="What the model hears")).to_be_visible()
+    _go(page, "Chat")
+    expect(page.get_by_text("Some questions to begin with")).to_be_visible()  # it has been heard
+    return page
+
+
+def _ask(page: Page, question: str) -> None:
+    box = page.get_by_placeholder("Ask about this sound")
+    box.fill(question)
+    box.press("Enter")
+
+
+def _local(url: str, address: str) -> bool:
+    return url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
