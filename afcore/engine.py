@@ -109,10 +109,21 @@ class Engine:
             self._heard.popitem(last=False)
         return heard
 
-    def hear_file(self, source, name: str | None = None) -> Heard:
-        """As `hear`, for the start of a sound file (path, bytes or open file); raises AudioError."""
+    def silence(self) -> Heard:
+        """One window of nothing, as heard."""
+        plan = self.encoder.plan
+        return self.hear(from_samples(np.zeros(plan.window, np.float32), plan.rate, "silence").clip())
+
+    def forget(self) -> None:
+        """Drop everything that is kept to answer faster: clips heard, prompts read."""
+        self._heard.clear()
+        self._prompt_caches.clear()
+        self._content_free = None
+
+    def hear_file(self, source, name: str | None = None, start: float = 0.0) -> Heard:
+        """As `hear`, for a sound file (path, bytes or open file) from ``start`` in seconds; raises AudioError, BadRequest."""
         begun = time.perf_counter()
-        clip = open_recording(source, name).clip()
+        clip = open_recording(source, name).clip(start)
         decoded = time.perf_counter() - begun
         heard = self.hear(clip)
         return replace(heard, timings={"decode_audio": decoded, **heard.timings})
@@ -291,9 +302,7 @@ class Engine:
         shots asks for the same each time."""
         key = (prompt.text, _audio_key(prompt, ""), tuple(labels))
         if self._content_free is None or self._content_free[0] != key:
-            plan = self.encoder.plan
-            silence = self.hear(from_samples(np.zeros(plan.window, np.float32), plan.rate, "silence").clip())
-            self._content_free = key, self.score_labels(silence, prompt, labels)[0]
+            self._content_free = key, self.score_labels(self.silence(), prompt, labels)[0]
         return self._content_free[1]
 
     def three_answers(
@@ -366,6 +375,11 @@ def load_engine(
         progress("Opening the example bank", 0.9)
         engine.bank = Bank(paths.BANK)
         engine.retriever()
+    progress("Warming up", 0.95)
+    # The first pass through each part allocates and compiles; better now than in somebody's first answer.
+    silence = engine.silence()
+    engine.probabilities(silence, engine.build_prompt(silence, prompts.CLASSIFY), ["sound"])
+    engine.forget()
     progress("Ready", 1.0)
     return engine
 

@@ -81,9 +81,6 @@ class TinyClap:
         mean = (features.mean(0) + 1e-3).numpy()
         return mean / np.linalg.norm(mean)
 
-    def audio(self, clip):
-        raise AssertionError("the features are there already")
-
     def text(self, texts):
         rows = []
         for text in texts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Clap(Protocol):
-    """What retrieval needs. The similarity of two vectors is their dot product, from -1 to 1."""
+    """What retrieval needs, beside one of the ways to embed a sound that `ClipClap` and `FeatureClap` describe.
+
+    The similarity of two vectors is their dot product, from -1 to 1.
+    """
 
     name: str
     """Names the embeddings in a bank: vectors of different names are never compared."""
@@ -20,27 +23,30 @@ class Clap(Protocol):
     width: int
     """d, the length of the vectors."""
 
-    def audio(self, clip: Clip) -> np.ndarray:
-        """A clip -> (d,) float32 unit vector."""
-        ...
-
     def text(self, texts: list[str]) -> np.ndarray:
         """k sentences -> (k, d) float32 unit vectors."""
         ...
 
 
-@runtime_checkable
+class ClipClap(Clap, Protocol):
+    """A `Clap` with an audio encoder of its own."""
+
+    def audio(self, clip: Clip) -> np.ndarray:
+        """A clip -> (d,) float32 unit vector."""
+        ...
+
+
 class FeatureClap(Clap, Protocol):
-    """A `Clap` that stands on the features the model's own audio encoder gives, so that no second pass is needed."""
+    """A `Clap` that stands on the features of the model's own audio encoder, so that no second pass is needed."""
 
     def audio_from_features(self, features: Tensor) -> np.ndarray:
         """Window features (n, E) -> (d,) float32 unit vector."""
         ...
 
 
-def embed_sound(clap: Clap, clip: Clip, features: Tensor | None = None) -> np.ndarray:
-    """The clip's (d,) float32 unit vector, from the encoder's ``features`` (n, E) where ``clap`` can use them."""
-    if features is not None and isinstance(clap, FeatureClap):
+def embed_sound(clap: ClipClap | FeatureClap, clip: Clip, features: Tensor) -> np.ndarray:
+    """The clip's (d,) float32 unit vector, from the encoder's ``features`` (n, E) where ``clap`` stands on those."""
+    if hasattr(clap, "audio_from_features"):
         vector = clap.audio_from_features(features)
     else:
         vector = clap.audio(clip)

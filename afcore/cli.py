@@ -1,0 +1,272 @@
+"""The command line: the same engine as the pages.
+
+``python -m afcore ask FILE... "question" --shots 4 --json``, ``caption``, ``classify``, ``neighbours``, ``bench``, ``get``.
+Another command is another function in ``COMMANDS``, which adds its parser and sets ``run``. A file that cannot be read gets
+one sentence on stderr, the others are answered, and the exit code is 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from afcore.errors import AfcoreError, AudioError, BadRequest, Cancelled, MissingPart
+
+if TYPE_CHECKING:
+    from afcore.bank import Bank
+    from afcore.engine import Engine
+    from afcore.results import Heard
+
+BAD_INPUT, MISSING, INTERRUPTED = 2, 1, 130  # exit codes
+
+
+def add_ask(commands) -> None:
+    parser = _sound_command(commands, "ask", "answer a question about sounds", _ask)
+    parser.add_argument("question", help="for instance: \"what is happening here?\"")
+    _add_shots(parser)
+    _add_decoding(parser)
+
+
+def add_caption(commands) -> None:
+    parser = _sound_command(commands, "caption", "describe sounds in a sentence", _caption)
+    _add_shots(parser)
+    _add_decoding(parser)
+
+
+def add_classify(commands) -> None:
+    parser = _sound_command(commands, "classify", "give every label a probability", _classify)
+    parser.add_argument("--labels", metavar="A,B,C", help="labels with commas between; default: the folders of --bank")
+    _add_shots(parser)
+
+
+def add_neighbours(commands) -> None:
+    parser = _sound_command(commands, "neighbours", "find the most similar sounds of the bank", _neighbours)
+    parser.add_argument("-k", type=_count, default=5, help="how many (default 5)")
+    _add_bank(parser)
+
+
+def add_bench(commands) -> None:
+    from afcore.bench import add_bench
+
+    add_bench(commands)
+
+
+def add_get(commands) -> None:
+    parser = commands.add_parser("get", help="make a model's files ready")
+    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(GETTABLE)}")
+    parser.set_defaults(run=_get)
+
+
+def _get(options) -> None:
+    if options.name not in GETTABLE:
+        raise BadRequest(f"There is nothing called “{options.name}” to get: choose {' or '.join(GETTABLE)}.")
+    GETTABLE[options.name](options)
+
+
+def _get_mini(options) -> None:
+    from afcore.checkpoints.mini import language_model_folder
+
+    print(f"Ready: {language_model_folder(_progress())}")
+
+
+GETTABLE: dict[str, Callable[[argparse.Namespace], None]] = {"mini": _get_mini}
+"""What ``get`` can make ready, by name."""
+
+COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_bench, add_get]
+"""One function per command, in the order of ``--help``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 where a part is missing, 2 for input that cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m afcore", description="Ask about sounds, with examples to learn from.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # stderr is for sentences to people
+    try:
+        return options.run(options) or 0
+    except MissingPart as error:
+        _say(error)
+        return MISSING
+    except Cancelled as error:
+        _say(error)
+        return INTERRUPTED
+    except AfcoreError as error:
+        _say(error)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+# What the commands do with one sound: the JSON object, and the same for people.
+
+
+def _ask(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
+    shots, retrieve = _retrieve(engine, heard, bank, options.shots)
+    answer = engine.ask(heard, options.question, shots, settings=_settings(options))
+    data = answer.to_json()
+    data["timings"] = heard.timings | retrieve | data["timings"]
+    return data, answer.text
+
+
+def _caption(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
+    from afcore.prompts import CAPTION
+
+    options.question = CAPTION
+    return _ask(engine, heard, bank, options)
+
+
+def _classify(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
+    from afcore.prompts import CLASSIFY
+    from afcore.results import shot_json
+
+    labels = _labels(options.labels, bank)
+    shots, retrieve = _retrieve(engine, heard, bank, options.shots)
+    begun = time.perf_counter()
+    prompt = engine.build_prompt(heard, CLASSIFY, shots, labels=labels)
+    probabilities = engine.probabilities(heard, prompt, labels)
+    score = {"score": time.perf_counter() - begun}
+    best = max(probabilities, key=probabilities.get)
+    data = {
+        "answer": best,
+        "label": best,
+        "probabilities": probabilities,
+        "shots": [shot_json(shot) for shot in shots],
+        **_about(engine, heard, heard.timings | retrieve | score),
+        "prompt": prompt.text,
+    }
+    ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
+    return data, "\n".join(f"{100 * p:5.1f} %  {label}" for label, p in ranked)
+
+
+def _neighbours(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
+    from afcore.results import shot_json
+
+    begun = time.perf_counter()
+    shots = engine.neighbours(heard, options.k, bank=bank)
+    timings = heard.timings | {"retrieve": time.perf_counter() - begun}
+    data = {"shots": [shot_json(shot) for shot in shots], **_about(engine, heard, timings)}
+    return data, "\n".join(
+        f"{shot.similarity:6.3f}  {shot.example.label:<24} {shot.example.caption or ''}".rstrip() for shot in shots)
+
+
+def _about(engine: Engine, heard: Heard, timings: dict[str, float]) -> dict:
+    windows = [{"start": start, "end": end} for start, end in heard.times]
+    return {"windows": windows, "timings": timings, "model": engine.name}
+
+
+def _retrieve(engine: Engine, heard: Heard, bank: Bank | None, k: int) -> tuple[list, dict[str, float]]:
+    if k > engine.max_shots:
+        raise BadRequest(f"This model takes at most {engine.max_shots} examples beside the sound itself.")
+    if k == 0:
+        return [], {}
+    from afcore.retrieval import prompt_order
+
+    begun = time.perf_counter()
+    shots = prompt_order(engine.neighbours(heard, k, bank=bank))
+    return shots, {"retrieve": time.perf_counter() - begun}
+
+
+def _labels(text: str | None, bank: Bank | None) -> list[str]:
+    if text is not None:
+        return [label.strip() for label in text.split(",") if label.strip()]
+    if bank is None:
+        raise BadRequest("Say which labels to choose from: --labels \"dog,cat\", or --bank with a folder for each label.")
+    return sorted({example.label for example in bank.examples()})
+
+
+# Shared by the commands about sounds
+
+
+def _sound_command(commands, name: str, help: str, answer: Callable) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="sound or video files; the first 33.25 s from --start are heard")
+    parser.add_argument("--json", action="store_true", help="one JSON object per file, each on a line of its own")
+    parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
+    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="hear each file from this second on")
+    parser.set_defaults(run=_run_on_files, answer=answer, bank=None)
+    return parser
+
+
+def _add_shots(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shots", type=_count, default=0, metavar="K", help="similar examples in the prompt (default 0)")
+    _add_bank(parser)
+
+
+def _add_bank(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bank", metavar="DIR", help="take examples from this folder, which has a subfolder for each label")
+
+
+def _add_decoding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-tokens", type=_count, default=64, metavar="N", help="length of the answer at most (default 64)")
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, takes the likeliest token")
+    parser.add_argument("--top-k", type=_count, default=0, metavar="N")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="P")
+    parser.add_argument("--beams", type=_count, default=1, metavar="N")
+    parser.add_argument("--seed", type=int, metavar="N", help="makes sampling repeatable")
+
+
+def _settings(options):
+    from afcore.model.generation import GenerationSettings
+
+    return GenerationSettings(
+        options.max_tokens, options.temperature, options.top_k, options.top_p, options.beams, options.seed)
+
+
+def _run_on_files(options) -> int:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # answering never asks the network
+    from afcore.engine import load_engine
+
+    engine = load_engine(options.model, options.device, _progress())
+    bank = None
+    if options.bank:
+        from afcore.bank import Bank
+
+        bank = Bank.from_folder(options.bank)
+        engine.retriever(bank)
+    failed = 0
+    for file in options.files:
+        try:
+            heard = engine.hear_file(file, start=options.start)
+        except (AudioError, BadRequest) as error:  # about this file alone
+            _say(error)
+            failed = BAD_INPUT
+            continue
+        data, text = options.answer(engine, heard, bank, options)
+        if options.json:
+            print(json.dumps({"file": file, **data, "notices": heard.notices}, ensure_ascii=False), flush=True)
+            continue
+        for notice in heard.notices:
+            _say(f"{file}: {notice}")
+        head = f"{file}: " if len(options.files) > 1 else ""
+        print(head + ("\n" if head and "\n" in text else "") + text, flush=True)
+    return failed
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
+def _progress() -> Callable[[str, float], None] | None:
+    """Stages on one line of a terminal; nothing where stderr is a file."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(stage: str, fraction: float) -> None:
+        print(f"\r\033[K{stage} … {100 * fraction:.0f} %", end="\r\033[K" if fraction >= 1 else "", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _say(message: object) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,122 @@
+"""The command line on the tiny engine: what is printed, where, and the exit codes."""
+
+import json
+
+import pytest
+from tiny import RATE, TinyBank, tiny_engine, tone
+
+import afcore.engine
+from afcore import cli
+from afcore.audio import from_samples
+
+
+@pytest.fixture
+def loads(monkeypatch, tmp_path):
+    """Names of the models loaded; each is the tiny one."""
+    names = []
+
+    def load_engine(name, device, progress):
+        names.append(name)
+        return tiny_engine(tmp_path)
+
+    monkeypatch.setattr(afcore.engine, "load_engine", load_engine)
+    return names
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """Two sounds, and a PDF between them that says it is one."""
+    files = [tmp_path / name for name in ("first.wav", "paper.wav", "second.wav")]
+    for file, hz in zip(files, (430, None, 1250)):
+        file.write_bytes(from_samples(tone(hz), RATE, "x").data if hz else b"%PDF-1.4\n")
+    return [str(file) for file in files]
+
+
+def run(capsys, *arguments):
+    """Exit code, JSON objects printed, stderr."""
+    code = cli.main([*arguments, "--json"])
+    out, err = capsys.readouterr()
+    return code, [json.loads(line) for line in out.splitlines()], err
+
+
+def test_ask(capsys, loads, sounds):
+    code, (data,), err = run(capsys, "ask", sounds[0], "What is it?", "--shots", "4", "--max-tokens", "5")
+    assert code == 0 and err == ""
+    assert {"answer", "shots", "windows", "prompt", "timings", "model"} <= set(data)
+    assert [shot["label"] for shot in data["shots"]][-1] == "horn"  # the nearest stands last
+    assert [shot["similarity"] for shot in data["shots"]] == sorted(shot["similarity"] for shot in data["shots"])
+    assert data["prompt"].count("<audio>") == 5 and "what is it?" in data["prompt"]
+    assert {"decode_audio", "encode", "retrieve", "first_token", "generate"} == set(data["timings"])
+    assert data["windows"] == [{"start": 0.0, "end": 2.0}] and data["model"] == "tiny"
+
+
+def test_several_files_load_the_model_once_and_a_bad_one_stops_nothing(capsys, loads, sounds):
+    code, found, err = run(capsys, "caption", *sounds, "--max-tokens", "3")
+    assert code == 2 and loads == ["mini"]
+    assert [data["file"] for data in found] == [sounds[0], sounds[2]]
+    assert err.count("\n") == 1 and "paper.wav" in err and err.endswith(".\n")
+
+
+def test_classify(capsys, loads, sounds):
+    code, (data,), _ = run(capsys, "classify", sounds[0], "--labels", "horn, dog bark,hum", "--shots", "2")
+    assert code == 0 and set(data["probabilities"]) == {"horn", "dog bark", "hum"}
+    assert sum(data["probabilities"].values()) == pytest.approx(1)
+    assert data["label"] == max(data["probabilities"], key=data["probabilities"].get) and len(data["shots"]) == 2
+
+
+def test_classify_from_a_folder(capsys, loads, sounds, tmp_path, monkeypatch):
+    bank = pytest.importorskip("afcore.bank", reason="afcore.bank is not there yet")
+    (tmp_path / "more").mkdir()
+    folders = []
+    monkeypatch.setattr(bank.Bank, "from_folder", lambda folder: folders.append(folder) or TinyBank({"buzz": 420, "beep": 1300}, tmp_path / "more"))
+    code, (data,), _ = run(capsys, "classify", sounds[0], "--bank", "mine", "--shots", "1")
+    assert code == 0 and folders == ["mine"] and list(data["probabilities"]) == ["beep", "buzz"]
+    assert data["shots"][0]["label"] == "buzz"
+
+
+def test_neighbours(capsys, loads, sounds):
+    code, (data,), _ = run(capsys, "neighbours", sounds[2], "-k", "3")
+    assert code == 0 and [shot["label"] for shot in data["shots"]][0] == "beep" and len(data["shots"]) == 3
+    assert cli.main(["neighbours", sounds[2], "-k", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split()[1] == "beep"
+
+
+def test_for_people(capsys, loads, sounds):
+    assert cli.main(["classify", sounds[0], sounds[2], "--labels", "horn,hum"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{sounds[0]}: \n") and out.count("%") == 4
+    assert "4 kHz" in err
+
+
+def test_from_a_later_second(capsys, loads, tmp_path):
+    file = tmp_path / "long.wav"
+    file.write_bytes(from_samples(tone(300, 12.0), RATE, "x").data)
+    _, (data,), _ = run(capsys, "caption", str(file), "--start", "4", "--max-tokens", "2")
+    assert data["windows"] == [{"start": 4.0, "end": 11.0}, {"start": 5.75, "end": 12.0}]
+    code, found, err = run(capsys, "caption", str(file), "--start", "40")
+    assert code == 2 and found == [] and "40 s" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["classify"], "--labels"),
+        (["classify", "--labels", "a,A"], "the same"),
+        (["classify", "--labels", ","], "label"),
+        (["caption", "--shots", "9"], "at most 8"),
+    ],
+)
+def test_requests_that_cannot_be_met(capsys, loads, sounds, arguments, sentence):
+    assert cli.main([arguments[0], sounds[0], *arguments[1:]]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and sentence in err and err.count("\n") <= 2
+
+
+def test_unknown_things(capsys):
+    assert cli.main(["get", "nothing"]) == 2
+    assert "mini" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as error:
+        cli.main(["caption", "x.wav", "--shots", "-1"])
+    assert error.value.code == 2
+
+
