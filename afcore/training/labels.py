@@ -21,6 +21,7 @@ import numpy as np
 SHORTEST = 0.1    # s of sound that is not quiet; shorter files get no label
 # The teacher contradicts a label when no class that may be heard in it reaches DOUBT and another reaches CERTAIN.
 DOUBT, CERTAIN = 0.01, 0.5
+AGREED = 0.08     # what a fitting class must reach where the name alone leaves doubt
 TEMPLATES = ("{}", "{}", "the sound of {}", "{} can be heard", "this is the sound of {}", "one can hear {}", "a recording of {}")
 _HERE = Path(__file__).parent
 
@@ -56,6 +57,7 @@ class Rule:
     pattern: re.Pattern
     label: str | None    # None: known to be nothing nameable; "@": the matched words themselves
     phrase: str | None
+    unsure: bool = False  # "?" before the label: it counts only where the teacher agrees
 
 
 def read_rules() -> dict[str, list[Rule]]:
@@ -71,7 +73,8 @@ def read_rules() -> dict[str, list[Rule]]:
         else:
             pattern, _, right = line.partition("=>")
             label, _, phrase = (part.strip() for part in right.partition("|"))
-            sections[current].append(Rule(re.compile(pattern.strip()), None if label == "-" else label, phrase or None))
+            sections[current].append(Rule(re.compile(pattern.strip()), None if label == "-" else label.removeprefix("?"),
+                                          phrase or None, label.startswith("?")))
     general = sections.pop("*", [])
     return {name: rules + ([] if name in stopped else general) for name, rules in sections.items()} | {"*": general}
 
@@ -96,15 +99,15 @@ class Labeller:
     def __init__(self):
         self.names, self.rules = read_names(), read_rules()
 
-    def label(self, package: str, path: str) -> tuple[str, str] | None:
-        """(label, noun phrase for captions), or None where the name does not say what is heard."""
+    def label(self, package: str, path: str) -> tuple[str, str, bool] | None:
+        """(label, noun phrase for captions, whether the name leaves doubt), or None where it does not say what is heard."""
         key = words(path)
         for rule in self.rules.get(package, self.rules["*"]):
             if found := rule.pattern.search(key):
                 if rule.label is None:
                     return None
                 label = found.group(1) if rule.label == "@" else rule.label
-                return label, rule.phrase or self.names[label].phrase
+                return label, rule.phrase or self.names[label].phrase, rule.unsure
         return None
 
 
@@ -131,14 +134,17 @@ def label_all(corpus: Path, audioset: list[str] | None = None) -> tuple[list[dic
         found = labeller.label(piece["package"], piece["path"])
         if found is None or piece["active"] < SHORTEST:
             continue
-        label, phrase = found
+        label, phrase, unsure = found
         name = labeller.names[label]
         row = {"id": piece["id"], "label": label, "caption": caption(phrase, piece["id"]), "phrase": phrase,
                "category": name.coarse, "fine": name.category, "confidence": 0.7, "package": piece["package"], "group": piece["group"]}
-        if logits is not None:
+        if logits is None:
+            if unsure:
+                continue
+        else:
             fit, other, which = agreement(name, 1 / (1 + np.exp(-logits[i].astype(np.float32))), audioset)
             row["confidence"] = round(0.5 + 0.5 * min(1.0, fit / 0.5), 2)
-            if fit < DOUBT and other > CERTAIN:
+            if fit < (AGREED if unsure else DOUBT) and (unsure or other > CERTAIN):
                 doubted.append(row | {"heard": which, "probability": round(other, 2)})
                 continue
         rows.append(row)
