@@ -236,6 +236,7 @@ class Engine:
             timings.setdefault("first_token", time.perf_counter() - begun)
             yield piece
         timings["generate"] = time.perf_counter() - begun
+        timings.setdefault("first_token", timings["generate"])  # an empty answer: its end was the first token
 
     def ask(
         self,
