@@ -30,7 +30,7 @@ unit:
 	@.venv/bin/python -m pytest -m "not browser" $(ARGS)
 
 clean:
-	rm -rf .venv .set-up.lock data/mini-lm .pytest_cache
+	rm -rf .venv .venv-discarded .set-up.lock data/mini-lm .pytest_cache
 
 # $(call ready,PURPOSE): one sentence and a stop where Python is missing, otherwise scripts/get_ready.py.
 define ready

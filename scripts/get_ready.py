@@ -57,16 +57,23 @@ def digest(*names: str) -> str:
 
 def make_venv(kind: str) -> None:
     """An empty `.venv`, unless a whole one of this kind (Python version, CPU or CUDA) is there."""
+    discarded = VENV.with_name(".venv-discarded")
+    shutil.rmtree(discarded, ignore_errors=True)
     if KIND.is_file() and KIND.read_text() == kind and not UNFINISHED.exists() and succeeds(str(PYTHON), "-c", ""):
         return
+    if VENV.exists() and not (KIND.exists() or UNFINISHED.exists()):
+        stop("There is a .venv here that this set-up did not make: move it away and run the same command again.")
     if VENV.exists():
         say("removing an unfinished or outdated .venv")
-        shutil.rmtree(VENV)
+        VENV.rename(discarded)  # so that an interruption leaves no half of it under its name
+        shutil.rmtree(discarded)
     say(f"making .venv with Python {platform.python_version()}")
+    VENV.mkdir()
+    UNFINISHED.touch()
     if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode != 0:
-        shutil.rmtree(VENV, ignore_errors=True)
         stop("The virtual environment could not be made in .venv: see the lines above.")
     KIND.write_text(kind)
+    UNFINISHED.unlink()
 
 
 def install_cpu_torch(pin: str) -> None:

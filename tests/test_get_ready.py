@@ -1,7 +1,10 @@
 """Set-up without installing anything: what it skips, what it makes again, what it says when it cannot go on."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,21 +52,40 @@ def test_what_declares_too_much_comes_without_it(setup):
     assert "--no-deps" in alone and "--no-deps" not in everything and "-c" in everything
 
 
-def test_a_failed_installation_leaves_no_stamp_and_is_made_again_from_nothing(setup, capsys):
+def test_a_failed_installation_leaves_no_stamp_and_is_made_again_from_nothing(setup, capsys, monkeypatch):
     setup.pip_works = False
     with pytest.raises(SystemExit, match="pip could not install requirements-test.txt"):
         setup.install(("requirements-test.txt",), setup.VENV / ".test", "3.11.2 cpu")
     assert setup.UNFINISHED.exists() and not (setup.VENV / ".test").exists()
-    (setup.VENV / "half").touch()
+
+    def venv(command):
+        assert command[1:3] == ["-m", "venv"]
+        setup.PYTHON.parent.mkdir()
+        setup.PYTHON.symlink_to(sys.executable)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(setup, "subprocess", SimpleNamespace(run=venv))
+    monkeypatch.setattr(setup, "succeeds", lambda *command: Path(command[0]).exists())
+    half, marker = setup.VENV / "half", setup.VENV / "kept"
+    half.touch()
     setup.make_venv("3.11.2 cpu")
-    assert not (setup.VENV / "half").exists() and not setup.UNFINISHED.exists()
-    assert setup.succeeds(str(setup.PYTHON), "-m", "pip", "--version")
-    marker = setup.VENV / "kept"
+    assert not half.exists() and not setup.UNFINISHED.exists() and "removing" in capsys.readouterr().out
     marker.touch()
     setup.make_venv("3.11.2 cpu")
     assert marker.exists()
     setup.make_venv("3.11.2 cuda")  # a GPU that appeared wants another torch
     assert not marker.exists()
+    setup.subprocess.run = lambda command: subprocess.CompletedProcess(command, 1)
+    with pytest.raises(SystemExit, match="could not be made"):
+        setup.make_venv("3.11.2 cpu")
+    assert setup.UNFINISHED.exists()  # so the next run starts afresh
+
+
+def test_a_venv_of_someone_else_is_left_alone(setup):
+    (setup.VENV / "pyvenv.cfg").touch()
+    with pytest.raises(SystemExit, match="did not make"):
+        setup.make_venv("3.11.2 cpu")
+    assert (setup.VENV / "pyvenv.cfg").exists()
 
 
 def test_without_a_browser_one_sentence_says_what_to_do(setup, monkeypatch):
