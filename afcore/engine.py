@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 HEARD_KEPT = 256  # clips whose features stay in memory, some 60 kB each
 PROMPTS_KEPT = 8  # conversations whose text and audio caches stay, some 20 MB each for mini
 TOP_TAGS = 10
+SILENCE_RATE = 48_000  # Hz, at which no encoder listens: so that warming up with silence includes resampling
 
 
 class Engine:
@@ -111,8 +112,8 @@ class Engine:
 
     def silence(self) -> Heard:
         """One window of nothing, as heard."""
-        plan = self.encoder.plan
-        return self.hear(from_samples(np.zeros(plan.window, np.float32), plan.rate, "silence").clip())
+        samples = np.zeros(round(self.encoder.plan.seconds * SILENCE_RATE), np.float32)
+        return self.hear(from_samples(samples, SILENCE_RATE, "silence").clip())
 
     def forget(self) -> None:
         """Drop everything that is kept to answer faster: clips heard, prompts read."""

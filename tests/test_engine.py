@@ -206,6 +206,26 @@ def test_probabilities_come_from_the_likelihood_of_each_label(tmp_path, shots, c
     assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-4)
 
 
+def test_silence_is_scored_once_for_many_clips(tmp_path, monkeypatch):
+    engine = tiny_engine(tmp_path, Calibration(alpha=0.5))
+    scored, score = [], engine.score_labels
+    monkeypatch.setattr(engine, "score_labels", lambda heard, *rest: scored.append(heard.clip.name) or score(heard, *rest))
+    for hz in (300, 430, 900):
+        engine.classify(engine.hear(tone_clip(hz)), ["horn", "hum"])
+    assert scored.count("silence") == 1 and len(scored) == 4
+    engine.classify(engine.hear(tone_clip(300)), ["horn", "bell"])
+    assert scored.count("silence") == 2
+
+
+def test_what_was_forgotten_is_heard_again(engine, monkeypatch):
+    clip = tone_clip(300)
+    engine.hear(clip)
+    engine.forget()
+    monkeypatch.setattr(engine.encoder, "embed", None)
+    with pytest.raises(TypeError):
+        engine.hear(clip)
+
+
 def test_three_answers(engine, heard):
     shots, seen = prompt_order(engine.neighbours(heard, 3)), []
     answers = engine.three_answers(heard, prompts.CLASSIFY, shots, ["horn", "hum"], settings=SHORT, on_answer=seen.append)
