@@ -148,8 +148,8 @@ def embed_bank(engine: Engine, bank: Bank, progress: Callable[[float], None] | N
 
     Raises AudioError for a sound that cannot be read.
     """
-    known = set(bank.clap_matrix(engine.clap.name)[0])
-    missing = [example for example in bank.examples() if example.id not in known]
+    placed = set(bank.clap_matrix(engine.clap.name)[0])
+    missing = [e for e in bank.examples() if e.id not in placed or bank.features(e.id, engine.features_name) is None]
     for done, example in enumerate(missing):
         heard = engine.hear_file(bank.audio_path(example.id))
         bank.set_embedding(example.id, engine.features_name, "features", heard.features.numpy())

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from tiny import RATE, TinyBank, tiny_engine, tone
+from tiny import RATE, tiny_engine, tone
 
 import afcore.engine
-from afcore import cli
+from afcore import cli, paths
 from afcore.audio import from_samples
 
 
@@ -65,13 +65,15 @@ def test_classify(capsys, loads, sounds):
 
 
 def test_classify_from_a_folder(capsys, loads, sounds, tmp_path, monkeypatch):
-    bank = pytest.importorskip("afcore.bank", reason="afcore.bank is not there yet")
-    (tmp_path / "more").mkdir()
-    folders = []
-    monkeypatch.setattr(bank.Bank, "from_folder", lambda folder: folders.append(folder) or TinyBank({"buzz": 420, "beep": 1300}, tmp_path / "more"))
-    code, (data,), _ = run(capsys, "classify", sounds[0], "--bank", "mine", "--shots", "1")
-    assert code == 0 and folders == ["mine"] and list(data["probabilities"]) == ["beep", "buzz"]
-    assert data["shots"][0]["label"] == "buzz"
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    for label, hz in {"big_pump": 350, "small pump": 1300}.items():
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        (tmp_path / "mine" / label / "1.wav").write_bytes(from_samples(tone(hz), RATE, "x").data)
+    code, (data,), _ = run(capsys, "classify", sounds[0], "--bank", str(tmp_path / "mine"), "--shots", "1")
+    assert code == 0 and list(data["probabilities"]) == ["big pump", "small pump"]
+    assert [shot["label"] for shot in data["shots"]] == ["big pump"]
+    assert cli.main(["classify", sounds[0], "--bank", str(tmp_path / "nothing")]) == 2
+    assert "no folder" in capsys.readouterr().err
 
 
 def test_neighbours(capsys, loads, sounds):

@@ -9,11 +9,12 @@ from tiny import RATE, TONES, tiny_engine, tone, tone_clip
 
 from afcore import prompts
 from afcore.audio import from_samples
+from afcore.bank import Bank
 from afcore.calibration import Calibration
 from afcore.engine import load_engine
 from afcore.errors import AudioError, BadRequest, MissingPart
 from afcore.model.generation import GenerationSettings, stream
-from afcore.retrieval import prompt_order
+from afcore.retrieval import embed_bank, prompt_order
 
 SHORT = GenerationSettings(max_new_tokens=6)
 
@@ -43,11 +44,12 @@ def test_hearing_gives_windows_vector_and_tags(engine):
 
 
 def test_loudness_does_not_matter_and_a_clip_is_heard_once(engine, monkeypatch):
-    loud = engine.hear(tone_clip(300))
+    clip = tone_clip(300)
+    loud = engine.hear(clip)
     quiet = engine.hear(from_samples(tone(300) / 50, RATE, "quiet").clip())
     torch.testing.assert_close(quiet.features, loud.features, atol=0.02, rtol=0)
     monkeypatch.setattr(engine.encoder, "embed", None)
-    assert engine.hear(tone_clip(300)).features is loud.features
+    assert engine.hear(clip).features is loud.features
 
 
 def test_a_file_reports_decoding_and_a_bad_one_is_refused(engine, tmp_path):
@@ -71,6 +73,18 @@ def test_the_query_is_no_neighbour_of_itself(engine):
     heard = engine.hear(tone_clip(TONES["beep"]))
     assert "beep" not in labels_of(engine.neighbours(heard, 6))
     assert engine.as_shot(heard, next(e for e in engine.bank.examples() if e.label == "beep")).similarity > 0.999
+
+
+def test_a_bank_is_embedded_once(engine, tmp_path, monkeypatch):
+    """The second engine finds features and vectors in the bank, and fills in what one example lacks."""
+    assert embed_bank(engine, engine.bank) == len(TONES)
+    bank = Bank(tmp_path / "bank")
+    lacking = bank.examples()[2].id
+    bank._database.execute("DELETE FROM embedding WHERE example_id = ? AND kind = 'features'", (lacking,))
+    heard, hear = [], engine.hear_file
+    monkeypatch.setattr(engine, "hear_file", lambda path: heard.append(path) or hear(path))
+    assert embed_bank(engine, bank) == 1 and heard == [bank.audio_path(lacking)]
+    assert embed_bank(engine, bank) == 0
 
 
 def test_without_a_bank_retrieval_says_what_to_do(tmp_path):

@@ -1,7 +1,6 @@
 """A whole engine made on the spot in a blink: random weights, byte tokenizer, an encoder that measures frequency bands,
 and a bank of tones. What it says means nothing; that everything is passed on rightly can be seen all the same."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from afcore.audio import Recording, from_samples
+from afcore.audio import from_samples
+from afcore.bank import Bank
 from afcore.calibration import Calibration
 from afcore.engine import Engine
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
@@ -93,43 +93,13 @@ class TinyClap:
         return np.stack(rows)
 
 
-@dataclass(frozen=True)
-class TinyExample:
-    id: int
-    label: str
-    caption: str
-    sha256: str
-    group_key: str
-    recording: Recording = field(repr=False, compare=False)
-
-
-class TinyBank:
-    """Examples and embeddings in memory, with the methods of `afcore.bank.Bank` that an engine calls."""
-
-    def __init__(self, tones: dict[str, int], folder: Path):
-        self.folder, self._stored = folder, {}
-        recordings = {label: from_samples(tone(hz), RATE, f"{label}.wav") for label, hz in tones.items()}
-        self._examples = [
-            TinyExample(i, label, f"A {label} sounds.", r.sha256, label, r) for i, (label, r) in enumerate(recordings.items(), 1)
-        ]
-
-    def examples(self):
-        return list(self._examples)
-
-    def audio_path(self, example_id):
-        path = self.folder / f"{example_id}.wav"
-        path.write_bytes(next(e for e in self._examples if e.id == example_id).recording.data)
-        return path
-
-    def set_embedding(self, example_id, model, kind, array):
-        self._stored[example_id, model, kind] = np.asarray(array)
-
-    def features(self, example_id, model):
-        return self._stored.get((example_id, model, "features"))
-
-    def clap_matrix(self, model):
-        rows = {i: v for (i, m, kind), v in self._stored.items() if (m, kind) == (model, "clap")}
-        return list(rows), np.stack(list(rows.values())) if rows else np.zeros((0, 1), np.float32)
+def tiny_bank(folder: Path, tones: dict[str, int] = TONES) -> Bank:
+    """A bank in ``folder`` with one tone for each label, not embedded yet; the one that is there already, if any."""
+    bank = Bank(folder, create=True)
+    for label, hz in () if bank.labels() else tones.items():
+        recording = from_samples(tone(hz), RATE, label)
+        bank.add(recording.data, label, f"A {label} sounds.", recording.duration, group_key=label)
+    return bank
 
 
 def tone(hz: float, seconds: float = 2.0, rate: int = RATE) -> np.ndarray:
@@ -148,4 +118,4 @@ def tiny_engine(folder: Path, calibration: Calibration = Calibration(), bank: bo
     tokenizer = tiny_tokenizer()
     return Engine(
         "tiny", "mini", tiny_model(tokenizer).to(dtype), tokenizer, TinyEncoder(), TinyClap(),
-        TinyBank(TONES, folder) if bank else None, calibration)
+        tiny_bank(folder / "bank") if bank else None, calibration)
