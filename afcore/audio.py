@@ -89,7 +89,8 @@ class Recording:
     length: int
     """Samples of the first channel."""
     envelope: np.ndarray = field(repr=False)
-    """(n, 2) float32: least and greatest sample of the first channel in each of n equal slices, n at most 8192."""
+    """(n, 2) float32: least and greatest sample of the first channel in each of n equal slices (the last may be
+    shorter), n at most 8193."""
     notices: tuple[str, ...]
     _checkpoints: tuple[_Checkpoint, ...] = field(repr=False)
 
@@ -137,10 +138,14 @@ class Recording:
         return samples
 
     def _decode_from(self, packet: int, first: int, count: int) -> np.ndarray | None:
-        """As ``_decode``, from a given packet on; None where the frames do not meet their checkpoints."""
-        expected = {(point.packet, point.pts): point.position for point in self._checkpoints}
+        """As ``_decode``, from a given packet on; None where the frames do not meet their checkpoints.
+
+        From packet 0 on there is nothing to meet: it is what ``open_recording`` did.
+        """
         samples = np.zeros(count, dtype=np.float32)
-        position = 0 if packet == 0 else None
+        expected, position = {}, 0
+        if packet:
+            expected, position = {(point.packet, point.pts): point.position for point in self._checkpoints}, None
         with open_sound(self.data, self.name) as sound:
             for block in sound.blocks(skip_packets=packet):
                 known = expected.get((block.packet, block.pts), position)

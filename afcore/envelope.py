@@ -26,7 +26,8 @@ class EnvelopeBuilder:
             self._drain()
 
     def finish(self) -> np.ndarray:
-        """(n, 2) float32, minimum and maximum of each slice; the last slice may be a shorter one."""
+        """(n, 2) float32, minimum and maximum of each slice; the last slice may be a shorter one, and row
+        ``MAX_SLICES`` + 1."""
         self._drain()
         rows = self._rows[: self._used]
         if self._waiting_samples:
