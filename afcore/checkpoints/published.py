@@ -16,20 +16,19 @@ from afcore.model.configuration import AudioFlamingoConfig
 
 # What the model computes for itself; a file may hold it or not.
 COMPUTED = ("pos_table",)
+EMBEDDINGS = "lang_encoder.model.decoder.embed_tokens.weight"
 # Second copies, and the names they are copies of.
 COPIES = (
     (re.compile(r"lang_encoder\.old_decoder_blocks\.(\d+)\."), r"lang_encoder.{layers}.\1.decoder_layer."),
     (re.compile(r"lang_encoder\.gated_cross_attn_layers\.(\d+)\."), r"lang_encoder.{layers}.\1.gated_cross_attn_layer."),
-    (re.compile(r"lang_encoder\.lm_head\.weight"), "lang_encoder.model.decoder.embed_tokens.weight"),
+    (re.compile(r"lang_encoder\.lm_head\.weight"), EMBEDDINGS),
 )
 LAYERS = "model.decoder.layers"  # OPT's place for them
 
 
 def plain_key(key: str) -> str:
-    """The key without the `module.` that a data-parallel wrapper puts in front, once or more."""
-    while key.startswith("module."):
-        key = key[len("module."):]
-    return key
+    """The key without the `module.` that a data-parallel wrapper puts in."""
+    return ".".join(part for part in key.split(".") if part != "module")
 
 
 def original_of(key: str) -> str:
@@ -110,6 +109,14 @@ def checked_tensors(
         yield ours, tensor
         if progress is not None:
             progress((i + 1) / len(wanted))
+
+
+def embedding_rows(tensors: Mapping[str, Tensor]) -> int:
+    """How many tokens the checkpoint's language model knows. Raises CheckpointError where it has no embeddings."""
+    for key, tensor in tensors.items():
+        if plain_key(key) == EMBEDDINGS:
+            return tensor.shape[0]
+    raise CheckpointError(f"This is not a checkpoint of the published Audio Flamingo: it lacks {EMBEDDINGS}.")
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -48,7 +48,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.front_end = TagFrontEnd(config) if config.front_end == "tags" else None
         self.audio_transformer = AudioTransformer(config)
-        self.language_model = language_model or AutoModelForCausalLM.from_config(config.text_config)
+        self.language_model = language_model or AutoModelForCausalLM.from_config(
+            config.text_config, dtype=torch.get_default_dtype())
         layers = decoder_layers(self.language_model)
         for i, layer in enumerate(layers):
             block = GatedCrossAttention(config) if i in config.cross_attention_layers else None
