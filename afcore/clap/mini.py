@@ -5,6 +5,7 @@ they sound and what they mean; between text and sound only the meaning counts. O
 """
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from functools import cached_property
@@ -78,18 +79,22 @@ class SentenceEncoder:
 class MiniClap:
     """The `Clap` of mini. `weight` is the share w of meaning in the audio vector (chosen on validation sounds)."""
 
-    name = "mini-clap"
     width = EMBEDDING + SEMANTIC
 
-    def __init__(self, net: MiniClapNet, weight: float):
-        self.net, self.weight = net.eval(), weight
+    def __init__(self, net: MiniClapNet, weight: float, name: str = "mini-clap"):
+        self.net, self.weight, self.name = net.eval(), weight, name
 
     @classmethod
     def load(cls, folder: str | Path) -> "MiniClap":
         from safetensors.torch import load_file
         net = MiniClapNet()
         net.load_state_dict({k: v.float() for k, v in load_file(Path(folder) / "clap.safetensors").items()})
-        return cls(net, json.loads((Path(folder) / "clap.json").read_text())["semantic_weight"])
+        # The audio side stands on the encoder, so the name that banks keep vectors under changes with both.
+        digest = hashlib.sha256()
+        for file in ("encoder.safetensors", "clap.safetensors", "clap.json"):
+            digest.update((Path(folder) / file).read_bytes())
+        weight = json.loads((Path(folder) / "clap.json").read_text())["semantic_weight"]
+        return cls(net, weight, f"mini-clap-{digest.hexdigest()[:8]}")
 
     @cached_property
     def sentences(self) -> SentenceEncoder:

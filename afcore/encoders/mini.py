@@ -5,6 +5,7 @@ Pooling runs over the part of the window that holds sound (at least 1 s), so tha
 """
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -92,7 +93,8 @@ class MiniEncoder:
     plan: WindowPlan = MINI
     width: int = EMBEDDING + TAGS
 
-    def __init__(self, net: MiniEncoderNet, labels: list[str], device: str | torch.device = "cpu"):
+    def __init__(self, net: MiniEncoderNet, labels: list[str], device: str | torch.device = "cpu", name: str = "mini"):
+        self.name = name  # under which banks keep features; it changes with the weights, so stale ones are never read
         self.device = torch.device(device)
         self.net, self.mel = net.eval().to(self.device), LogMel().to(self.device)
         self.labels = labels
@@ -107,7 +109,8 @@ class MiniEncoder:
         settings = json.loads((folder / "encoder.json").read_text())
         net = MiniEncoderNet(tuple(settings["channels"]), tuple(settings["blocks"]))
         net.load_state_dict(state)
-        return cls(net, json.loads((folder / "audioset.json").read_text()), device)
+        name = f"mini-{hashlib.sha256((folder / 'encoder.safetensors').read_bytes()).hexdigest()[:8]}"
+        return cls(net, json.loads((folder / "audioset.json").read_text()), device, name)
 
     @torch.inference_mode()
     def embed_windows(self, windows: np.ndarray, valid: np.ndarray, batch: int = 16) -> Tensor:

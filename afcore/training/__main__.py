@@ -1,6 +1,6 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → labels → tags → cuts → student → features → align → flamingo → bank → calibrate. DIR needs about 40 GB and keeps what
+corpus → tags → labels → cuts → student → features → align → flamingo → bank → calibrate. DIR needs about 40 GB and keeps what
 each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
 by `tags` and `cuts` only.
 """
@@ -22,15 +22,15 @@ def _paths(options) -> tuple[Path, Path]:
 
 
 def corpus(options) -> None:
-    from afcore.training import corpus as step
-    step.fetch(options.work)
+    from afcore.training import corpus as step, packages
+    packages.fetch(options.work / "debs")
     step.extract(options.work, 2)
     step.index(options.work)
 
 
 def labels(options) -> None:
     from afcore.training import labels as step
-    step.write(options.work / "corpus")
+    step.write(options.work / "corpus", options.teacher)
 
 
 def tags(options) -> None:
@@ -95,13 +95,24 @@ def flamingo(options) -> None:
         shutil.copy(options.work / "flamingo" / name, options.out / name)
 
 
+def bank(options) -> None:
+    """The shipped bank's embeddings, by the encoder and CLAP that ship with it."""
+    from afcore import paths
+    from afcore.bank import Bank
+    from afcore.engine import load_engine
+    shipped = Bank(paths.BANK)
+    shipped.clear_embeddings()
+    load_engine("mini")  # embeds what lacks it
+    shipped.compact()
+
+
 def calibrate(options) -> None:
     from afcore.training import calibrate as step
     from afcore.training.clips import ClipSet
     print(json.dumps(step.calibrate(options.out, ClipSet(options.work / "clips"))))
 
 
-STEPS = {f.__name__: f for f in (corpus, labels, tags, cuts, student, features, align, flamingo, calibrate)}
+STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, features, align, flamingo, bank, calibrate)}
 
 
 def main() -> None:
@@ -114,7 +125,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="wall time of student or flamingo")
     parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
     options = parser.parse_args()
-    if options.step in ("tags", "cuts", "student", "all") and not options.teacher:
+    if options.step in ("tags", "labels", "cuts", "student", "all") and not options.teacher:
         parser.error("this step needs --teacher")
     torch.set_num_threads(2)
     for name, step in STEPS.items():

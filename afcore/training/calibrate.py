@@ -23,7 +23,8 @@ def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dic
     rows = []
     for item in items:
         sound, labels = heard(clips, item.clip, engine.clap), list(item.options)
-        near = prompt_order(engine.neighbours(sound, max(SHOTS)))
+        own = [example.id for example in engine.bank.examples() if example.package == item.package]
+        near = prompt_order(engine.neighbours(sound, max(SHOTS), exclude=own))
         for count in SHOTS:
             prompt = engine.build_prompt(sound, CLASSIFY, near[-count:] if count else (), labels=labels)
             scores, counts = engine.score_labels(sound, prompt, labels)
@@ -50,14 +51,14 @@ def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
     return found | {"temperature": max(likelihood, key=likelihood.get)}
 
 
-def calibrate(folder: Path, clips: ClipSet, limit: int = 160) -> dict:
+def calibrate(folder: Path, clips: ClipSet, limit: int = 100) -> dict:
     """Writes the `calibration` entry of `folder/config.json` and returns it."""
     from afcore.engine import load_engine
     engine = load_engine("mini")
     labels = {example.label for example in engine.bank.examples()} & {clips[i].label for i in range(len(clips)) if clips[i].split == "train"}
     items = make_items(clips, "validation", labels, seed=3)
     items = [items[i] for i in np.sort(np.random.default_rng(3).permutation(len(items))[:limit])]
-    found = choose({(o, e): collect(engine, clips, items, o, e) for o in (False, True) for e in (False, True)})
+    found = choose({(o, e): collect(engine, clips, items, o, e) for o in (False, True) for e in (True,)})
     config = json.loads((folder / "config.json").read_text())
     config["calibration"] = found
     (folder / "config.json").write_text(json.dumps(config, indent=1))
