@@ -192,6 +192,11 @@ class Bank:
             return [], np.zeros((0, 1), np.float32)
         return [i for i, _ in rows], np.stack([np.frombuffer(data, np.float32) for _, data in rows])
 
+    def clear_embeddings(self) -> None:
+        """Drops all embeddings, those of models that are gone too; whoever loads the bank next makes them anew."""
+        with self._lock, self._database:
+            self._database.execute("DELETE FROM embedding")
+
     def compact(self) -> None:
         """Shrinks the database file to what it holds."""
         with self._lock:

