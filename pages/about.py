@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from afcore import paths
-from pages import common
+from pages import common, frame
 
 LIMITS = """
 - **At most 33.25 seconds** are heard at a time. Of a longer recording you choose the part.
@@ -92,5 +92,4 @@ def _sounds() -> None:
     )
 
 
-with common.sentences():
-    main()
+frame.show(main)

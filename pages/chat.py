@@ -5,8 +5,8 @@ from dataclasses import replace
 import streamlit as st
 
 from afcore import transcripts
-from pages import common
-from pages.state import State, Turn, current
+from pages import common, frame
+from pages.state import LENGTHS, TEMPERATURES, TOP_PS, State, Turn, current
 
 SUGGESTIONS = ("What do you hear?", "Is there an animal?", "Is someone speaking?", "Where could this be?")
 TRAINED_TURNS = 4  # dialogues that the chat models were trained on; reference section 7
@@ -24,16 +24,18 @@ def main() -> None:
     engine = common.engine()
     heard = common.heard(engine)
     _tools(state, engine, heard)
-    _history(state, state.turns[:-1] if state.turns and state.turns[-1].open else state.turns)
+    waiting = state.turns[-1] if state.turns and state.turns[-1].open else None
+    for turn in state.turns if waiting is None else state.turns[:-1]:
+        _turn(state, turn)
     question = question or st.session_state.pop("suggested", None)
     if question:
-        before = state.turns[-1] if state.turns and state.turns[-1].open else None
-        state.ask(engine, heard, question)
-        if before is not None:
-            before.job.wait(5)
-            _turn(state, before)
-    if state.turns and state.turns[-1].open:
-        _answering(state, state.turns[-1])
+        turn = state.ask(engine, heard, question)
+        if waiting is not None:
+            waiting.job.wait(5)
+            _turn(state, waiting)
+        _answering(state, turn)
+    elif waiting is not None:
+        _answering(state, waiting)
     elif not state.turns:
         st.caption("Some questions to begin with")
         with st.container(horizontal=True, key="suggestions"):
@@ -66,15 +68,15 @@ def _tools(state: State, engine, heard) -> None:
 def _settings(state: State) -> None:
     settings = state.settings
     temperature = st.slider(
-        "Temperature", 0.0, 1.5, settings.temperature, 0.05, key=state.key("temperature"),
+        "Temperature", *TEMPERATURES, settings.temperature, 0.05, key=state.key("temperature"),
         help="0 always takes the most likely word; higher is more varied and less reliable.",
     )  # fmt: skip
     top_p = st.slider(
-        "Top-p", 0.05, 1.0, settings.top_p, 0.05, key=state.key("top-p"), disabled=temperature == 0,
+        "Top-p", *TOP_PS, settings.top_p, 0.05, key=state.key("top-p"), disabled=temperature == 0,
         help="Only the most likely words that together reach this probability are drawn from. No effect at temperature 0.",
     )  # fmt: skip
     length = st.slider(
-        "Longest answer", 8, 256, settings.max_new_tokens, 8, key=state.key("length"), format="%d tokens",
+        "Longest answer", *LENGTHS, settings.max_new_tokens, 8, key=state.key("length"), format="%d tokens",
         help="A token is about three quarters of a word.",
     )  # fmt: skip
     state.settings = replace(settings, temperature=temperature, top_p=top_p, max_new_tokens=length)
@@ -105,11 +107,6 @@ def about_chat(state: State) -> dict[str, str | float]:
     }
 
 
-def _history(state: State, turns: list[Turn]) -> None:
-    for turn in turns:
-        _turn(state, turn)
-
-
 def _question(state: State, turn: Turn) -> None:
     with st.chat_message("user", avatar=YOU):
         st.markdown(common.markdown_safe(turn.question))
@@ -120,7 +117,9 @@ def _question(state: State, turn: Turn) -> None:
 def _turn(state: State, turn: Turn) -> None:
     _question(state, turn)
     with st.chat_message("assistant", avatar=MODEL):
-        st.markdown(common.markdown_safe(turn.answer))
+        with st.container():
+            st.markdown(common.markdown_safe(turn.answer))
+        st.empty()  # where `_answering` had its button, which would stay on the screen otherwise
         _footer(turn)
 
 
@@ -146,5 +145,4 @@ def _answering(state: State, turn: Turn) -> None:
     st.rerun()
 
 
-with common.sentences():
-    main()
+frame.show(main)

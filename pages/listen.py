@@ -7,7 +7,7 @@ import streamlit as st
 
 from afcore import plots, windows
 from afcore.audio import MAX_SECONDS
-from pages import common
+from pages import common, frame
 from pages.state import State, current
 
 SHOWN_TAGS = 6
@@ -136,9 +136,9 @@ def _show(state: State) -> None:
     plan = common.loaded().encoder.plan if common.loaded() else windows.MINI
     times = [(clip.start + a, clip.start + b) for a, b in plan.times(round(clip.duration * plan.rate))]
     several = f"{len(times)} windows" if len(times) > 1 else "one window"
+    overlap = f", one every {plan.hop_seconds:g} s, so that neighbours overlap" if len(times) > 1 else ""
     st.caption(
-        f"The model hears {several} of {plan.seconds:g} s, one every {plan.hop_seconds:g} s, so neighbours overlap. "
-        f"At most {plan.max_seconds:g} s are heard."
+        f"The model hears this sound in {several} of {plan.seconds:g} s{overlap}. At most {plan.max_seconds:g} s are heard."
     )
     common.figure(
         plots.waveform(recording.envelope, recording.duration, times, clip.start, plan.max_seconds),
@@ -194,5 +194,4 @@ def _tags(heard) -> None:
     common.figure(plots.tags(heard.tags[:SHOWN_TAGS]), "tags", "The most probable sound tags")
 
 
-with common.sentences():
-    main()
+frame.show(main)

@@ -5,7 +5,7 @@ import streamlit as st
 from afcore import plots, prompts
 from afcore.errors import BadRequest
 from afcore.retrieval import Shot
-from pages import common, prompt_view
+from pages import common, frame, prompt_view
 from pages.state import Choice, State, current, split_labels
 
 FOUND = 6
@@ -157,9 +157,8 @@ def _compare(state: State, engine, heard) -> None:
 
     with st.container(horizontal=True):
         compare = st.button("Compare", type="primary", icon=":material/compare_arrows:", disabled=not shots)
-        if st.button("Shuffle differently", icon=":material/shuffle:", disabled="compare" not in state.jobs):
+        if st.button("Shuffle differently", icon=":material/shuffle:", disabled=len(shots) < 2):
             st.session_state["seed"] = seed + 1
-            state.jobs.pop("compare").stop()
             st.session_state["compare-again"] = True
             st.rerun()
     if not shots:
@@ -183,11 +182,12 @@ def _answers(job) -> None:
     drawn, wait, stop = 0, st.empty(), st.empty()
     if not job.done:
         stop.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop-compare")
+    chart = st.container()
     while True:
         ended = job.done
         while drawn < len(job.items):
             with places[drawn]:
-                _answer(job.items[drawn], drawn)
+                _answer(job.items[drawn])
             drawn += 1
         if ended:
             break
@@ -199,9 +199,14 @@ def _answers(job) -> None:
         st.caption(":material/stop_circle: Stopped")
     if job.error:
         st.error(job.error, icon=":material/error:")
+    if job.items and job.items[0].probabilities:
+        with chart:
+            st.markdown("##### How probable each label is")
+            answers = {answer.title: answer.probabilities for answer in job.items}
+            common.figure(plots.compare(answers), "compare", "Probability of each label in each answer")
 
 
-def _answer(answer, number: int) -> None:
+def _answer(answer) -> None:
     st.markdown(f"##### {answer.title}")
     st.markdown(common.markdown_safe(answer.text) or "*The model had nothing to say.*")
     if answer.shots:
@@ -209,8 +214,8 @@ def _answer(answer, number: int) -> None:
     else:
         st.caption("Shown: nothing but the sound")
     if answer.probabilities:
-        common.figure(plots.probabilities(answer.probabilities), f"probabilities-{number}", "Probability of each label")
+        label = max(answer.probabilities, key=answer.probabilities.get)
+        st.markdown(f":material/label: **{common.markdown_safe(label)}** {100 * answer.probabilities[label]:.0f} %")
 
 
-with common.sentences():
-    main()
+frame.show(main)

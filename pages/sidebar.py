@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-
 from pages import common
+from pages.session_file import pack, unpack
 from pages.state import State, current
 
 
@@ -50,13 +50,5 @@ def _keep(state: State) -> None:
         file = st.file_uploader("Open a session file", type="zip", key=state.key("session-file"))
         if file is not None and file.file_id not in state.seen:
             state.seen.add(file.file_id)
-            common.attempt(unpack, state, file.getvalue())
+            common.attempt(unpack, state, file.getvalue(), common.bank())
             st.rerun()
-
-
-def pack(state: State) -> bytes:
-    """The session as a file."""
-
-
-def unpack(state: State, data: bytes) -> None:
-    """Take a session from a file; raises AfcoreError where it is not one."""

@@ -6,7 +6,6 @@ page, finds it where it was.
 """
 
 import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +18,9 @@ from afcore.model.generation import GenerationSettings
 from afcore.retrieval import Shot, prompt_order
 
 _KEY = "state"
+
+# Least and most of the chat's settings.
+TEMPERATURES, TOP_PS, LENGTHS = (0.0, 1.5), (0.05, 1.0), (8, 256)
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Turn:
         entry["shots"] = [
             {
                 "id": shot.example.id,
+                "sha256": shot.example.sha256,
                 "label": shot.example.label,
                 "caption": shot.example.caption,
                 "similarity": round(float(shot.similarity), 4),
@@ -260,14 +263,3 @@ def _stop_all(jobs: dict[str, Job]) -> None:
     for job in list(jobs.values()):
         if not job.done:
             job.stop()
-
-
-def parse_turns(entries: Sequence[dict[str, Any]], shot_of) -> list[Turn]:
-    """Turns from a session file; ``shot_of(entry)`` gives a shot, or None where the bank no longer has it."""
-    turns = []
-    for entry in entries:
-        shots = tuple(shot for shot in map(shot_of, entry.get("shots", ())) if shot is not None)
-        turn = Turn(str(entry["question"]), float(entry.get("start", 0.0)), shots, said=str(entry.get("answer", "")))
-        turn.cut, turn.failed = bool(entry.get("stopped")), entry.get("error")
-        turns.append(turn)
-    return turns

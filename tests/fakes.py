@@ -92,7 +92,7 @@ class FakeEngine(Engine):
 
 
 def main(folder: str, length: str, *arguments: str) -> None:
-    """``python -m tests.fakes FOLDER WORDS run app.py ...``: the app over a bank in FOLDER and slow made-up answers."""
+    """``python tests/fakes.py FOLDER WORDS run app.py ...``: the app over a bank in FOLDER and slow made-up answers."""
     from streamlit.web import cli
 
     from afcore import engine as engines

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from afcore import paths
 from afcore.bank import Bank
-from tests.media import chirps, encode
+from media import chirps, encode
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 240_000  # ms; a busy machine with two cores loads the model in a minute or more
@@ -46,19 +46,20 @@ def made_up(tmp_path_factory):
     for label in ("bell", "rain"):
         (folder / label).mkdir()
         (folder / label / f"{label}.wav").write_bytes(encode(chirps(1.0, 16_000, seed=len(label)), 16_000))
-    with _serve([sys.executable, "-m", "tests.fakes", str(folder), str(LENGTH)], folder / "log") as url:
+    with _serve([sys.executable, "tests/fakes.py", str(folder), str(LENGTH)], folder / "log", AFCORE_DATA=str(folder / "data")) as url:
         yield url
 
 
 @contextlib.contextmanager
-def _serve(streamlit: list[str], log: Path) -> Iterator[str]:
+def _serve(streamlit: list[str], log: Path, **more: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [*streamlit, "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
     with log.open("w") as out:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         until = time.monotonic() + PATIENCE / 1000
         while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
