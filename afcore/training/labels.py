@@ -152,10 +152,15 @@ def label_all(corpus: Path, audioset: list[str] | None = None) -> tuple[list[dic
 
 
 def write(corpus: Path, teacher: Path | None = None) -> list[dict]:
-    """Writes `corpus/labels.jsonl` and `corpus/doubted.jsonl`; returns the labelled rows."""
+    """Writes `corpus/labels.jsonl` and `corpus/doubted.jsonl`; returns the labelled rows.
+
+    With the teacher's folder and the `tags` step's output, labels that the teacher contradicts are dropped."""
     from afcore.training.teacher import read_labels
     known = teacher is not None and (corpus / "teacher.npy").exists()
-    rows, doubted = label_all(corpus, read_labels(teacher / "audioset_labels.csv") if known else None)
+    audioset = read_labels(teacher / "audioset_labels.csv") if known else None
+    if audioset:
+        (corpus / "audioset.json").write_text(json.dumps(audioset))  # names of what teacher.npy holds, for the bank's tags
+    rows, doubted = label_all(corpus, audioset)
     for name, content in (("labels", rows), ("doubted", doubted)):
         (corpus / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content))
     return rows

@@ -21,6 +21,7 @@ import numpy as np
 
 from afcore.bank import Bank
 from afcore.training.corpus import RATE
+from afcore.training.licence_texts import ADDRESSES, TEXTS
 from afcore.training.licences import Licence, Licences
 from afcore.training.splits import dropped, split_of
 
@@ -152,6 +153,24 @@ def build(corpus: Path, out: Path, shipped: bool = True, per_label: int | None =
     return bank
 
 
+def from_debian(work: Path, out: Path, packages: list[str] | None = None, progress=print) -> Bank:
+    """A large local bank from nothing: downloads the packages (about 9 GB for all), decodes, labels by name, and builds it.
+
+    `work` keeps what each step made, so that a stopped run goes on where it was. Raises subprocess.CalledProcessError where apt
+    has a package no more or no network.
+    """
+    from afcore.training import corpus, labels
+    from afcore.training.packages import PACKAGES, fetch
+    progress("Downloading packages")
+    fetch(work / "debs", packages or PACKAGES)
+    progress("Decoding their sounds")
+    corpus.extract(work, 1)
+    corpus.index(work)
+    progress("Reading labels from their names")
+    labels.write(work / "corpus")
+    return build(work / "corpus", out, shipped=False, progress=progress)
+
+
 def _heard(corpus: Path):
     """Index number → AudioSet classes that the teacher is at least 0.3 sure of; none without its output."""
     file, names = corpus / "teacher.npy", corpus / "audioset.json"
@@ -174,7 +193,7 @@ def licence_table(bank: Bank) -> str:
              f"{sum(map(len, packages.values()))} sounds from {len(packages)} packages of Debian and PyPI. Each was cut to at most {LONGEST:.0f} s, "
              "reduced to its first channel, brought to one peak level and encoded as Ogg Opus; nothing else was changed. "
              "Authors and licences are those that the package's copyright file gives for the file. Sounds under CC BY-SA stay under "
-             "CC BY-SA with these changes; the licences' texts are at creativecommons.org and opensource.org. "
+             "CC BY-SA with these changes. The licences' texts, or where they stand, are at the end. "
              "The file of a sound is `audio/<first two digits>/<name>.ogg`.", "",
              "| package | version | sounds | licences | upstream |", "|---|---|---|---|---|"]
     for package, examples in sorted(packages.items()):
@@ -183,6 +202,11 @@ def licence_table(bank: Bank) -> str:
         lines += ["", f"## {package}", "", "| sound | label | file in the package | author | licence |", "|---|---|---|---|---|"]
         lines += [f"| {e.sha256[:12]} | {e.label} | {_cell(e.path)} | {_cell(e.author)} | {e.licence} |"
                   for e in sorted(examples, key=lambda e: (e.label, e.path))]
+    used = sorted({part for examples in packages.values() for e in examples for part in e.licence.split(" and ")})
+    lines += ["", "## Licences", ""] + [f"- {name}: {ADDRESSES[name]}" for name in used if name in ADDRESSES]
+    for name in used:
+        if name in TEXTS:
+            lines += ["", f"### {name} (copyright: the authors named above)", "", TEXTS[name]]
     return "\n".join(lines) + "\n"
 
 

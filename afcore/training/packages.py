@@ -98,7 +98,7 @@ def fetch(folder: Path, packages: list[str] = PACKAGES) -> None:
             print("fetch", package, flush=True)
             subprocess.run(["apt-get", "download", "-q", "-q", package], cwd=folder, check=True)
     for name, version in WHEELS.items():
-        if name not in held:
+        if name not in held and (packages is PACKAGES or name in packages):
             subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", f"{name}=={version}"], cwd=folder, check=True)
 
 
