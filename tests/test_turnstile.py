@@ -72,6 +72,19 @@ def test_cancelling_while_waiting_lets_the_next_move_up():
     assert log == ["a", "c"]
 
 
+def test_cancelling_at_the_end_lets_nobody_in_early():
+    turns, log = Turnstile(), []
+    a, b, c = (Visitor(turns, log, name).start(i) for i, name in enumerate("abc"))
+    c.stop.set()
+    c.join()
+    assert not b.inside.wait(0.2) and b.places == [1]
+    a.leave.set()
+    assert b.inside.wait(PATIENCE)
+    b.leave.set()
+    a.join(), b.join()
+    assert log == ["a", "b"]
+
+
 def test_an_exception_gives_the_turn_back():
     turns = Turnstile()
     with pytest.raises(RuntimeError), turns.wait():
