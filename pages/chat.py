@@ -117,9 +117,11 @@ def _question(state: State, turn: Turn) -> None:
 def _turn(state: State, turn: Turn) -> None:
     _question(state, turn)
     with st.chat_message("assistant", avatar=MODEL):
+        # Laid out as `_answering` does: what it drew would stay on the screen while the next answer streams.
         with st.container():
+            st.empty()
             st.markdown(common.markdown_safe(turn.answer))
-        st.empty()  # where `_answering` had its button, which would stay on the screen otherwise
+        st.empty()
         _footer(turn)
 
 

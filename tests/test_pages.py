@@ -424,7 +424,7 @@ def test_labels_are_split_at_commas_semicolons_and_lines():
 
 
 def test_text_of_others_cannot_draw():
-    assert common.markdown_safe("![x](http://y) <b> :material/lock:") == "!\\[x\\](http\\://y) \\<b\\> \\:material/lock\\:"
+    assert common.markdown_safe("![x](http://y) <b> :material/lock:") == "!\\[x\\](http\\:\u2060//y) \\<b\\> \\:material/lock\\:"
 
 
 def test_settings_of_the_server():
