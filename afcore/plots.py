@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import plotly.colors
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -22,6 +23,9 @@ QUIET = "#8f8b96"
 """What it does not hear; text and lines."""
 SERIES = ("#8f8b96", "#c43a69", "#e69f00", "#56b4e9", "#009e73", "#0072b2")
 PATTERNS = ("", "", "/", "x", ".", "\\")
+
+# Magma's own darkest colour, #000004, is one that Streamlit's theme takes for a placeholder and replaces by pink.
+_HEAT = ["#010106", *plotly.colors.sequential.Magma[1:]]
 
 MAX_POINTS = 1500
 """Slices of a waveform that are drawn; a wide screen has fewer pixels."""
@@ -106,7 +110,7 @@ def mel(clip: Clip, bands: int = 64, columns: int = 300) -> go.Figure:
             y=rows,
             zmin=-80,
             zmax=0,
-            colorscale="Magma",
+            colorscale=_HEAT,
             colorbar=dict(title="dB", thickness=12, len=1, ticks="", tickvals=[0, -20, -40, -60, -80]),
             hovertemplate="%{x:.2f} s, %{z} dB<extra></extra>",
         )
