@@ -324,13 +324,12 @@ def test_rates_that_no_sound_has_are_refused(rate):
     _refused(bytes(data))
 
 
-def test_a_playlist_opens_nothing_else(tmp_path):
-    secret = tmp_path / "secret.wav"
-    secret.write_bytes(_file(chirps(1, 8000), 8000))
-    for text in (f"ffconcat version 1.0\nfile '{secret}'\n", f"#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n"):
-        playlist = tmp_path / "list"
-        playlist.write_text(text)
-        for source in (text.encode(), playlist):
+def test_a_playlist_opens_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where FFmpeg would look for a name in a list that has no place of its own
+    (tmp_path / "secret.wav").write_bytes(_file(chirps(1, 8000), 8000))
+    for text in ("ffconcat version 1.0\nfile 'secret.wav'\n", "#EXTM3U\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n"):
+        (tmp_path / "list").write_text(text)
+        for source in (text.encode(), tmp_path / "list"):
             _refused(source, "list")
 
 
