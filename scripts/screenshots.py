@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 180_000  # ms, for a slow machine's first load of the model
 QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")
-HEIGHTS = {"listen": 1500, "retrieve": 2150, "chat": 1000}  # px at a width of 1280
+WIDTH = 1280  # px
 
 
 @contextlib.contextmanager
@@ -48,17 +48,23 @@ def app() -> Iterator[str]:
 
 
 def settled(page: Page) -> None:
-    """Wait until the page has been drawn to its end, answers included."""
-    page.wait_for_timeout(1500)  # what was just clicked must have reached the server
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=PATIENCE)
-    page.wait_for_timeout(1500)  # figures are drawn after the script has ended
+    """Wait until the page has been drawn to its end, answers included: at rest for three seconds on end."""
+    at_rest = 0
+    while at_rest < 6:
+        page.wait_for_timeout(500)
+        state = page.locator('[data-testid="stApp"]').get_attribute("data-test-script-state")
+        busy = state != "notRunning" or page.get_by_role("button", name="Stop", exact=True).count()
+        at_rest = 0 if busy else at_rest + 1
 
 
 def shoot(page: Page, name: str, out: Path) -> None:
-    page.set_viewport_size({"width": 1280, "height": HEIGHTS[name]})
-    page.wait_for_timeout(1000)
+    """One picture, as high as the page is."""
+    height = page.locator('[data-testid="stMainBlockContainer"]').evaluate("box => box.scrollHeight")
+    page.set_viewport_size({"width": WIDTH, "height": min(max(height, 800), 2600)})
+    page.wait_for_timeout(1500)  # figures are drawn anew
     page.screenshot(path=out / f"{name}.png")
     print(out / f"{name}.png", flush=True)
+    page.set_viewport_size({"width": WIDTH, "height": 900})
 
 
 def photograph(page: Page, address: str, sound: str | None, out: Path) -> None:
@@ -103,7 +109,7 @@ def main() -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with app() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(color_scheme="dark" if options.dark else "light")
+        page = browser.new_page(color_scheme="dark" if options.dark else "light", viewport={"width": WIDTH, "height": 900})
         photograph(page, address, options.sound, options.out)
         browser.close()
 
