@@ -62,6 +62,34 @@ def add_get(commands) -> None:
     parser.set_defaults(run=_get)
 
 
+def add_evaluate(commands) -> None:
+    from afcore.evaluation.first_bar import add_evaluate
+
+    add_evaluate(commands)
+
+
+def add_bank(commands) -> None:
+    parser = commands.add_parser("bank", help="build a large example bank on this machine, from Debian's packages")
+    parser.add_argument("action", choices=["build"])
+    parser.add_argument("--from-debian", action="store_true", required=True, help="download and decode the packages (9 GB)")
+    parser.add_argument("--work", type=_path, required=True, help="folder for packages and decoded sounds (25 GB)")
+    parser.add_argument("--out", type=_path, required=True, help="folder of the new bank")
+    parser.set_defaults(run=_build_bank)
+
+
+def _build_bank(options) -> None:
+    from afcore.training.make_bank import from_debian
+
+    bank = from_debian(options.work, options.out, progress=lambda text: print(text, file=sys.stderr, flush=True))
+    print(f"Ready: {len(bank.examples())} sounds in {options.out}")
+
+
+def _path(text: str):
+    from pathlib import Path
+
+    return Path(text)
+
+
 def _get(options) -> None:
     if options.name not in GETTABLE:
         raise BadRequest(f"There is nothing called “{options.name}” to get: choose {' or '.join(GETTABLE)}.")
@@ -77,7 +105,7 @@ def _get_mini(options) -> None:
 GETTABLE: dict[str, Callable[[argparse.Namespace], None]] = {"mini": _get_mini}
 """What ``get`` can make ready, by name."""
 
-COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_bench, add_get]
+COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_bench, add_evaluate, add_bank, add_get]
 """One function per command, in the order of ``--help``."""
 
 

@@ -286,7 +286,7 @@ class Engine:
         scores, counts = self.score_labels(heard, prompt, labels)
         free = None
         if self.calibration.alpha:
-            free = self._content_free_scores(prompt, labels)
+            free = self.content_free_scores(prompt, labels)
         found = self.calibration.probabilities(scores, counts, free)
         return dict(zip(labels, found.tolist()))
 
@@ -299,7 +299,7 @@ class Engine:
             self.model, self.inputs(heard, prompt), tokens, self._prompt_cache(heard, prompt))
         return scores.cpu(), counts.cpu()
 
-    def _content_free_scores(self, prompt: Prompt, labels: Sequence[str]) -> Tensor:
+    def content_free_scores(self, prompt: Prompt, labels: Sequence[str]) -> Tensor:
         """As `score_labels`, with 7 s of silence in the place of the query. Kept, since a run over many clips without
         shots asks for the same each time."""
         key = (prompt.text, _audio_key(prompt, ""), tuple(labels))

@@ -75,8 +75,8 @@ class GatedCrossAttention(nn.Module):
         self.ff_gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor, audio: AudioContext, layer: int) -> Tensor:
-        x = x + self.attn_gate.tanh() * self.attn(x, audio, layer)
-        return x + self.ff_gate.tanh() * self.ff(x)
+        x = x + self.attn_gate.tanh().to(x.dtype) * self.attn(x, audio, layer)
+        return x + self.ff_gate.tanh().to(x.dtype) * self.ff(x)
 
 
 class FlamingoLayer(nn.Module):

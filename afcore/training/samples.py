@@ -80,11 +80,11 @@ class SampleMaker:
         c, roll = self.clips[clip], self.rng.random()
         if not c.events:
             return self._choice((prompts.CAPTION, prompts.CLASSIFY)), NOTHING, prompts.CAPTIONING, None
-        if roll < 0.30:
+        if roll < 0.45:
             return prompts.CLASSIFY, self.name(clip), prompts.EVENTS, None
-        if roll < 0.50 and c.label:
+        if roll < 0.53 and c.label:
             return prompts.CLASSIFY, c.label, prompts.EVENTS, self.options(c.label)
-        if roll < 0.70:
+        if roll < 0.72:
             return prompts.CAPTION, c.caption, prompts.CAPTIONING, None
         if roll < 0.85:
             event, truth = self.present(clip)
@@ -99,7 +99,7 @@ class SampleMaker:
 
     def options(self, label: str) -> list[str]:
         """2 to 12 labels with the true one among them, some of its own category."""
-        count = int(self.rng.integers(1, 12))
+        count = int(self.rng.integers(1, 10))
         near = [n for n in self.labels if self.category[n] == self.category[label] and n != label]
         pool = list(self.rng.permutation(near))[:count // 2] if near else []
         far = [n for n in self.rng.permutation(self.labels)[:count * 2 + 2] if n != label and n not in pool]
@@ -120,9 +120,9 @@ class SampleMaker:
 
     # shots
     def interleaved(self) -> Sample:
-        count = int(self._choice((1, 2, 3, 4, 4, 4, 6, 8)))
+        count = int(self._choice((1, 2, 3, 4, 4, 4, 4, 8)))
         roll = self.rng.random()
-        if roll < 0.40:
+        if roll < 0.30:
             return self.renamed(count)
         query = self._draw(self.labelled, self.labelled_weights)
         similar = roll < 0.85
@@ -131,12 +131,12 @@ class SampleMaker:
             return self.plain()
         if self.rng.random() < 0.75:
             question, answer = prompts.CLASSIFY, (lambda i: self.clips[i].label)
-            options = self.options(self.clips[query].label) if self.rng.random() < 0.35 else None
+            options = self.options(self.clips[query].label) if self.rng.random() < 0.2 else None
             if options:  # what the shots say is on offer too
                 options = list(dict.fromkeys([*options, *(self.clips[i].label for i in shots)]))
         else:
             question, answer, options = prompts.CAPTION, (lambda i: self.clips[i].caption), None
-        return self._shots(question, shots, query, answer, options, similar, weight=0.5)
+        return self._shots(question, shots, query, answer, options, similar, weight=1.0)
 
     def nearest(self, query: int, count: int) -> list[int]:
         """The `count` nearest labelled clips, nearest last in three samples of four, else shuffled as in the paper."""
