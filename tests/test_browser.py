@@ -43,9 +43,9 @@ def address(tmp_path_factory):
 def made_up(tmp_path_factory):
     """The app over an engine without a model, whose answers take a minute."""
     folder = tmp_path_factory.mktemp("made-up")
-    for label in ("bell", "rain"):
+    for seed, label in enumerate(("bell", "rain")):
         (folder / label).mkdir()
-        (folder / label / f"{label}.wav").write_bytes(encode(chirps(1.0, 16_000, seed=len(label)), 16_000))
+        (folder / label / f"{label}.wav").write_bytes(encode(chirps(1.0, 16_000, seed), 16_000))
     with _serve([sys.executable, "tests/fakes.py", str(folder), str(LENGTH)], folder / "log", AFCORE_DATA=str(folder / "data")) as url:
         yield url
 
@@ -166,7 +166,7 @@ def test_a_clip_is_uploaded_heard_compared_and_asked_about(address, chromium, cl
 
 def test_stop_queue_and_page_switches_in_mid_answer(made_up, chromium):
     """Two people, one model: over made-up answers that take long enough to click in."""
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=PATIENCE)
     one, two = (_chat(chromium, made_up) for _ in range(2))
     _ask(one, "First question")
     expect(one.get_by_test_id("stChatMessage").nth(1)).to_contain_text("word1")
@@ -191,8 +191,10 @@ def test_stop_queue_and_page_switches_in_mid_answer(made_up, chromium):
 
 def _chat(chromium, address: str) -> Page:
     page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
-    page.get_by_role("button", name="Bell").click()
+    expect(page.get_by_test_id("stSidebar").get_by_text("mini is ready")).to_be_visible()
+    page.locator(".st-key-examples").get_by_role("button").first.click()
     expect(page.get_by_role("heading", name="What the model hears")).to_be_visible()
     _go(page, "Chat")
     expect(page.get_by_text("Some questions to begin with")).to_be_visible()  # it has been heard
