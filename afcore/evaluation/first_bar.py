@@ -50,12 +50,12 @@ def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict
         shots = prompt_order(engine.neighbours(sound, SHOTS))
         best = lambda found: max(found, key=found.get)
         say("zero-shot", best(engine.classify(sound, options)))
-        say(f"{SHOTS} retrieved shots", best(engine.classify(sound, options, shots)))
-        say(f"{SHOTS} shots, labels shuffled", best(engine.classify(sound, options, shuffled(shots))))
         other = items[int(rng.integers(len(items)))]
         while other.label == item.label:
             other = items[int(rng.integers(len(items)))]
         say("another clip's audio, zero-shot", best(engine.classify(heard(clips, other.clip, engine.clap), options)))
+        say(f"{SHOTS} retrieved shots", best(engine.classify(sound, options, shots)))
+        say(f"{SHOTS} shots, labels shuffled", best(engine.classify(sound, options, shuffled(shots))))
         near = engine.retriever().nearest(sound.vector, 1, labels=options)
         say("CLAP nearest example among the options", near[0].example.label if near else "")
         say("CLAP nearest example, any label", shots[-1].example.label)

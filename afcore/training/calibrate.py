@@ -51,7 +51,7 @@ def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
     return found | {"temperature": max(likelihood, key=likelihood.get)}
 
 
-def calibrate(folder: Path, clips: ClipSet, limit: int = 100) -> dict:
+def calibrate(folder: Path, clips: ClipSet, limit: int = 80) -> dict:
     """Writes the `calibration` entry of `folder/config.json` and returns it."""
     from afcore.engine import load_engine
     engine = load_engine("mini")
