@@ -253,7 +253,8 @@ class Engine:
         prompt = self.build_prompt(heard, question, shots, history, labels)
         timings = dict(heard.timings)
         text = "".join(self.stream(heard, prompt, settings, stop, timings)).strip()
-        probabilities = self.probabilities(heard, prompt, labels) if labels else None
+        bare = self.build_prompt(heard, question, (), history, labels) if labels and shots else prompt
+        probabilities = self.probabilities(heard, prompt, labels, bare) if labels else None
         return Answer(text, prompt, tuple(shots), heard, timings, self.name, probabilities)
 
     def caption(self, heard: Heard, shots: Sequence[Shot] = (), settings: GenerationSettings = GenerationSettings()) -> Answer:
@@ -278,15 +279,21 @@ class Engine:
     def classify(self, heard: Heard, labels: Sequence[str], shots: Sequence[Shot] = ()) -> dict[str, float]:
         """Probability of each label, summing to 1: how likely it is as the answer to "classify this sound."."""
         prompts.check_labels(labels)
-        return self.probabilities(heard, self.build_prompt(heard, prompts.CLASSIFY, shots, labels=labels), labels)
+        prompt = self.build_prompt(heard, prompts.CLASSIFY, shots, labels=labels)
+        bare = self.build_prompt(heard, prompts.CLASSIFY, labels=labels) if shots else prompt
+        return self.probabilities(heard, prompt, labels, bare)
 
-    def probabilities(self, heard: Heard, prompt: Prompt, labels: Sequence[str]) -> dict[str, float]:
-        """Probability of each label as the answer to ``prompt``, by the model's `Calibration`. Raises BadRequest."""
+    def probabilities(self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None) -> dict[str, float]:
+        """Probability of each label as the answer to ``prompt``, by the model's `Calibration`. Raises BadRequest.
+
+        ``bare``: the same prompt without shots. What a label scores there for a sound without content is its head start
+        in this wording; taken with the shots in place it would also take away what the shots say.
+        """
         prompts.check_labels(labels)
         scores, counts = self.score_labels(heard, prompt, labels)
         free = None
         if self.calibration.alpha:
-            free = self.content_free_scores(prompt, labels)
+            free = self.content_free_scores(bare or prompt, labels)
         found = self.calibration.probabilities(scores, counts, free)
         return dict(zip(labels, found.tolist()))
 

@@ -28,7 +28,7 @@ def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dic
         for count in SHOTS:
             prompt = engine.build_prompt(sound, CLASSIFY, near[-count:] if count else (), labels=labels)
             scores, counts = engine.score_labels(sound, prompt, labels)
-            free = engine.content_free_scores(prompt, labels)
+            free = engine.content_free_scores(engine.build_prompt(sound, CLASSIFY, labels=labels), labels)
             rows.append({"shots": count, "truth": labels.index(item.label), "scores": scores, "counts": counts, "free": free})
     return rows
 
