@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from afcore.calibration import Calibration
-from afcore.evaluation.items import heard, make_items
+from afcore.evaluation.items import heard, macro, make_items
 from afcore.training.clips import ClipSet
 
 SHOTS = (0, 4)
@@ -29,18 +29,19 @@ def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dic
             prompt = engine.build_prompt(sound, CLASSIFY, near[-count:] if count else (), labels=labels)
             scores, counts = engine.score_labels(sound, prompt, labels)
             free = engine.content_free_scores(engine.build_prompt(sound, CLASSIFY, labels=labels), labels)
-            rows.append({"shots": count, "truth": labels.index(item.label), "scores": scores, "counts": counts, "free": free})
+            rows.append({"shots": count, "truth": labels.index(item.label), "label": item.label, "scores": scores, "counts": counts, "free": free})
     return rows
 
 
 def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
-    """The setting with the best mean accuracy over 0 and 4 shots; then the temperature with the best likelihood."""
+    """The setting with the best accuracy, mean over labels, then over 0 and 4 shots; then the temperature with the best likelihood."""
     best, found = -1.0, {}
     for (options, end), rows in rows_of.items():
-        for normalise, alpha in itertools.product(("sum", "mean"), (0.0, 0.25, 0.5, 0.75, 1.0)):
+        for normalise, alpha in itertools.product(("sum", "mean"), (0.0, 0.5, 0.8, 1.0, 1.2)):
             reader = Calibration(normalise=normalise, alpha=alpha, options=options, end=end)
-            accuracy = {k: np.mean([int(reader.probabilities(r["scores"], r["counts"], r["free"]).argmax()) == r["truth"]
-                                    for r in rows if r["shots"] == k]) for k in SHOTS}
+            right = {k: [(r["label"], int(reader.probabilities(r["scores"], r["counts"], r["free"]).argmax()) == r["truth"])
+                         for r in rows if r["shots"] == k] for k in SHOTS}
+            accuracy = {k: macro(np.array([hit for _, hit in found_]), [label for label, _ in found_]) for k, found_ in right.items()}
             print(json.dumps({"options": options, "end": end, "normalise": normalise, "alpha": alpha,
                               **{f"{k} shots": round(float(v), 3) for k, v in accuracy.items()}}), flush=True)
             if np.mean(list(accuracy.values())) > best:
@@ -51,7 +52,7 @@ def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
     return found | {"temperature": max(likelihood, key=likelihood.get)}
 
 
-def calibrate(folder: Path, clips: ClipSet, limit: int = 80) -> dict:
+def calibrate(folder: Path, clips: ClipSet, limit: int = 110) -> dict:
     """Writes the `calibration` entry of `folder/config.json` and returns it."""
     from afcore.engine import load_engine
     engine = load_engine("mini")
