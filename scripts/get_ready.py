@@ -184,7 +184,11 @@ def main() -> None:
 
     # `make run` and `make test` may be started together: the second waits for the first.
     with open(REPOSITORY / ".set-up.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another set-up is at work here: waiting for it to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         kind = f"{platform.python_version()} {'cuda' if nvidia_gpu() else 'cpu'}"
         make_venv(kind)
         install(("requirements.txt", "requirements-nodeps.txt"), VENV / ".app", kind)
