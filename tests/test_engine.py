@@ -208,13 +208,14 @@ def test_probabilities_come_from_the_likelihood_of_each_label(tmp_path, shots, c
     found = engine.classify(heard, labels, chosen)
     assert list(found) == labels and sum(found.values()) == pytest.approx(1, abs=1e-9)
     prompt = engine.build_prompt(heard, prompts.CLASSIFY, chosen, labels=labels)
+    bare = engine.build_prompt(heard, prompts.CLASSIFY, labels=labels)
     end = "<|endofchunk|>" if calibration.end else ""
     silence = engine.hear(from_samples(np.zeros(7 * RATE, np.float32), RATE).clip())
     scores = []
     for answer in ("horn", "dog bark", "a"):
         score = by_hand(engine, heard, prompt, answer + end)
         if calibration.alpha:
-            score -= calibration.alpha * by_hand(engine, silence, prompt, answer + end)
+            score -= calibration.alpha * by_hand(engine, silence, bare, answer + end)
         scores.append(score / len(answer) if calibration.normalise == "mean" else score)
     expected = torch.softmax(torch.tensor(scores, dtype=torch.float64) / calibration.temperature, 0)
     assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-4)
