@@ -225,7 +225,9 @@ def test_reuse_forgets_other_audio_and_other_models(tokenizer):
     batch = one(model)
     other = {**batch, "audio_embeds": batch["audio_embeds"].flip(-1) * 3}
     short = {**batch, "input_ids": batch["input_ids"][:, :-5]}
-    for some in (batch, other, batch, short, batch, {"input_ids": batch["input_ids"]}):
+    early = {**batch, "input_ids": batch["input_ids"].clone()}
+    early["input_ids"][0, 5] = 50  # the known beginning ends before the second <audio>
+    for some in (batch, early, other, batch, short, batch, {"input_ids": batch["input_ids"]}):
         fresh = "".join(stream(model, tokenizer, some, settings))
         assert "".join(stream(model, tokenizer, some, settings, prompt_cache=cache)) == fresh
     second = build(seed=9)
