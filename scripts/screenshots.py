@@ -8,6 +8,7 @@ Without SOUND the first example on the Listen page is taken. Needs requirements-
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -53,7 +54,7 @@ def settled(page: Page) -> None:
     while at_rest < 6:
         page.wait_for_timeout(500)
         state = page.locator('[data-testid="stApp"]').get_attribute("data-test-script-state")
-        busy = state != "notRunning" or page.get_by_role("button", name="Stop", exact=True).count()
+        busy = state != "notRunning" or page.get_by_role("button", name=re.compile(r"\bStop$")).count()
         at_rest = 0 if busy else at_rest + 1
 
 
