@@ -151,7 +151,7 @@ def test_a_clip_is_uploaded_heard_compared_and_asked_about(address, chromium, cl
     _settled(page)
     expect(page.get_by_text("What do you hear?", exact=True)).to_be_visible()
     said = answer.inner_text()
-    assert len(said.split()) > 1 and "went wrong" not in said
+    assert said.strip() and "went wrong" not in said
 
     # Another page and back: the chat is still there.
     _go(page, "Listen")
