@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afcore.errors import AfcoreError, AudioError, BadRequest, Cancelled, MissingPart
@@ -72,8 +73,8 @@ def add_bank(commands) -> None:
     parser = commands.add_parser("bank", help="build a large example bank on this machine, from Debian's packages")
     parser.add_argument("action", choices=["build"])
     parser.add_argument("--from-debian", action="store_true", required=True, help="download and decode the packages (9 GB)")
-    parser.add_argument("--work", type=_path, required=True, help="folder for packages and decoded sounds (25 GB)")
-    parser.add_argument("--out", type=_path, required=True, help="folder of the new bank")
+    parser.add_argument("--work", type=Path, required=True, help="folder for packages and decoded sounds (25 GB)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new bank")
     parser.set_defaults(run=_build_bank)
 
 
@@ -82,12 +83,6 @@ def _build_bank(options) -> None:
 
     bank = from_debian(options.work, options.out, progress=lambda text: print(text, file=sys.stderr, flush=True))
     print(f"Ready: {len(bank.examples())} sounds in {options.out}")
-
-
-def _path(text: str):
-    from pathlib import Path
-
-    return Path(text)
 
 
 def _get(options) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from afcore import paths
+from afcore.encoders.mini import EMBEDDING
 from afcore.errors import MissingPart
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
 
@@ -87,7 +88,7 @@ def config_settings(settings: dict, weights: str | Path | None, tokenizer, tags:
     else:
         chosen = DEFAULTS | settings
     audio, eoc, sep = tokenizer.convert_tokens_to_ids(NEW_TOKENS)
-    return chosen | {"feature_width": 384 + tags, "tag_count": tags,
+    return chosen | {"feature_width": EMBEDDING + tags, "tag_count": tags,
                      "max_positions": 9 * chosen["max_windows_per_audio"] * (2 + chosen["tag_tokens"]),  # 8 shots and the query
                      "audio_token_id": audio, "endofchunk_token_id": eoc, "sep_token_id": sep,
                      "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}

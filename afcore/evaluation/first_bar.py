@@ -57,6 +57,8 @@ def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict
     from afcore.retrieval import prompt_order
     from afcore.shuffling import shuffled
     rng = np.random.default_rng(1)
+    labels = sorted({option for item in items for option in item.options})
+    said = dict(zip(labels, engine.clap.text([f"the sound of {label}" for label in labels])))
     chosen: dict[str, list[str]] = {}
     say = lambda name, label: chosen.setdefault(name, []).append(label)
     for n, item in enumerate(items):
@@ -73,7 +75,7 @@ def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict
         near = engine.retriever().nearest(sound.vector, 1, labels=options)
         say("CLAP nearest example among the options", near[0].example.label if near else "")
         say("CLAP nearest example, any label", shots[-1].example.label)
-        say("CLAP text-to-audio among the options", options[int((engine.clap.text([f"the sound of {o}" for o in options]) @ sound.vector).argmax())])
+        say("CLAP text-to-audio among the options", max(options, key=lambda option: said[option] @ sound.vector))
         if progress and n % 20 == 0:
             progress(n, len(items))
     return {k: np.array(v) for k, v in chosen.items()}

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from afcore.clap import Clap
 from afcore.results import Heard
@@ -35,7 +34,7 @@ class Item:
 
 def heard(clips: ClipSet, i: int, clap: Clap) -> Heard:
     """Clip i as the engine would have heard it, from cached features."""
-    features = torch.from_numpy(clips.of(i).astype(np.float32))
+    features = clips.tensor(i)
     return Heard(StoredClip(f"clip {i}"), features, [], np.asarray(clap.audio_from_features(features), np.float32), [], {})
 
 

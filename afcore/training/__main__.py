@@ -17,10 +17,6 @@ import torch
 CUTS = 44_000
 
 
-def _paths(options) -> tuple[Path, Path]:
-    return options.work / "corpus", options.out
-
-
 def corpus(options) -> None:
     from afcore.training import corpus as step, packages
     packages.fetch(options.work / "debs")
@@ -87,7 +83,7 @@ def flamingo(options) -> None:
     from afcore.training.clips import ClipSet
     from afcore.training.describe import neighbours
     clips, clap = ClipSet(options.work / "clips"), MiniClap.load(options.out)
-    vectors = np.stack([clap.audio_from_features(torch.from_numpy(clips.of(i).astype(np.float32))) for i in range(len(clips))])
+    vectors = clips.clap_vectors(clap, range(len(clips)))
     usable = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label])
     near = neighbours(vectors, [clips[i].package for i in range(len(clips))], usable)
     step.train(options.work / "clips", options.out, options.work / "flamingo", options.minutes or 40, near)

@@ -40,7 +40,7 @@ def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: 
     prompts = [template.format(t) for template in TEMPLATES for t in vocabulary]
     sentences = encoder(prompts).reshape(len(TEMPLATES), len(vocabulary), -1)
     number = {t: n for n, t in enumerate(vocabulary)}
-    sounds = torch.stack([pool(torch.from_numpy(clips.of(i).astype(np.float32))) for i in ids])
+    sounds = torch.stack([pool(clips.tensor(i)) for i in ids])
     names = [clips[i].events[0] for i in ids]
     counts = {n: names.count(n) for n in set(names)}
     order = {n: k for k, n in enumerate(sorted(counts))}
@@ -82,8 +82,7 @@ def choose_weight(clips: ClipSet, net: MiniClapNet) -> float:
     best, chosen = -1.0, 0.5
     for weight in (0.0, 0.2, 0.35, 0.5, 0.65, 0.8):
         clap = MiniClap(net, weight)
-        vectors = lambda rows: np.stack([clap.audio_from_features(torch.from_numpy(clips.of(i).astype(np.float32))) for i in rows])
-        nearest = (vectors(queries) @ vectors(bank).T).argmax(1)
+        nearest = (clips.clap_vectors(clap, queries) @ clips.clap_vectors(clap, bank).T).argmax(1)
         accuracy = float(np.mean([clips[q].label == clips[bank[n]].label for q, n in zip(queries, nearest)]))
         print(f"weight of meaning {weight}: 1-NN {accuracy:.3f} on {len(queries)} validation clips", flush=True)
         if accuracy > best:

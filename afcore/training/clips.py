@@ -2,10 +2,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from afcore.clap.mini import MiniClap
 
 
 @dataclass
@@ -46,6 +50,14 @@ class ClipSet:
         """Features of clip i: (windows, 911) float16."""
         start, count = self.slices[i]
         return self.features[start:start + count]
+
+    def tensor(self, i: int) -> torch.Tensor:
+        """`of` as the encoder gave it: (windows, 911) float32."""
+        return torch.from_numpy(self.of(i).astype(np.float32))
+
+    def clap_vectors(self, clap: MiniClap, rows: Iterable[int]) -> np.ndarray:
+        """CLAP vectors of the clips `rows`, (len(rows), d) float32 unit."""
+        return np.stack([clap.audio_from_features(self.tensor(i)) for i in rows])
 
 
 def write_clips(folder: str | Path, infos: list[ClipInfo], features: list[np.ndarray]) -> None:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from afcore.checkpoints.mini import build_mini, save_mini
+from afcore.checkpoints.mini import NEW_TOKENS, build_mini, save_mini
 from afcore.model import AudioFlamingo
 from afcore.training.clips import ClipSet
 from afcore.training.samples import Sample, SampleMaker
 
 TRAIN_WINDOWS = 4   # at most so many windows per clip: later windows change little and cost much
-NEW_TOKENS = 3      # <audio>, <|endofchunk|>, <SEP> stand at the end of the vocabulary
+NEW_ROWS = len(NEW_TOKENS)  # they stand at the end of the vocabulary
 
 
 def collate(samples: list[Sample], clips: ClipSet, tokenizer, slots: int, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -68,25 +68,25 @@ class NewTokens(torch.nn.Module):
     def __init__(self, model: AudioFlamingo, tokenizer=None):
         super().__init__()
         table = model.get_input_embeddings().weight.detach().float()
-        rows = table[-NEW_TOKENS:]
+        rows = table[-NEW_ROWS:]
         if tokenizer is not None:
             rows = table[[tokenizer(t, add_special_tokens=False).input_ids[0] for t in self.START]]
         self.rows = torch.nn.Parameter(rows.clone())
 
     def embed(self, model: AudioFlamingo, ids: Tensor) -> Tensor:
         table = model.get_input_embeddings().weight
-        new = ids - (table.shape[0] - NEW_TOKENS)
+        new = ids - (table.shape[0] - NEW_ROWS)
         known = F.embedding(ids, table)  # in the language model's own number format, as is all that follows
         return torch.where((new >= 0)[..., None], F.embedding(new.clamp(min=0), self.rows.detach()).to(known.dtype), known)
 
     def logits(self, model: AudioFlamingo, hidden: Tensor) -> Tensor:
         table = model.get_input_embeddings().weight
-        old = F.linear(hidden, table[:-NEW_TOKENS])
+        old = F.linear(hidden, table[:-NEW_ROWS])
         return torch.cat([old.float(), F.linear(hidden.float(), self.rows)], -1)
 
     @torch.no_grad()
     def write_back(self, model: AudioFlamingo) -> None:
-        model.get_input_embeddings().weight[-NEW_TOKENS:] = self.rows.to(model.get_input_embeddings().weight.dtype)
+        model.get_input_embeddings().weight[-NEW_ROWS:] = self.rows.to(model.get_input_embeddings().weight.dtype)
 
 
 @torch.no_grad()
