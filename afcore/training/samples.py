@@ -6,6 +6,7 @@ come from the shots alone: this is what teaches the model to read its examples.
 """
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,7 +74,7 @@ class SampleMaker:
         clip = self._draw(self.ids, self.weights)
         question, answer, task, options = self.ask(clip)
         prompt = prompts.single(question, task, options)
-        return self._finish(prompt.text, answer, [clip])
+        return self._finish(prompt, answer, [clip])
 
     def ask(self, clip: int) -> tuple[str, str, str, list[str] | None]:
         """A question about `clip`: (question, answer, task, options)."""
@@ -170,16 +171,8 @@ class SampleMaker:
         return self._shots(prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, False, weight=0.0)
 
     def _shots(self, question, shots, query, answer, options, similar, weight) -> Sample:
-        task = prompts.task_of(question)
-        sample = Sample([(prompts.opening(task, similar=similar), 0.0)], [*shots, query])
-        mark = prompts.MARKS["mini"]
-        for i in shots:
-            sample.pieces += [(f"{mark.audio}{question}\nanswer:{mark.sep}", 0.0), (answer(i) + mark.eoc, weight)]
-        whole = prompts.with_shots(question, task, [(question, answer(i)) for i in shots], options, similar=similar).text
-        sample.pieces.append((whole[whole.rindex(mark.audio):], 0.0))
-        sample.pieces.append((answer(query) + mark.eoc, 1.0))
-        assert whole == "".join(t for t, _ in sample.pieces[:-1]), "interleaved text differs from the template"
-        return sample
+        prompt = prompts.with_shots(question, prompts.task_of(question), [(question, answer(i)) for i in shots], options, similar=similar)
+        return self._finish(prompt, answer(query), [*shots, query], weight)
 
     # several turns
     def dialogue(self) -> Sample:
@@ -194,12 +187,15 @@ class SampleMaker:
             if c.category:
                 more.append((self._choice(KINDS).capitalize(), c.category))
             turns += [more[i] for i in self.rng.permutation(len(more))[:self.rng.integers(0, 3)]]
-        mark = prompts.MARKS["mini"]
-        sample = Sample([(f"{prompts.prefix(prompts.DIALOG)}{mark.audio}", 0.0)], [clip])
-        for question, answer in turns:
-            sample.pieces += [(f"user: {question} \nassistant: {mark.sep}", 0.0), (answer + mark.eoc, 1.0), (f"{mark.eos}\n", 0.0)]
-        return sample
+        *earlier, (question, answer) = turns
+        return self._finish(prompts.chat(earlier, question), answer, [clip])
 
     @staticmethod
-    def _finish(text: str, answer: str, clips: list[int]) -> Sample:
-        return Sample([(text, 0.0), (answer + prompts.MARKS["mini"].eoc, 1.0)], clips)
+    def _finish(prompt: prompts.Prompt, answer: str, clips: list[int], earlier: float = 1.0) -> Sample:
+        """The whole sample cut at its marks: loss is on what lies between `<SEP>` and `<|endofchunk|>`, with the weight `earlier`,
+        but for the last answer, which counts full."""
+        mark = prompts.MARKS[prompt.kind]
+        cuts = re.split(f"(?<={re.escape(mark.sep)})|(?<={re.escape(mark.eoc)})", prompts.completed(prompt, answer))
+        pieces = [(text, earlier if n % 2 else 0.0) for n, text in enumerate(cuts)]
+        pieces[-2] = (pieces[-2][0], 1.0)
+        return Sample(pieces, clips)
