@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,38 +18,44 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from afcore import paths, prompts
-from afcore.audio import Clip, from_samples, normalise, open_recording
+from afcore import memory, prompts
 from afcore.calibration import Calibration
-from afcore.clap import Clap, embed_sound
+from afcore.clap import Clap
 from afcore.encoders import AudioEncoder
 from afcore.errors import BadRequest, MissingPart
+from afcore.hearing import Hearing
+from afcore.labelling import Labelling, audio_key
+from afcore.loading import MODELS, load_engine
 from afcore.model import AudioFlamingo
-from afcore.model.generation import GenerationSettings, candidates, score_continuations, stream
+from afcore.model.generation import GenerationSettings, candidates, stream
 from afcore.model.prompt_cache import PromptCache
-from afcore.precision import Precision, choose_precision
+from afcore.precision import Precision
 from afcore.prompts import Prompt
 from afcore.results import Answer, Heard
 from afcore.retrieval import Retriever, Shot, embed_bank
-from afcore.shuffling import shuffled
 from afcore.turnstile import Turnstile
 from afcore.windows import pad_audios
 
 if TYPE_CHECKING:
     from afcore.bank import Bank, Example
 
-HEARD_KEPT = 256  # clips whose features stay in memory, some 60 kB each
+__all__ = ["MODELS", "Engine", "load_engine"]
+
 PROMPTS_KEPT = 8  # conversations whose text and audio caches stay, some 20 MB each for mini
-TOP_TAGS = 10
-SILENCE_RATE = 48_000  # Hz, at which no encoder listens: so that warming up with silence includes resampling
 
 
-class Engine:
+class Engine(Hearing, Labelling):
     """One model with its encoder, its CLAP and its example bank.
 
     ``kind``: which templates and marks its prompts have, a key of ``prompts.MARKS``. ``pad_audios_to``: how many audios
     a sample has with padding, given the number there is; None leaves them unpadded (mini masks what is padded).
+    ``max_shots``: where the model was trained with fewer than its table has room for. ``retrieval_notice``: a sentence
+    for people where retrieval is not by the CLAP that belongs to the model.
     """
+
+    retrieval_notice = ""
+    closed = False
+    _max_shots: int | None = None
 
     def __init__(
         self,
@@ -63,6 +69,8 @@ class Engine:
         calibration: Calibration = Calibration(),
         precision: Precision | None = None,
         pad_audios_to: Callable[[int], int] | None = None,
+        max_shots: int | None = None,
+        retrieval_notice: str = "",
     ):
         self.name, self.kind = name, kind
         self.model, self.tokenizer, self.encoder, self.clap = model, tokenizer, encoder, clap
@@ -71,7 +79,8 @@ class Engine:
         self.device, self.dtype = model.device, model.dtype
         self.dtype_reason = precision.reason if precision else f"{str(model.dtype).removeprefix('torch.')}, as loaded."
         self.turns = Turnstile()
-        self._pad_audios_to = pad_audios_to
+        self.retrieval_notice = retrieval_notice
+        self._pad_audios_to, self._max_shots = pad_audios_to, max_shots
         self._retrievers: dict[int, Retriever] = {}
         self._heard: OrderedDict[str, Heard] = OrderedDict()
         self._prompt_caches: OrderedDict[tuple, PromptCache] = OrderedDict()
@@ -79,41 +88,15 @@ class Engine:
 
     @property
     def max_shots(self) -> int:
-        """Most shots that fit beside the query, from the rows of the model's position table."""
+        """Most shots that fit beside the query: as many as the model was trained with, or as its position table holds."""
         config = self.model.config
-        return config.max_positions // (config.max_windows_per_audio * config.tokens_per_window) - 1
+        room = config.max_positions // (config.max_windows_per_audio * config.tokens_per_window) - 1
+        return room if self._max_shots is None else min(room, self._max_shots)
 
-    # Hearing
-
-    def hear(self, clip: Clip) -> Heard:
-        """Window features, CLAP embedding and tags of ``clip``; heard once per content and then remembered."""
-        if clip.key in self._heard:
-            self._heard.move_to_end(clip.key)
-            known = self._heard[clip.key]
-            # The same stretch may come from a file of another name; nothing was computed for it this time.
-            return replace(known, clip=clip, timings={"encode": 0.0})
-        begun = time.perf_counter()
-        plan = self.encoder.plan
-        samples = normalise(clip.resampled(plan.rate).samples)[: plan.max_samples]
-        features = self.encoder.embed(samples).float().cpu()
-        heard = Heard(
-            clip=clip,
-            features=features,
-            times=[(clip.start + start, clip.start + end) for start, end in plan.times(len(samples))],
-            vector=embed_sound(self.clap, clip, features),
-            tags=self._tags(features),
-            timings={},
-        )
-        heard.timings["encode"] = time.perf_counter() - begun
-        self._heard[clip.key] = heard
-        if len(self._heard) > HEARD_KEPT:
-            self._heard.popitem(last=False)
-        return heard
-
-    def silence(self) -> Heard:
-        """One window of nothing, as heard."""
-        samples = np.zeros(round(self.encoder.plan.seconds * SILENCE_RATE), np.float32)
-        return self.hear(from_samples(samples, SILENCE_RATE, "silence").clip())
+    @property
+    def dialogues(self) -> bool:
+        """Whether a question is asked with the turns before it; the foundation model answers each by itself."""
+        return self.kind != "foundation"
 
     def forget(self) -> None:
         """Drop everything that is kept to answer faster: clips heard, prompts read."""
@@ -121,25 +104,30 @@ class Engine:
         self._prompt_caches.clear()
         self._content_free = None
 
-    def hear_file(self, source, name: str | None = None, start: float = 0.0) -> Heard:
-        """As `hear`, for a sound file (path, bytes or open file) from ``start`` in seconds; raises AudioError, BadRequest."""
-        begun = time.perf_counter()
-        clip = open_recording(source, name).clip(start)
-        decoded = time.perf_counter() - begun
-        heard = self.hear(clip)
-        return replace(heard, timings={"decode_audio": decoded, **heard.timings})
+    def close(self) -> None:
+        """Put the model away, after whoever has the turn: its memory is free even if somebody still holds the engine.
 
-    def _tags(self, features: Tensor) -> list[tuple[str, float]]:
-        if not hasattr(self.encoder, "tags"):
-            return []
-        probabilities = self.encoder.tags(features)
-        best = probabilities.topk(min(TOP_TAGS, len(probabilities)))
-        return [(self.encoder.labels[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist())]
+        Whatever is asked of it later is refused in a sentence.
+        """
+        with self.turns.wait():
+            self.forget()
+            self._retrievers.clear()
+            self.closed = True
+            self.model = self.tokenizer = self.encoder = self.clap = None
+        memory.release()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        if self.closed:
+            raise BadRequest("Another model was chosen meanwhile: ask once more.")
+        with memory.enough(self.forget):
+            yield
 
     # Retrieval
 
-    def retriever(self, bank: Bank | None = None) -> Retriever:
-        """Over ``bank``, by default the engine's own; sounds without embeddings are embedded first.
+    def retriever(self, bank: Bank | None = None, progress: Callable[[float], None] | None = None) -> Retriever:
+        """Over ``bank``, by default the engine's own; sounds without embeddings are embedded first, which ``progress``
+        hears about, 0 to 1.
 
         Raises MissingPart where there is no bank.
         """
@@ -147,7 +135,8 @@ class Engine:
         if bank is None:
             raise MissingPart("There is no example bank here: restore the folder assets/bank, or name one with --bank.")
         if id(bank) not in self._retrievers:
-            embed_bank(self, bank)
+            with self._working():
+                embed_bank(self, bank, progress)
             self._retrievers[id(bank)] = Retriever(bank, self.clap.name)  # which holds the bank, so its id stays taken
         return self._retrievers[id(bank)]
 
@@ -184,13 +173,14 @@ class Engine:
 
         ``shots`` stand in the order given. With ``labels``, or a prompt that asks for a class, they answer with their
         label, else with their caption. ``history``, earlier (question, answer) pairs, makes it a dialogue; so does
-        ``chat``. Raises BadRequest for too many shots or no question.
+        ``chat``. A chat model is always asked in a dialogue, the foundation model never (`dialogues`): it was not
+        trained on any. Raises BadRequest for too many shots or no question.
         """
         if not question.strip():
             raise BadRequest("Ask a question.")
         if len(shots) > self.max_shots:
             raise BadRequest(f"This model takes at most {self.max_shots} examples beside the sound itself.")
-        dialogue = chat or bool(history)
+        dialogue = self.kind == "chat" or self.dialogues and (chat or bool(history))
         asked = question.strip() if dialogue else prompts.instruction(question)
         by_label = bool(labels) or prompts.asks_for_class(asked)
         shown = prompts.CAPTION if not by_label else prompts.CLASSIFY if dialogue else asked
@@ -232,10 +222,11 @@ class Engine:
         """
         begun = time.perf_counter()
         timings = {} if timings is None else timings
-        cache = self._prompt_cache(heard, prompt)
-        for piece in stream(self.model, self.tokenizer, self.inputs(heard, prompt), settings, stop, cache):
-            timings.setdefault("first_token", time.perf_counter() - begun)
-            yield piece
+        with self._working():
+            cache = self._prompt_cache(heard, prompt)
+            for piece in stream(self.model, self.tokenizer, self.inputs(heard, prompt), settings, stop, cache):
+                timings.setdefault("first_token", time.perf_counter() - begun)
+                yield piece
         timings["generate"] = time.perf_counter() - begun
         timings.setdefault("first_token", timings["generate"])  # an empty answer: its end was the first token
 
@@ -266,87 +257,15 @@ class Engine:
     ) -> list[tuple[str, float]]:
         """n sampled answers without repeats, each with the CLAP similarity of its text to the clip, best first, as the
         published demo shows them."""
-        inputs, cache = self.inputs(heard, prompt), self._prompt_cache(heard, prompt)
-        found = candidates(self.model, self.tokenizer, inputs, settings, n, stop, cache)
-        texts = list(dict.fromkeys(text.strip() for text in found if text.strip()))
-        if not texts:
-            return []
-        similarities = self.clap.text(texts) @ heard.vector
+        with self._working():
+            inputs, cache = self.inputs(heard, prompt), self._prompt_cache(heard, prompt)
+            found = candidates(self.model, self.tokenizer, inputs, settings, n, stop, cache)
+            texts = list(dict.fromkeys(text.strip() for text in found if text.strip()))
+            similarities = self.clap.text(texts) @ heard.vector if texts else np.zeros(0)
         return sorted(zip(texts, similarities.tolist()), key=lambda pair: -pair[1])
 
-    # Labelling
-
-    def classify(self, heard: Heard, labels: Sequence[str], shots: Sequence[Shot] = ()) -> dict[str, float]:
-        """Probability of each label, summing to 1: how likely it is as the answer to "classify this sound."."""
-        prompts.check_labels(labels)
-        prompt = self.build_prompt(heard, prompts.CLASSIFY, shots, labels=labels)
-        bare = self.build_prompt(heard, prompts.CLASSIFY, labels=labels) if shots else prompt
-        return self.probabilities(heard, prompt, labels, bare)
-
-    def probabilities(self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None) -> dict[str, float]:
-        """Probability of each label as the answer to ``prompt``, by the model's `Calibration`. Raises BadRequest.
-
-        ``bare``: the same prompt without shots. What a label scores there for a sound without content is its head start
-        in this wording; taken with the shots in place it would also take away what the shots say.
-        """
-        prompts.check_labels(labels)
-        scores, counts = self.score_labels(heard, prompt, labels)
-        free = None
-        if self.calibration.alpha:
-            free = self.content_free_scores(bare or prompt, labels)
-        found = self.calibration.probabilities(scores, counts, free)
-        return dict(zip(labels, found.tolist()))
-
-    def score_labels(self, heard: Heard, prompt: Prompt, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Sum of the log-probabilities of each label's tokens as the answer, and the number of tokens, both (k,) on the CPU."""
-        end = prompts.MARKS[self.kind].eoc if self.calibration.end else ""
-        texts = [prompts.answer_of(label) + end for label in labels]
-        tokens = [self.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
-        scores, counts = score_continuations(
-            self.model, self.inputs(heard, prompt), tokens, self._prompt_cache(heard, prompt))
-        return scores.cpu(), counts.cpu()
-
-    def content_free_scores(self, prompt: Prompt, labels: Sequence[str]) -> Tensor:
-        """As `score_labels`, with 7 s of silence in the place of the query. Kept, since a run over many clips without
-        shots asks for the same each time."""
-        key = (prompt.text, _audio_key(prompt, ""), tuple(labels))
-        if self._content_free is None or self._content_free[0] != key:
-            self._content_free = key, self.score_labels(self.silence(), prompt, labels)[0]
-        return self._content_free[1]
-
-    def three_answers(
-        self,
-        heard: Heard,
-        question: str,
-        shots: Sequence[Shot],
-        labels: Sequence[str] | None = None,
-        seed: int = 0,
-        settings: GenerationSettings = GenerationSettings(),
-        on_answer: Callable[[Answer], None] | None = None,
-        stop: threading.Event | None = None,
-    ) -> list[Answer]:
-        """The same question without shots, with these shots, and with the same shots whose labels and captions have
-        changed places, so that what the shots contribute can be seen. ``on_answer`` gets each as it is ready."""
-        if not shots:
-            raise BadRequest("Choose at least one example.")
-        changed = shuffled(shots, seed)
-        same = all(a.example.label == b.example.label for a, b in zip(shots, changed))
-        variants = [
-            ("Without examples", ()),
-            ("With these examples", shots),
-            ("All examples have one label, so shuffling changes none" if same else "The same examples, labels shuffled", changed),
-        ]
-        answers = []
-        for title, chosen in variants:
-            if stop is not None and stop.is_set():
-                break
-            answers.append(replace(self.ask(heard, question, chosen, (), settings, labels, stop), title=title))
-            if on_answer is not None:
-                on_answer(answers[-1])
-        return answers
-
     def _prompt_cache(self, heard: Heard, prompt: Prompt) -> PromptCache:
-        key = _audio_key(prompt, heard.key)
+        key = audio_key(prompt, heard.key)
         cache = self._prompt_caches.pop(key, None) or PromptCache()
         self._prompt_caches[key] = cache
         if len(self._prompt_caches) > PROMPTS_KEPT:
@@ -357,49 +276,3 @@ class Engine:
 def answer_of_shot(shot: Shot, by_label: bool) -> str:
     """What a shot answers in the prompt: its label, or its caption where it has one."""
     return prompts.answer_of(shot.example.label) if by_label or not shot.example.caption else shot.example.caption
-
-
-def _audio_key(prompt: Prompt, query: str) -> tuple[str, ...]:
-    return tuple(query if audio == prompts.QUERY else audio.example.sha256 for audio in prompt.audios)
-
-
-def load_engine(
-    name: str = "mini",
-    device: str | torch.device | None = None,
-    progress: Callable[[str, float], None] | None = None,
-    dtype: torch.dtype | None = None,
-) -> Engine:
-    """The engine ``name``, ready to answer; ``progress`` hears each stage and the fraction done, 0 to 1.
-
-    Raises BadRequest for a name that is not in ``MODELS``, MissingPart where weights or a package are absent.
-    """
-    if name not in MODELS:
-        raise BadRequest(f"There is no model “{name}”: choose {' or '.join(MODELS)}.")
-    progress = progress or (lambda stage, fraction: None)
-    progress("Starting", 0.0)
-    engine = MODELS[name](choose_precision(device, dtype), progress)
-    if (paths.BANK / "bank.sqlite").exists():
-        from afcore.bank import Bank
-
-        progress("Opening the example bank", 0.9)
-        engine.bank = Bank(paths.BANK)
-        engine.retriever()
-    progress("Warming up", 0.95)
-    # The first pass through each part allocates and compiles; better now than in somebody's first answer.
-    silence = engine.silence()
-    engine.probabilities(silence, engine.build_prompt(silence, prompts.CLASSIFY), ["sound"])
-    engine.forget()
-    progress("Ready", 1.0)
-    return engine
-
-
-def _load_mini(precision: Precision, progress: Callable[[str, float], None]) -> Engine:
-    from afcore.checkpoints.mini import load_mini
-
-    parts = load_mini(paths.MINI, precision.device, precision.dtype, progress)
-    model, tokenizer, encoder, clap, calibration = parts
-    return Engine("mini", "mini", model, tokenizer, encoder, clap, None, Calibration.from_dict(calibration), precision)
-
-
-MODELS: dict[str, Callable[[Precision, Callable[[str, float], None]], Engine]] = {"mini": _load_mini}
-"""What can be loaded, by name."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.files import open_checkpoint, read_torch, require_space
@@ -28,6 +28,23 @@ SPARE = 200_000_000  # bytes of the disk that conversion leaves free
 CLAPCAP = "clapcap.safetensors"
 
 Progress = Callable[[str, float], None]
+
+
+def published_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """OPT's tokenizer from a folder with its files, and the three tokens that training added, in its order.
+
+    Raises CheckpointError for a folder without them, or a tokenizer that does not put `</s>` in front by itself.
+    """
+    folder = Path(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"The tokenizer in {folder} is missing, incomplete or broken.") from error
+    if tokenizer("a").input_ids[0] != tokenizer.bos_token_id:
+        raise CheckpointError(f"The tokenizer in {folder} is not OPT's: it puts no start token in front.")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<audio>", "<|endofchunk|>"]})
+    tokenizer.add_special_tokens({"sep_token": "<SEP>"})
+    return tokenizer
 
 
 def published_config(text_config: dict, tokenizer: PreTrainedTokenizerBase) -> AudioFlamingoConfig:
