@@ -1,0 +1,122 @@
+"""The review queue: who gets which clip next, and what they say about it.
+
+A clip is leased to one reviewer at a time. A lease that has run out is free for anybody; a judgement that comes after that
+still counts if nobody else has the clip or has changed it.
+"""
+
+from __future__ import annotations
+
+from sqlite3 import Connection
+
+from afcore.errors import BadRequest
+from afcore.teach.project import Project
+from afcore.teach.records import ACCEPTED, JUDGEMENTS, NONE_OF_THESE, RESTORED, SKIP, check_who, item, meta, undo, update_clip
+from afcore.teach.schema import EXAMPLE, ITEM, NONE, OPEN, SKIPPED, Changed, Item, now
+
+LEASE_SECONDS = 600.0
+
+_WAITING = "clip.state = 'open' AND clip.fault IS NULL"
+# Clips without a prediction come last, in the order in which they were added.
+_ORDER = {"margin": "prediction.margin IS NULL, prediction.margin, clip.id",
+          "entropy": "prediction.entropy IS NULL, prediction.entropy DESC, clip.id"}  # fmt: skip
+_COLUMNS = ", ".join(f"clip.{column.strip()}" for column in ITEM.split(","))
+
+
+class Queue:
+    """A project's clips that wait for a label, the most uncertain first."""
+
+    def __init__(self, project: Project):
+        self.project = project
+
+    def next_clip(self, who: str) -> Item | None:
+        """The clip that ``who`` has in their hands, else the first that nobody has; from now theirs for 10 minutes. None
+        where there is nothing left for them."""
+        who = check_who(who)
+        with self.project.db.write("this") as db:
+            found = _query(db, "AND lease.reviewer = ? AND lease.until > ?", (who, now()), 1) \
+                or _query(db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), 1)
+            for clip in found:
+                _lease(db, clip.id, who)
+            return found[0] if found else None
+
+    def upcoming(self, limit: int = 20) -> list[Item]:
+        """The clips that nobody has, as they would come."""
+        with self.project.db.read() as db:
+            return _query(db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), limit)
+
+    def in_hands(self) -> list[tuple[Item, str]]:
+        """(clip, reviewer) of what is being judged now."""
+        with self.project.db.read() as db:
+            held = dict(db.execute("SELECT clip_id, reviewer FROM lease WHERE until > ?", (now(),)).fetchall())
+            return [(item(db, clip_id), reviewer) for clip_id, reviewer in held.items()]
+
+    def waiting(self) -> int:
+        """How many clips wait, those in somebody's hands included."""
+        with self.project.db.read() as db:
+            return db.execute(f"SELECT count(*) FROM clip WHERE {_WAITING}").fetchone()[0]
+
+    def release(self, who: str) -> None:
+        """Gives back what ``who`` has, unjudged."""
+        who = check_who(who)
+        with self.project.db.write("this") as db:
+            db.execute("DELETE FROM lease WHERE reviewer = ?", (who,))
+
+    def accept(self, clip_id: int, label: str | None, who: str, version: int) -> Item:
+        """``who`` says that the clip is ``label``, and it becomes an example; None: it is none of the labels.
+
+        ``version`` is that of the `Item` they saw. Raises Changed, naming who was faster or has the clip now; BadRequest.
+        """
+        action, state = (NONE_OF_THESE, NONE) if label is None else (ACCEPTED, EXAMPLE)
+        return self.project.change_clip(clip_id, who, action, version, state, label, _free_for(who))
+
+    def skip(self, clip_id: int, who: str, version: int) -> Item:
+        """Puts the clip aside until `restore_skipped`; raises as `accept`."""
+        return self.project.change_clip(clip_id, who, SKIP, version, SKIPPED, None, _free_for(who))
+
+    def restore_skipped(self, who: str) -> int:
+        """Brings back all clips that were put aside; returns how many."""
+        who = check_who(who)
+        with self.project.db.write("this") as db:
+            ids = [i for (i,) in db.execute("SELECT id FROM clip WHERE state = ?", (SKIPPED,))]
+            for clip_id in ids:
+                update_clip(db, item(db, clip_id), who, RESTORED, {"state": OPEN, "label": None})
+        return len(ids)
+
+    def undo(self, who: str) -> Item:
+        """Takes back the last judgement of ``who``, and the clip is in their hands again.
+
+        Raises BadRequest where there is none, Changed where somebody has changed the clip since.
+        """
+        who = check_who(who)
+        with self.project.db.write("this") as db:
+            row = db.execute("SELECT id FROM change WHERE who = ? AND action IN (?, ?, ?) AND undone_by IS NULL ORDER BY id DESC LIMIT 1",
+                             (who, *JUDGEMENTS)).fetchone()
+            if row is None:
+                raise BadRequest("There is nothing of yours to take back.")
+            change = undo(db, row[0], who)
+            db.execute("DELETE FROM lease WHERE reviewer = ?", (who,))  # what came next goes back to the queue
+            _lease(db, change.clip_id, who)
+            return item(db, change.clip_id)
+
+
+def _query(db: Connection, where: str, values: tuple, limit: int) -> list[Item]:
+    order = _ORDER[meta(db, "settings")[0]["order"]]
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM clip LEFT JOIN prediction ON prediction.clip_id = clip.id LEFT JOIN lease ON lease.clip_id = clip.id "
+        f"WHERE {_WAITING} {where} ORDER BY {order} LIMIT ?", (*values, limit)).fetchall()
+    return [Item(*row) for row in rows]
+
+
+def _lease(db: Connection, clip_id: int, who: str) -> None:
+    db.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", (clip_id, who, now() + LEASE_SECONDS))
+
+
+def _free_for(who: str):
+    """A check for `Project.change_clip`: nobody else has the clip in their hands."""
+
+    def check(db: Connection, clip: Item) -> None:
+        row = db.execute("SELECT reviewer FROM lease WHERE clip_id = ? AND until > ?", (clip.id, now())).fetchone()
+        if row is not None and row[0] != who.strip():
+            raise Changed(f"{row[0]} is judging “{clip.name}” just now, so your label was not saved; take the next clip.")
+
+    return check
