@@ -58,9 +58,9 @@ def add_bench(commands) -> None:
 
 
 def add_get(commands) -> None:
-    parser = commands.add_parser("get", help="make a model's files ready")
-    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(GETTABLE)}")
-    parser.set_defaults(run=_get)
+    from afcore.getting import add_get
+
+    add_get(commands)
 
 
 def add_evaluate(commands) -> None:
@@ -84,21 +84,6 @@ def _build_bank(options) -> None:
     bank = from_debian(options.work, options.out, progress=lambda text: print(text, file=sys.stderr, flush=True))
     print(f"Ready: {len(bank.examples())} sounds in {options.out}")
 
-
-def _get(options) -> None:
-    if options.name not in GETTABLE:
-        raise BadRequest(f"There is nothing called “{options.name}” to get: choose {' or '.join(GETTABLE)}.")
-    GETTABLE[options.name](options)
-
-
-def _get_mini(options) -> None:
-    from afcore.checkpoints.mini import language_model_folder
-
-    print(f"Ready: {language_model_folder(_progress())}")
-
-
-GETTABLE: dict[str, Callable[[argparse.Namespace], None]] = {"mini": _get_mini}
-"""What ``get`` can make ready, by name."""
 
 COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_bench, add_evaluate, add_bank, add_get]
 """One function per command, in the order of ``--help``."""
@@ -247,7 +232,7 @@ def _run_on_files(options) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # answering never asks the network
     from afcore.engine import load_engine
 
-    engine = load_engine(options.model, options.device, _progress())
+    engine = load_engine(options.model, options.device, progress_line())
     bank = None
     if options.bank:
         from afcore.bank import Bank
@@ -280,7 +265,7 @@ def _count(text: str) -> int:
     return number
 
 
-def _progress() -> Callable[[str, float], None] | None:
+def progress_line() -> Callable[[str, float], None] | None:
     """Stages on one line of a terminal; nothing where stderr is a file."""
     if not sys.stderr.isatty():
         return None

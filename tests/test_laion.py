@@ -197,8 +197,6 @@ def test_files_missing_from_the_hub_cache_are_named(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "laion_clap", raising=False)
     with pytest.raises(MissingPart, match="vocab.txt of bert-base-uncased.*afcore get"):
         laion.import_laion_clap()
-    with pytest.raises(MissingPart, match="could not be downloaded"):
-        laion.fetch_hub_files()  # tests are offline
 
 
 def test_package_missing(monkeypatch):

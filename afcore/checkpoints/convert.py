@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from afcore.checkpoints import CheckpointError
+from afcore.checkpoints import Broken, CheckpointError
 from afcore.checkpoints.files import open_checkpoint, read_torch, require_space
 from afcore.checkpoints.published import checked_tensors, embedding_rows, wanted_keys
 from afcore.errors import MissingPart
@@ -106,7 +106,7 @@ def convert_clapcap(source: str | Path, destination: str | Path) -> Path:
     target = Path(destination) / CLAPCAP
     partial = target.with_name(target.name + ".partial")
     try:
-        with _disk_errors(target):
+        with disk_errors(target):
             save_file({key: value.contiguous() for key, value in content.items() if key.startswith("clap.")}, partial)
         partial.replace(target)
     finally:
@@ -140,7 +140,7 @@ def _write_shards(tensors, folder: Path, dtype: torch.dtype, shard_bytes: int) -
     for key, tensor in tensors:
         tensor = tensor.to(dtype, copy=True).contiguous()
         if not tensor.isfinite().all():
-            raise CheckpointError(f"This checkpoint is damaged: {key} holds values that are not numbers.")
+            raise Broken(f"This checkpoint is damaged: {key} holds values that are not numbers.")
         if held and size + tensor.nbytes > shard_bytes:
             flush()
         held[key] = tensor
@@ -159,10 +159,10 @@ def _write_shards(tensors, folder: Path, dtype: torch.dtype, shard_bytes: int) -
 def _unfinished(destination: Path):
     """A folder beside `destination` that becomes it at the end, or is gone."""
     folder = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
-    with _disk_errors(destination):
+    with disk_errors(destination):
         folder.mkdir(parents=True)
     try:
-        with _disk_errors(destination):
+        with disk_errors(destination):
             yield folder
             folder.rename(destination)
     finally:
@@ -170,7 +170,7 @@ def _unfinished(destination: Path):
 
 
 @contextmanager
-def _disk_errors(target: Path):
+def disk_errors(target: Path):
     """Says in one sentence what the disk refused."""
     try:
         yield

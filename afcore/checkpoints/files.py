@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from afcore.checkpoints import CheckpointError
+from afcore.checkpoints import Broken, CheckpointError
 from afcore.errors import MissingPart
 
 ZIP = b"PK\x03\x04"  # how the files that torch.save writes since 2020 begin
@@ -34,9 +34,9 @@ def read_torch(path: str | Path) -> dict:
     except pickle.UnpicklingError as error:
         if "Weights only" in str(error) and (zipped or start.startswith(PICKLE)):
             raise CheckpointError(f"{path.name} carries more than weights, or is broken; it was not opened.") from error
-        raise CheckpointError(_broken(path)) from error
+        raise Broken(_broken(path)) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError, AttributeError, ImportError) as error:
-        raise CheckpointError(_broken(path)) from error
+        raise Broken(_broken(path)) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} is no checkpoint: it holds no named tensors.")
     return content

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from afcore.checkpoints import CheckpointError
+from afcore.checkpoints import Broken, CheckpointError
 from afcore.model.configuration import AudioFlamingoConfig
 
 # What the model computes for itself; a file may hold it or not.
@@ -105,7 +105,7 @@ def checked_tensors(
                 f"This checkpoint's {take[ours]} has shape {tuple(tensor.shape)} where {tuple(shape)} is needed.")
         for copy in copies_of.get(ours, ()):
             if not _same(tensors[copy], tensor):
-                raise CheckpointError(f"This checkpoint contradicts itself: {copy} differs from {take[ours]}.")
+                raise Broken(f"This checkpoint contradicts itself: {copy} differs from {take[ours]}.")
         yield ours, tensor
         if progress is not None:
             progress((i + 1) / len(wanted))

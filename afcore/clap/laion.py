@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from afcore.checkpoints import CheckpointError
+from afcore.checkpoints import Broken, CheckpointError
 from afcore.errors import MissingPart
 
 if TYPE_CHECKING:
@@ -52,21 +52,6 @@ def missing_hub_files() -> list[tuple[str, str]]:
     from huggingface_hub import try_to_load_from_cache
     return [(repository, name) for repository, names in HUB_FILES.items() for name in names
             if not isinstance(try_to_load_from_cache(repository, name), str)]
-
-
-def fetch_hub_files() -> None:
-    """Download what `missing_hub_files` lists into the hub cache; an interrupted file is resumed by the next call.
-
-    Raises `MissingPart` where the hub cannot be reached.
-    """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    for repository, name in missing_hub_files():
-        try:
-            hf_hub_download(repository, name)
-        except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-            raise MissingPart(f"{name} of {repository}, which LAION-CLAP needs, could not be downloaded: check the "
-                              f"connection to the Hugging Face hub and try again.") from error
 
 
 @contextlib.contextmanager
@@ -142,7 +127,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(numbers):
             content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{file.name} is not a LAION-CLAP checkpoint, or it is broken.") from error
+        raise Broken(f"{file.name} is not a LAION-CLAP checkpoint, or it is broken.") from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else {}
     weights = {name.removeprefix("module."): value for name, value in weights.items() if isinstance(value, Tensor)}
     if "audio_branch.patch_embed.proj.weight" not in weights or "text_projection.0.weight" not in weights:

@@ -1,0 +1,69 @@
+"""``python -m afcore get NAME``: makes a model's files ready; shows what would come before anything does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from afcore.errors import BadRequest
+
+MODELS = ("audio-flamingo-chat", "audio-flamingo-foundation", "laion-clap")
+NAMES = ("mini", *MODELS)
+
+HELP = """\
+Fetches the files from the Hugging Face hub (an interrupted download goes on where it stopped), checks and converts them.
+What is already on this machine is named with --from, in any order, and told apart by its content: the weights (foundation.pt
+or chat.pt, or one of its five parts with the others beside it), clapcap_weights_2023.pth, 630k-audioset-fusion-best.pt, a
+folder with the configuration and tokenizer of facebook/opt-iml-max-1.3b, or one folder with all of these. They are only read.
+"""
+
+
+def add_get(commands) -> None:
+    """Add the command ``get``."""
+    parser = commands.add_parser("get", help="make a model's files ready", description=HELP,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(NAMES)}")
+    parser.add_argument("--agree", action="store_true", help="agree to the licences that are shown, without being asked")
+    parser.add_argument("--from", dest="given", nargs="+", type=Path, default=[], metavar="PATH", help="files at hand")
+    parser.set_defaults(run=_get)
+
+
+def _get(options) -> None:
+    from afcore.cli import progress_line
+
+    if options.name not in NAMES:
+        raise BadRequest(f"There is nothing called “{options.name}” to get: choose {' or '.join(NAMES)}.")
+    if options.name == "mini":
+        from afcore.checkpoints.mini import language_model_folder
+
+        print(f"Ready: {language_model_folder(progress_line())}")
+        return
+    from afcore import published_get, published_items
+
+    if published_items.is_ready(options.name) and not options.given:
+        print(f"{options.name} is here already.")
+        if options.name == "laion-clap" or published_items.is_ready("laion-clap"):
+            return
+    wanted = published_items.items(options.name)
+    print(table(wanted))
+    agreed = options.agree or not any(item.agree for item in wanted) or _asked()
+    print(published_get.get(options.name, agreed, options.given, progress_line()))
+
+
+def table(wanted) -> str:
+    """What would come, for people: sizes are rounded, and exact once the hub is asked."""
+    rows = [(f"{item.size / 1e9:.1f} GB" if item.size > 5e7 else f"{item.size / 1e6:.0f} MB",
+             f"{item.repository}: {', '.join(item.names)}", item.licence) for item in wanted]
+    wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    lines = [f"  {size:>{wide[0]}}  {files:<{wide[1]}}  {licence}" for size, files, licence in rows]
+    total = sum(item.size for item in wanted) / 1e9
+    converted = " and 5 GB more once it is converted" if any(item.key == "weights" for item in wanted) else ""
+    return "\n".join(["What is needed:", *lines, f"Together about {total:.1f} GB{converted}; what is here already is not fetched."])
+
+
+def _asked(ask: Callable[[str], str] = input) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return ask("Some of these are for non-commercial use only. Do you agree to their licences? [y/N] ").strip().lower() in ("y", "yes")
