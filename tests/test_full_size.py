@@ -1,4 +1,4 @@
-"""`scripts/full_size.py`, the rehearsal of the published model, with one decoder layer of full width and most weights zero."""
+"""`scripts/full_size.py`, the rehearsal of the published model, with one layer of full width and most weights zero."""
 
 import json
 import os
