@@ -8,7 +8,7 @@ from test_golden import GOLDEN, HERE, fill_module
 
 from afcore.checkpoints import CheckpointError
 from afcore.encoders.clapcap import ClapCap
-from afcore.windows import PUBLISHED
+from afcore.windows import PUBLISHED, pad_audios
 
 FOLDER = GOLDEN if (GOLDEN / "clapcap.npz").exists() else HERE
 
@@ -24,7 +24,8 @@ def encoder(published):
     return ClapCap.from_published(published)
 
 
-def test_published_numbers(encoder):
+def check_windows(encoder) -> None:
+    """HTSAT's and the projection's embeddings of two windows, against the published code's."""
     case = {key: torch.from_numpy(value) for key, value in np.load(FOLDER / "clapcap.npz").items()}
     with torch.inference_mode():
         latent, embedding = encoder.latent(case["windows"]), encoder(case["windows"])
@@ -32,8 +33,24 @@ def test_published_numbers(encoder):
     torch.testing.assert_close(embedding, case["embedding"], atol=1e-5, rtol=0)
 
 
+def test_published_numbers(encoder):
+    check_windows(encoder)
+
+
+def test_silence_has_one_embedding(encoder):
+    """An all-zero window: alone, among others, in a clip, and in the places that padding fills."""
+    noise = np.random.RandomState(0).uniform(-1, 1, PUBLISHED.window).astype(np.float32)
+    with torch.inference_mode():
+        batch = encoder(torch.from_numpy(np.stack([noise, np.zeros_like(noise)])))
+    torch.testing.assert_close(batch[1], encoder.silence, atol=1e-5, rtol=0)
+    assert (batch[0] - encoder.silence).abs().max() > 0.1
+    features, mask = pad_audios([encoder.embed(noise[: PUBLISHED.rate])], encoder.silence, count=4)
+    assert mask.sum() == 1 and torch.equal(features[1:], encoder.silence.expand(63, 1024))
+    assert torch.equal(encoder.embed(np.zeros(3 * PUBLISHED.rate)), encoder.silence[None])
+
+
 def test_embeds_a_clip(encoder, monkeypatch):
-    """Windows as planned, in order; those of silence have one embedding, computed once."""
+    """Windows as planned, in order and several at once; those of silence have one embedding, computed once."""
     seen = []
 
     def forward(self, windows):
@@ -45,6 +62,8 @@ def test_embeds_a_clip(encoder, monkeypatch):
     samples = np.random.RandomState(0).uniform(-1, 1, 40 * PUBLISHED.rate).astype(np.float32)
     samples[: 9 * PUBLISHED.rate] = 0
     out, again = encoder.embed(samples), encoder.embed(samples)
+    for audios in (1, 4, 8):
+        pad_audios([out], encoder.silence, count=audios)
     encoder.__dict__.pop("silence")
     windows, _ = PUBLISHED.cut(samples)
     assert out.shape == (16, 1024) and not windows[:2].any() and windows[2].any()
