@@ -56,13 +56,14 @@ class Derived:
         dtype = np.float16 if kind == "features" else np.float32
         return {number: np.frombuffer(data, dtype).reshape(json.loads(shape)) for number, shape, data in rows}
 
-    def unembedded(self, features: str, clap: str) -> list[Item]:
-        """Clips in use that lack what these models make of them and are not known to be damaged."""
+    def unembedded(self, features: str, clap: str, *states: str) -> list[Item]:
+        """Clips in these states (by default those in use) that lack what these models make of them and are not known to be
+        damaged."""
         with self.db.read() as db:
-            done = {i for (i,) in db.execute(
-                "SELECT clip_id FROM embedding WHERE (model = ? AND kind = 'features') OR (model = ? AND kind = 'clap') "
-                "GROUP BY clip_id HAVING count(*) = 2", (features, clap))}
-            return [clip for clip in self.items() if clip.id not in done and clip.fault is None]
+            lacking = {i for (i,) in db.execute(
+                "SELECT id FROM clip WHERE fault IS NULL AND 2 > (SELECT count(*) FROM embedding WHERE clip_id = clip.id AND "
+                "((model = ? AND kind = 'features') OR (model = ? AND kind = 'clap')))", (features, clap))}
+            return [item for item in self.items(*states) if item.id in lacking] if lacking else []
 
     def set_prediction(self, clip_id: int, prediction: Prediction) -> None:
         """Keeps the latest prediction of a clip."""

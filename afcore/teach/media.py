@@ -75,10 +75,15 @@ def sweep(folder: Path) -> None:
     """Removes what processes that were killed have left half-written."""
     for partial in folder.rglob(f"{_PARTIAL}*"):
         try:
-            if time.time() - partial.stat().st_mtime > _ABANDONED:
+            if abandoned(partial):
                 partial.unlink()
         except OSError:  # another process sweeps too
             continue
+
+
+def abandoned(path: Path) -> bool:
+    """Whether nobody has written there for an hour."""
+    return time.time() - path.stat().st_mtime > _ABANDONED
 
 
 # Zips

@@ -12,7 +12,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from afcore import prompts
-from afcore.errors import BadRequest, MissingPart
+from afcore.errors import AudioError
 from afcore.teach import records
 from afcore.teach.derived import Derived
 from afcore.teach.media import sound_file
@@ -154,10 +154,10 @@ class Project(Derived):
             return records.item(db, clip_id)
 
     def sound_path(self, clip: Item) -> Path:
-        """The whole file that ``clip`` is (a stretch of). Raises MissingPart where it is gone."""
+        """The whole file that ``clip`` is (a stretch of). Raises AudioError where it is gone."""
         file = sound_file(self.folder, clip.sha256)
         if not file.exists():
-            raise MissingPart(f"The sound of “{clip.name}” is missing from this project's folder.")
+            raise AudioError(f"The sound of “{clip.name}” is missing from this project's folder.")
         return file
 
     def relabel(self, clip_id: int, label: str, who: str, version: int) -> Item:

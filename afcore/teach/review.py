@@ -44,6 +44,15 @@ class Queue:
         with self.project.db.read() as db:
             return _query(db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), limit)
 
+    def stale(self, basis: str, limit: int | None) -> list[Item]:
+        """Of the clips in somebody's hands and the next ``limit`` (None: all) those whose prediction has another basis, or
+        that have none; the ones in hands first."""
+        with self.project.db.read() as db:
+            fresh = {i for (i,) in db.execute("SELECT clip_id FROM prediction WHERE basis = ?", (basis,))}
+            held = _query(db, "AND lease.until > ?", (now(),), -1)
+            free = _query(db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), -1 if limit is None else limit)
+        return [clip for clip in (*held, *free) if clip.id not in fresh]
+
     def in_hands(self) -> list[tuple[Item, str]]:
         """(clip, reviewer) of what is being judged now."""
         with self.project.db.read() as db:
@@ -112,9 +121,11 @@ def _lease(db: Connection, clip_id: int, who: str) -> None:
 
 
 def _free_for(who: str):
-    """A check for `Project.change_clip`: nobody else has the clip in their hands."""
+    """A check for `Project.change_clip`: the clip waits, and nobody else has it in their hands."""
 
     def check(db: Connection, clip: Item) -> None:
+        if clip.state not in (OPEN, SKIPPED):
+            raise BadRequest(f"“{clip.name}” does not wait for a label.")
         row = db.execute("SELECT reviewer FROM lease WHERE clip_id = ? AND until > ?", (clip.id, now())).fetchone()
         if row is not None and row[0] != who.strip():
             raise Changed(f"{row[0]} is judging “{clip.name}” just now, so your label was not saved; take the next clip.")

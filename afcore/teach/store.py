@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import unicodedata
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from afcore import paths
@@ -70,11 +70,14 @@ class Store:
 
         return self.open(self.place(name, fill))
 
-    def place(self, name: str, fill, wanted: str | None = None) -> str:
+    def place(self, name: str, fill: Callable[[Path], None], wanted: str | None = None) -> str:
         """Lets ``fill(folder)`` make a project under a hidden name, then gives it an id: ``wanted`` if that is free, else one
         from ``name``. Whatever goes wrong leaves no trace."""
         with storage("the project"):
             self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(".new-*"):  # by a process that was killed
+            if media.abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
         hidden = self.folder / f".new-{uuid.uuid4().hex}"
         try:
             with storage("the project"):

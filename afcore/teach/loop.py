@@ -1,0 +1,204 @@
+"""What the engine does for a project: embed its clips, predict them, keep the queue's predictions fresh.
+
+The engine is shared with everybody else, so each clip waits for its own turn, and what was done for a clip is stored before
+the next is taken: a stop or a kill loses at most one clip's work, and starting again goes on from there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from afcore.audio import MAX_SECONDS, Recording, open_recording
+from afcore.errors import AudioError, BadRequest, Cancelled
+from afcore.jobs import Job
+from afcore.results import Heard
+from afcore.teach.predict import Examples, classify, hear, model_name, stored
+from afcore.teach.project import Project
+from afcore.teach.review import Queue
+from afcore.teach.schema import EXAMPLE, Item, Prediction, Settings
+
+if TYPE_CHECKING:
+    from afcore.engine import Engine
+
+Progress = Callable[[int, int], None]
+"""Hears (clips done, clips in all)."""
+_LOOK_AGAIN = 8  # clips predicted before the queue's order, and who holds what, are looked at again
+
+
+class Loop:
+    """A project and the engine that works for it. Cheap to make; any number may work on one project."""
+
+    def __init__(self, project: Project, engine: Engine):
+        self.project, self.engine, self.queue = project, engine, Queue(project)
+        self._snapshot: tuple[tuple[int, int], Examples] | None = None
+        self._recording: Recording | None = None  # the last one opened: a long one's segments come one after another
+
+    # Embedding
+
+    def embed(self, progress: Progress | None = None, stop: threading.Event | None = None) -> int:
+        """Embeds all clips that lack it; returns how many were done. A clip that cannot be heard gets `Item.fault`, the
+        others go on. ``stop`` ends it within a clip."""
+        missing = self.project.unembedded(self.engine.features_name, self.engine.clap.name)
+        for done, item in enumerate(missing):
+            try:
+                if stop is not None and stop.is_set():
+                    return done
+                self._hear(item, stop)
+            except Cancelled:
+                return done
+            except AudioError as error:
+                self.project.set_fault(item.id, str(error))
+            if progress is not None:
+                progress(done + 1, len(missing))
+        return len(missing)
+
+    def heard(self, item: Item) -> Heard:
+        """A clip as it was heard, embedded now if it was not. Raises AudioError."""
+        return stored(self.engine, self.project, item) or self._hear(item, None)
+
+    def _hear(self, item: Item, stop: threading.Event | None) -> Heard:
+        recording = self._recording
+        if recording is None or recording.sha256 != item.sha256:
+            recording = self._recording = open_recording(self.project.sound_path(item), item.name)
+        try:
+            clip = recording.clip(item.start, min(item.seconds, MAX_SECONDS))
+        except BadRequest as error:
+            raise AudioError(str(error)) from error
+        heard = hear(self.engine, clip, stop)
+        self.project.set_embedding(item.id, {
+            (self.engine.features_name, "features"): heard.features.numpy(), (self.engine.clap.name, "clap"): heard.vector})
+        return heard
+
+    # Predicting
+
+    def examples(self) -> Examples:
+        """The project's examples as they are now, each embedded."""
+        return self._now(None)[0]
+
+    def predict(self, item: Item, method: str | None = None, k: int | None = None, stop: threading.Event | None = None) -> Prediction:
+        """What ``method`` with ``k`` shots, by default the project's settings, says about a clip; nothing is stored.
+
+        Never with the clip itself among its shots. Raises BadRequest, AudioError, MissingPart, Cancelled.
+        """
+        settings = self.project.settings
+        settings = replace(settings, method=method or settings.method, k=settings.k if k is None else k)
+        examples, basis = self._now(settings)
+        return self._predict(item, self.heard(item), examples, settings, basis, stop)
+
+    def refresh(self, limit: int | None = 20, progress: Progress | None = None, stop: threading.Event | None = None) -> int:
+        """Predicts afresh and stores what is stale among the clips in somebody's hands and the next ``limit`` of the queue
+        (None: all of it); returns how many it were. An example that is added meanwhile makes it begin again at the front."""
+        done = 0
+        try:
+            while True:
+                settings = self.project.settings
+                examples, basis = self._now(settings)
+                waiting = self.queue.stale(basis, limit)
+                if not waiting:
+                    return done
+                for item in waiting[:_LOOK_AGAIN]:
+                    if stop is not None and stop.is_set():
+                        return done
+                    if self.basis() != basis:
+                        break
+                    self._refresh_one(item, examples, settings, basis, stop)
+                    done += 1
+                    if progress is not None:
+                        progress(done, done + len(waiting) - 1)
+        except Cancelled:
+            return done
+
+    def _refresh_one(self, item: Item, examples: Examples, settings: Settings, basis: str, stop: threading.Event | None) -> None:
+        try:
+            heard = self.heard(item)
+        except AudioError as error:
+            self.project.set_fault(item.id, str(error))
+            return
+        self.project.set_prediction(item.id, self._predict(item, heard, examples, settings, basis, stop))
+
+    def stale(self) -> int:
+        """How many waiting clips have no prediction or one that no longer counts."""
+        return len(self.queue.stale(self.basis(), None))
+
+    def is_fresh(self, prediction: Prediction) -> bool:
+        """Whether a prediction would come out the same if it were made now."""
+        return prediction.basis == self.basis()
+
+    def basis(self) -> str:
+        """What a prediction made now would depend on."""
+        return self.project.basis(model_name(self.engine))
+
+    def _now(self, settings: Settings | None) -> tuple[Examples, str]:
+        """The examples, all embedded, and the basis of one moment; the same object while nothing has changed."""
+        project, engine = self.project, self.engine
+        while True:
+            with project.db.read():
+                lacking = project.unembedded(engine.features_name, engine.clap.name, EXAMPLE)
+                if not lacking:
+                    key = project.revision, project.version("labels")
+                    if self._snapshot is None or self._snapshot[0] != key:
+                        self._snapshot = key, Examples(project, engine)
+                    return self._snapshot[1], project.basis(model_name(engine), settings)
+            for item in lacking:
+                try:
+                    self._hear(item, None)
+                except AudioError as error:
+                    project.set_fault(item.id, str(error))
+
+    def _predict(
+        self, item: Item, heard: Heard, examples: Examples, settings: Settings, basis: str, stop: threading.Event | None
+    ) -> Prediction:
+        exclude = examples.same_sound(item.sha256, item.start, item.seconds) | {item.id}
+        previous = self.project.prediction(item.id)
+        found = classify(self.engine, heard, examples, settings.method, settings.k, exclude, previous, stop)
+        return replace(found, basis=basis, clip_id=item.id)
+
+    # In the background
+
+    def start(self) -> Job:
+        """Embeds and predicts in a thread of its own until nothing is stale. There is one per project and engine: called
+        again, for instance after each judgement, it tells the one that runs that there is more to do."""
+        key = (str(self.project.folder), id(self.engine))
+        with _lock:
+            running = _running.get(key)
+            if running is not None and not running.job.stopping.is_set():
+                running.asked += 1
+                return running.job
+            running = _Running()
+            running.job = Job(lambda job: self._work(job, key, running), key=key)
+            _running[key] = running
+        return running.job.start()
+
+    def _work(self, job: Job, key: tuple[str, int], running: _Running) -> int:
+        done = 0
+        try:
+            while True:
+                asked = running.asked
+                done += self.embed(lambda n, of: job.report("Listening to the clips", n / of), job.stopping)
+                if self.project.labels:
+                    done += self.refresh(None, lambda n, of: job.report("Predicting labels", n / of), job.stopping)
+                with _lock:  # or somebody might ask for more between the question and the end
+                    if job.stopping.is_set() or running.asked == asked:
+                        _forget(key, running)
+                        return done
+        finally:
+            with _lock:
+                _forget(key, running)
+
+
+@dataclass
+class _Running:
+    job: Job = None  # type: ignore[assignment]
+    asked: int = 0
+
+
+_lock = threading.Lock()
+_running: dict[tuple[str, int], _Running] = {}
+
+
+def _forget(key: tuple[str, int], running: _Running) -> None:
+    if _running.get(key) is running:
+        del _running[key]

@@ -1,0 +1,224 @@
+"""One clip, one prediction, by the language model or by plain CLAP; nothing is stored here.
+
+A project's examples serve as a `Bank` to retrieval and prompts (`Examples`), so that what the Retrieve page does with the
+shipped bank is done with them unchanged. More shots than fit into one prompt are dealt to several passes, each with near
+and far ones, whose log-probabilities are averaged.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from afcore import prompts
+from afcore.audio import Clip
+from afcore.bank import Example
+from afcore.errors import BadRequest, MissingPart
+from afcore.results import Heard
+from afcore.retrieval import Retriever, Shot, prompt_order
+from afcore.teach.project import Project
+from afcore.teach.records import METHODS
+from afcore.teach.schema import EXAMPLE, Item, Label, Prediction, now
+
+if TYPE_CHECKING:
+    import threading
+    from pathlib import Path
+
+    from afcore.clap import Clap
+    from afcore.engine import Engine
+
+__all__ = ["METHODS", "Examples", "classify", "hear", "model_name", "passes", "stored"]
+
+NN_TEMPERATURE = TEXT_TEMPERATURE = 0.05
+"""Divide CLAP similarities before the softmax. They do not change which label is best, only how sure a clip looks."""
+
+
+def model_name(engine: Engine) -> str:
+    """Names the model and its encoder; another name makes predictions stale."""
+    return f"{engine.name}, {engine.features_name}"
+
+
+class Examples:
+    """The examples and labels of a project at one moment, as retrieval and prompts want a `Bank`.
+
+    Only examples that have been embedded are in it (`Loop.examples` sees to that).
+    """
+
+    def __init__(self, project: Project, engine: Engine):
+        self._project, self._clap = project, engine.clap.name
+        with project.db.read():
+            self.labels: list[Label] = project.labels
+            vectors = project.vectors(self._clap)
+            self.items: dict[int, Item] = {clip.id: clip for clip in project.items(EXAMPLE) if clip.id in vectors}
+        self.matrix = np.stack([vectors[i] for i in self.items]) if self.items else np.zeros((0, 1), np.float32)
+        """(N, d) float32 CLAP vectors, in the order of ``items``."""
+        self._features: dict[tuple[int, str], np.ndarray | None] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def names(self) -> list[str]:
+        """The labels' names in their order."""
+        return [label.name for label in self.labels]
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """Exact nearest neighbours over them."""
+        return Retriever(self, self._clap)  # type: ignore[arg-type]
+
+    def examples(self) -> list[Example]:
+        """As `Bank.examples`; a hash names the stretch that is heard, so that two segments of a file are two sounds."""
+        return [Example(clip.id, clip.label, "", clip.key, clip.seconds, group_key=clip.group_key) for clip in self.items.values()]
+
+    def clap_matrix(self, model: str) -> tuple[list[int], np.ndarray]:
+        """As `Bank.clap_matrix`."""
+        return (list(self.items), self.matrix) if model == self._clap else ([], np.zeros((0, 1), np.float32))
+
+    def features(self, example_id: int, model: str) -> np.ndarray | None:
+        """As `Bank.features`."""
+        if (example_id, model) not in self._features:
+            self._features[example_id, model] = self._project.features(example_id, model)
+        return self._features[example_id, model]
+
+    def audio_path(self, example_id: int) -> Path:
+        """As `Bank.audio_path`."""
+        return self._project.sound_path(self.items[example_id])
+
+    def same_sound(self, sha256: str, start: float = 0.0, seconds: float = math.inf) -> set[int]:
+        """Ids of examples that share sound with a stretch of the file with that hash: never its shots."""
+        return {i for i, clip in self.items.items()
+                if clip.sha256 == sha256 and clip.start < start + seconds and start < clip.start + clip.seconds}
+
+
+def hear(engine: Engine, clip: Clip, stop: threading.Event | None = None) -> Heard:
+    """As `Engine.hear`, in its turn, with the features rounded as they are when stored: what is predicted from a file and
+    from a project's stored features is the same."""
+    with engine.turns.wait(stop=stop):
+        heard = engine.hear(clip)
+    return replace(heard, features=heard.features.half().float())
+
+
+def stored(engine: Engine, project: Project, item: Item) -> Heard | None:
+    """A clip of a project as it was heard when it was embedded, without its samples and tags; None where it was not."""
+    import torch
+
+    features, vector = project.features(item.id, engine.features_name), project.vector(item.id, engine.clap.name)
+    if features is None or vector is None:
+        return None
+    plan = engine.encoder.plan
+    times = plan.times(min(round(item.seconds * plan.rate), plan.max_samples))
+    clip = Clip(np.zeros(0, np.float32), plan.rate, item.start, item.name, item.key)
+    return Heard(clip, torch.from_numpy(features), [(item.start + a, item.start + b) for a, b in times], vector, [], {})
+
+
+def classify(
+    engine: Engine, heard: Heard, examples: Examples, method: str = "lm-shots", k: int = 4, exclude: Collection[int] = (),
+    previous: Prediction | None = None, stop: threading.Event | None = None,
+) -> Prediction:  # fmt: skip
+    """Probabilities of the labels of ``examples`` for a clip, by one of ``METHODS``, and the plain methods' beside them.
+
+    ``exclude``: ids of examples that must not be shots (`Examples.same_sound`). ``previous``: an earlier prediction for the
+    same clip; where the prompts and shots would be the same, the model is not asked again. Waits for its turn at the model.
+    Raises BadRequest where the project has no labels or there is no such method, Cancelled.
+    """
+    begun = time.perf_counter()
+    if engine.closed:
+        raise BadRequest("Another model was chosen meanwhile: ask once more.")
+    if method not in METHODS:
+        raise BadRequest(f"There is no method “{method}”: choose {', '.join(METHODS)}.")
+    labels = examples.names
+    prompts.check_labels(labels)
+    notes: list[str] = []
+    baselines = {"clap-nn": _nearest(heard.vector, examples, exclude)}
+    try:
+        with engine.turns.wait(stop=stop):
+            baselines["clap-text"] = _by_text(heard.vector, engine.clap, examples.labels)
+    except MissingPart as error:  # the language model does without
+        if method == "clap-text":
+            raise
+        notes.append(str(error))
+    shots = _shots(engine, heard, examples, method, k, exclude)
+    if method in ("lm-shots", "clap-nn") and not shots:
+        notes.append("There are no examples for this clip yet.")
+    sent: tuple[str, ...] = ()
+    if method in baselines:
+        probabilities = baselines[method]
+    else:
+        rounds = passes(shots, engine.max_shots)
+        if len(rounds) > 1:
+            notes.append(f"{len(shots)} examples are more than the {engine.max_shots} that fit beside a sound, so they were read in "
+                         f"{len(rounds)} passes, whose log-probabilities were averaged.")
+        with engine.turns.wait(stop=stop):
+            probabilities, sent = _by_model(engine, heard, labels, rounds, previous, shots)
+    return Prediction(
+        method, k if method == "lm-shots" else 0, probabilities, tuple(_plain(shot) for shot in shots), sent, " ".join(notes), baselines,
+        model_name(engine), seconds=time.perf_counter() - begun, at=now())  # fmt: skip
+
+
+def passes(shots: Sequence[Shot], most: int) -> list[list[Shot]]:
+    """Deals shots, nearest first, to as few passes of at most ``most`` as will do; one empty pass for no shots."""
+    count = max(1, -(-len(shots) // most)) if shots else 1
+    return [list(shots[i::count]) for i in range(count)]
+
+
+def _shots(engine: Engine, heard: Heard, examples: Examples, method: str, k: int, exclude: Collection[int]) -> list[Shot]:
+    wanted = {"lm-shots": k if engine.max_shots else 0, "clap-nn": 1}.get(method, 0)
+    if not wanted or not len(examples):
+        return []
+    # Copies may be shots: a machine's sounds are all alike, and the labels are the user's own.
+    return examples.retriever.nearest(heard.vector, wanted, exclude_ids=exclude, exclude_near_duplicates=False, labels=examples.names)
+
+
+def _by_model(
+    engine: Engine, heard: Heard, labels: list[str], rounds: list[list[Shot]], previous: Prediction | None, shots: list[Shot],
+) -> tuple[dict[str, float], tuple[str, ...]]:  # fmt: skip
+    ordered = [prompt_order(some) for some in rounds]
+    asked = [engine.build_prompt(heard, prompts.CLASSIFY, some, labels=labels) for some in ordered]
+    sent = tuple(prompt.text for prompt in asked)
+    if previous is not None and (previous.model, previous.prompts, list(previous.probabilities)) == (model_name(engine), sent, labels) \
+            and [shot["id"] for shot in previous.shots] == [shot.example.id for shot in shots]:
+        return previous.probabilities, sent
+    bare = engine.build_prompt(heard, prompts.CLASSIFY, labels=labels)
+    found = [engine.probabilities(heard, prompt, labels, bare if some else prompt) for prompt, some in zip(asked, ordered)]
+    logs = np.mean([[math.log(max(p[label], 1e-300)) for label in labels] for p in found], axis=0)
+    return _softmax(labels, logs), sent
+
+
+def _nearest(vector: np.ndarray, examples: Examples, exclude: Collection[int]) -> dict[str, float]:
+    """By the greatest similarity to an example of each label, -1 for a label without any."""
+    best = dict.fromkeys(examples.names, -1.0)
+    similarities = examples.matrix @ vector if len(examples) else ()
+    for (i, clip), similarity in zip(examples.items.items(), similarities):
+        if i not in exclude and clip.label in best:
+            best[clip.label] = max(best[clip.label], float(similarity))
+    return _softmax(list(best), np.array(list(best.values())) / NN_TEMPERATURE)
+
+
+_texts: WeakKeyDictionary[Clap, dict[tuple[str, ...], np.ndarray]] = WeakKeyDictionary()
+
+
+def _by_text(vector: np.ndarray, clap: Clap, labels: Sequence[Label]) -> dict[str, float]:
+    """By the similarity of the sound to "the sound of …" each label, with its description where it has one."""
+    said = tuple(f"the sound of {label.name}" + (f", {label.description}" if label.description else "") for label in labels)
+    known = _texts.setdefault(clap, {})
+    if said not in known:
+        known.clear()  # one project at a time is worked on mostly
+        known[said] = clap.text(list(said))
+    return _softmax([label.name for label in labels], known[said] @ vector / TEXT_TEMPERATURE)
+
+
+def _softmax(labels: Sequence[str], logits: np.ndarray) -> dict[str, float]:
+    values = np.exp(np.asarray(logits, np.float64) - np.max(logits))
+    return dict(zip(labels, (values / values.sum()).tolist()))
+
+
+def _plain(shot: Shot) -> dict[str, object]:
+    return {"id": shot.example.id, "label": shot.example.label, "similarity": shot.similarity}

@@ -1,0 +1,189 @@
+"""A whole project as one zip: ``project.json`` and ``audio/<sha256>``, out and safely in again.
+
+What people did is in it: labels, settings, clips, judgements, history. What models made of the clips is not, since it is
+made again. Opening one is reading a stranger's file: no name in it is used as a path, sizes have limits, the JSON is held
+to a schema, every sound to its hash, and the project appears only when all of it is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import zipfile
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+from sqlite3 import IntegrityError
+from typing import Any, BinaryIO
+
+import jsonschema
+
+from afcore.audio import MAX_BYTES
+from afcore.errors import BadRequest
+from afcore.teach import media, records
+from afcore.teach.project import Project
+from afcore.teach.records import ORDERS, METHODS, check_labels, check_name, check_settings, check_who
+from afcore.teach.schema import EXAMPLE, ITEM, STATES, TEST, Item, Label, Settings, now, storage
+from afcore.teach.store import Store
+
+FORMAT, FORMAT_VERSION = "audio-flamingo-project", 1
+MAX_JSON = 256 * 2**20  # bytes
+_JSON, _AUDIO = "project.json", "audio/"
+_CLIP = ITEM.split(", ")
+_CHANGE = "id, at, who, action, clip_id, before, after, undone_by"
+
+
+def export_project(project: Project, target: str | Path | BinaryIO) -> None:
+    """Writes the project as it is at this moment into a file, whole or not at all, or into an open one. Raises NoSpace."""
+    with project.db.read() as db:
+        clips = [dict(zip(_CLIP, row)) for row in db.execute(f"SELECT {ITEM} FROM clip ORDER BY id")]
+        rows = db.execute(f"SELECT {_CHANGE} FROM change ORDER BY id").fetchall()
+        meta = {key: {"value": json.loads(value), "version": version, "who": who, "at": at}
+                for key, value, version, who, at in db.execute("SELECT * FROM meta")}
+    changes = [dict(zip(_CHANGE.split(", "), row)) for row in rows]
+    for change in changes:
+        change["before"], change["after"] = json.loads(change["before"]), json.loads(change["after"])
+    content = {"format": FORMAT, "version": FORMAT_VERSION, "id": project.id, "meta": meta, "clips": clips, "changes": changes}
+    path = Path(target) if isinstance(target, str | Path) else None
+    if path and not path.parent.is_dir():
+        raise BadRequest(f"There is no folder {path.parent}.")
+    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part") if path else None
+    try:
+        with storage("the project's file"), (partial.open("wb") if partial else nullcontext(target)) as out:
+            with zipfile.ZipFile(out, "w") as file:
+                file.writestr(zipfile.ZipInfo(_JSON), json.dumps(content, ensure_ascii=False, indent=0), zipfile.ZIP_DEFLATED)
+                for sha256 in sorted({clip["sha256"] for clip in clips}):
+                    # Stored, being compressed or noisy already; immutable once its row is there, so no lock is held.
+                    file.write(media.sound_file(project.folder, sha256), _AUDIO + sha256, zipfile.ZIP_STORED)
+            if partial:
+                out.flush()
+                os.fsync(out.fileno())
+                os.replace(partial, path)
+    except FileNotFoundError as error:
+        raise BadRequest("A sound is missing from this project's folder, so it cannot be exported whole.") from error
+    finally:
+        if partial:
+            partial.unlink(missing_ok=True)
+
+
+def import_project(store: Store, source: media.Source, who: str) -> Project:
+    """A project from its file; under its old id where that is free, else a new one. Raises BadRequest in one sentence for
+    anything but a whole project, NoSpace; and then nothing is left of it."""
+    who = check_who(who)
+    with media.opened_zip(source, "This file") as opened:
+        infos = {info.filename: info for info in opened.infolist()}
+        if _JSON not in infos or len(infos) != len(opened.infolist()):
+            raise BadRequest("This is not a project's file: it is a zip of something else.")
+        unpacking = media.Unpacking(opened, "This file")
+        content = _parse(unpacking.read(infos[_JSON], MAX_JSON))
+        sounds = {clip["sha256"] for clip in content["clips"]}
+        if infos.keys() - {_JSON} != {_AUDIO + sha256 for sha256 in sounds}:
+            raise BadRequest("This project's file is damaged: its sounds are not those that it lists.")
+
+        def fill(folder: Path) -> None:
+            for sha256 in sorted(sounds):
+                if media.keep_sound(folder, unpacking.read(infos[_AUDIO + sha256], MAX_BYTES)) != sha256:
+                    raise BadRequest("This project's file is damaged: a sound is not the one that was saved.")
+            project = Project(folder, create=True)
+            try:
+                _fill(project, content, who)
+            except IntegrityError as error:
+                raise BadRequest("This project's file is damaged: its clips and changes do not fit together.") from error
+            finally:
+                project.close()
+
+        return store.open(store.place(content["meta"]["name"]["value"], fill, content["id"]))
+
+
+def _fill(project: Project, content: dict[str, Any], who: str) -> None:
+    with project.db.write("the project") as db:
+        db.execute("PRAGMA defer_foreign_keys = ON")  # a change may be undone by a later one
+        for key, entry in content["meta"].items():
+            value = records.as_json(entry["value"])
+            db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (key, value, entry["version"], entry["who"], entry["at"]))
+        for clip in content["clips"]:
+            db.execute(f"INSERT INTO clip ({ITEM}) VALUES ({', '.join('?' * len(fields(Item)))})",
+                       [clip[name] for name in _CLIP])
+        for change in content["changes"]:
+            db.execute(f"INSERT INTO change ({_CHANGE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (
+                *(change[name] for name in ("id", "at", "who", "action", "clip_id")),
+                records.as_json(change["before"]), records.as_json(change["after"]), change["undone_by"]))
+        records.record(db, who, "imported", None, {}, {"at": now()})
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("This project's file is damaged: its description cannot be read.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise BadRequest("This is not a project's file.")
+    if content.get("version") != FORMAT_VERSION:
+        raise BadRequest("This project's file was saved by another version of this program, which is not understood here.")
+    try:
+        jsonschema.Draft202012Validator(_SCHEMA).validate(content)
+    except (jsonschema.ValidationError, RecursionError) as error:
+        where = "/".join(map(str, getattr(error, "absolute_path", ()))) or "its parts"
+        raise BadRequest(f"This project's file is damaged: {where[:80]} is not as it should be.") from error
+    meta = {key: entry["value"] for key, entry in content["meta"].items()}
+    check_name(meta["name"])
+    check_settings(Settings(**meta["settings"]))
+    labels = {label.name for label in check_labels(Label(**label) for label in meta["labels"])}
+    for clip in content["clips"]:
+        clip["name"] = media.shown_name(clip["name"])
+        if (clip["label"] is None) == (clip["state"] in (EXAMPLE, TEST)) or clip["label"] not in {None, *labels}:
+            raise BadRequest("This project's file is damaged: a clip has a label that the project does not have.")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _text(most: int, least: int = 0) -> dict[str, Any]:
+    return {"type": "string", "maxLength": most, "minLength": least}
+
+
+def _or_none(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _list(items: dict[str, Any], most: int) -> dict[str, Any]:
+    return {"type": "array", "items": items, "maxItems": most}
+
+
+_NUMBER, _HASH = {"type": "number", "minimum": 0, "maximum": 1e12}, {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
+_ID = {"type": "integer", "minimum": 1, "maximum": 2**53}
+_LABELS = _list(_object(name=_text(100, 1), description=_text(500)), records.MAX_LABELS)
+_SETTINGS = _object(
+    method={"enum": list(METHODS)}, k={"type": "integer", "minimum": 1, "maximum": records.MAX_K},
+    reject_below=_or_none({"type": "number", "minimum": 0, "maximum": 1}), order={"enum": list(ORDERS)})  # fmt: skip
+
+
+def _entry(value: dict[str, Any]) -> dict[str, Any]:
+    return _object(value=value, version=_COUNT, who=_text(60), at=_NUMBER)
+
+
+_ASPECTS = {  # what a change may have changed
+    "type": "object", "additionalProperties": False, "properties": {
+        "state": {"enum": list(STATES)}, "label": _or_none(_text(100)), "name": _text(120, 1), "labels": _LABELS, "settings": _SETTINGS,
+        "at": _NUMBER}}  # fmt: skip
+_SCHEMA = _object(
+    format={"const": FORMAT},
+    version={"const": FORMAT_VERSION},
+    id=_text(80),
+    meta=_object(name=_entry(_text(120, 1)), labels=_entry(_LABELS), settings=_entry(_SETTINGS), revision=_entry(_COUNT)),
+    clips=_list(_object(
+        id=_ID, key=_HASH, sha256=_HASH, name=_text(300), start=_NUMBER, seconds=_NUMBER, source=_text(1000), group_key=_text(1000),
+        state={"enum": list(STATES)}, label=_or_none(_text(100, 1)), truth=_or_none(_text(100)), fault=_or_none(_text(1000)),
+        version=_COUNT, who=_text(60), at=_NUMBER), 1_000_000),
+    changes=_list(_object(
+        id=_ID, at=_NUMBER, who=_text(60), action=_text(60), clip_id=_or_none(_ID), before=_ASPECTS, after=_ASPECTS,
+        undone_by=_or_none(_ID)), 10_000_000),
+)  # fmt: skip
