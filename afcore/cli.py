@@ -117,10 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ask(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
     shots, retrieve = _retrieve(engine, heard, bank, options.shots)
-    answer = engine.ask(heard, options.question, shots, settings=_settings(options))
+    if options.candidates > 1:
+        answer = engine.best_of(heard, options.question, options.candidates, shots, _settings(options))
+    else:
+        answer = engine.ask(heard, options.question, shots, settings=_settings(options))
     data = answer.to_json()
     data["timings"] = heard.timings | retrieve | data["timings"]
-    return data, answer.text
+    others = [f"{similarity:6.3f}  {text}" for text, similarity in answer.candidates]
+    return data, "\n".join(others) or answer.text
 
 
 def _caption(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
@@ -196,7 +200,8 @@ def _sound_command(commands, name: str, help: str, answer: Callable) -> argparse
     parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
     parser.add_argument("files", nargs="+", metavar="FILE", help="sound or video files; the first 33.25 s from --start are heard")
     parser.add_argument("--json", action="store_true", help="one JSON object per file, each on a line of its own")
-    parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
+    parser.add_argument("--model", default="mini", metavar="NAME",
+                        help="mini (default), or audio-flamingo-chat or audio-flamingo-foundation once `get` has fetched it")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="hear each file from this second on")
     parser.set_defaults(run=_run_on_files, answer=answer, bank=None)
@@ -213,19 +218,29 @@ def _add_bank(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--max-tokens", type=_count, default=64, metavar="N", help="length of the answer at most (default 64)")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, takes the likeliest token")
-    parser.add_argument("--top-k", type=_count, default=0, metavar="N")
-    parser.add_argument("--top-p", type=float, default=1.0, metavar="P")
-    parser.add_argument("--beams", type=_count, default=1, metavar="N")
+    parser.add_argument("--preset", choices=["benchmark", "foundation", "chat"],
+                        help="decode as the paper's benchmarks (3 beams) or the published demos (sampling) did")
+    parser.add_argument("--max-tokens", type=_count, metavar="N", help="length of the answer at most (default 64)")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0, the default, takes the likeliest token")
+    parser.add_argument("--top-k", type=_count, metavar="N")
+    parser.add_argument("--top-p", type=float, metavar="P")
+    parser.add_argument("--beams", type=_count, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N", help="makes sampling repeatable")
+    parser.add_argument("--candidates", type=_count, default=1, metavar="N",
+                        help="draw N answers and order them by how well they fit the sound (CLAP); needs a temperature "
+                             "above 0, for instance by --preset chat")
 
 
 def _settings(options):
-    from afcore.model.generation import GenerationSettings
+    """The preset's, or greedy decoding, with what was asked for by itself."""
+    from dataclasses import replace
 
-    return GenerationSettings(
-        options.max_tokens, options.temperature, options.top_k, options.top_p, options.beams, options.seed)
+    from afcore.model.generation import PRESETS, GenerationSettings
+
+    asked = {"max_new_tokens": options.max_tokens, "temperature": options.temperature, "top_k": options.top_k,
+             "top_p": options.top_p, "num_beams": options.beams, "seed": options.seed}
+    base = PRESETS[options.preset] if options.preset else GenerationSettings()
+    return replace(base, **{name: value for name, value in asked.items() if value is not None})
 
 
 def _run_on_files(options) -> int:
@@ -233,6 +248,8 @@ def _run_on_files(options) -> int:
     from afcore.engine import load_engine
 
     engine = load_engine(options.model, options.device, progress_line())
+    if engine.retrieval_notice:
+        _say(engine.retrieval_notice)
     bank = None
     if options.bank:
         from afcore.bank import Bank

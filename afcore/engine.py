@@ -21,13 +21,14 @@ from transformers import PreTrainedTokenizerBase
 from afcore import memory, prompts
 from afcore.calibration import Calibration
 from afcore.clap import Clap
+from afcore.comparing import Comparing
 from afcore.encoders import AudioEncoder
 from afcore.errors import BadRequest, MissingPart
 from afcore.hearing import Hearing
 from afcore.labelling import Labelling, audio_key
 from afcore.loading import MODELS, load_engine
 from afcore.model import AudioFlamingo
-from afcore.model.generation import GenerationSettings, candidates, stream
+from afcore.model.generation import GenerationSettings, stream
 from afcore.model.prompt_cache import PromptCache
 from afcore.precision import Precision
 from afcore.prompts import Prompt
@@ -44,7 +45,7 @@ __all__ = ["MODELS", "Engine", "load_engine"]
 PROMPTS_KEPT = 8  # conversations whose text and audio caches stay, some 20 MB each for mini
 
 
-class Engine(Hearing, Labelling):
+class Engine(Hearing, Labelling, Comparing):
     """One model with its encoder, its CLAP and its example bank.
 
     ``kind``: which templates and marks its prompts have, a key of ``prompts.MARKS``. ``pad_audios_to``: how many audios
@@ -251,18 +252,6 @@ class Engine(Hearing, Labelling):
     def caption(self, heard: Heard, shots: Sequence[Shot] = (), settings: GenerationSettings = GenerationSettings()) -> Answer:
         """One sentence about the clip."""
         return self.ask(heard, prompts.CAPTION, shots, settings=settings)
-
-    def candidates(
-        self, heard: Heard, prompt: Prompt, n: int, settings: GenerationSettings, stop: threading.Event | None = None
-    ) -> list[tuple[str, float]]:
-        """n sampled answers without repeats, each with the CLAP similarity of its text to the clip, best first, as the
-        published demo shows them."""
-        with self._working():
-            inputs, cache = self.inputs(heard, prompt), self._prompt_cache(heard, prompt)
-            found = candidates(self.model, self.tokenizer, inputs, settings, n, stop, cache)
-            texts = list(dict.fromkeys(text.strip() for text in found if text.strip()))
-            similarities = self.clap.text(texts) @ heard.vector if texts else np.zeros(0)
-        return sorted(zip(texts, similarities.tolist()), key=lambda pair: -pair[1])
 
     def _prompt_cache(self, heard: Heard, prompt: Prompt) -> PromptCache:
         key = audio_key(prompt, heard.key)

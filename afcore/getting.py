@@ -7,16 +7,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from afcore import published_paths
 from afcore.errors import BadRequest
 
-MODELS = ("audio-flamingo-chat", "audio-flamingo-foundation", "laion-clap")
-NAMES = ("mini", *MODELS)
+NAMES = ("mini", *published_paths.NAMES, "laion-clap")
 
 HELP = """\
 Fetches the files from the Hugging Face hub (an interrupted download goes on where it stopped), checks and converts them.
-What is already on this machine is named with --from, in any order, and told apart by its content: the weights (foundation.pt
-or chat.pt, or one of its five parts with the others beside it), clapcap_weights_2023.pth, 630k-audioset-fusion-best.pt, a
-folder with the configuration and tokenizer of facebook/opt-iml-max-1.3b, or one folder with all of these. They are only read.
+What is already on this machine is named with --from, in any order, and told apart by its content: the weights
+(foundation.pt or chat.pt, or one of its five parts with the others beside it), clapcap_weights_2023.pth,
+630k-audioset-fusion-best.pt, a folder with the configuration and tokenizer of facebook/opt-iml-max-1.3b, or one folder
+with all of these. They are only read.
 """
 
 
@@ -60,10 +61,12 @@ def table(wanted) -> str:
     lines = [f"  {size:>{wide[0]}}  {files:<{wide[1]}}  {licence}" for size, files, licence in rows]
     total = sum(item.size for item in wanted) / 1e9
     converted = " and 5 GB more once it is converted" if any(item.key == "weights" for item in wanted) else ""
-    return "\n".join(["What is needed:", *lines, f"Together about {total:.1f} GB{converted}; what is here already is not fetched."])
+    together = f"Together about {total:.1f} GB{converted}; what is here already is not fetched."
+    return "\n".join(["What is needed:", *lines, together])
 
 
 def _asked(ask: Callable[[str], str] = input) -> bool:
     if not sys.stdin.isatty():
         return False
-    return ask("Some of these are for non-commercial use only. Do you agree to their licences? [y/N] ").strip().lower() in ("y", "yes")
+    answer = ask("Some of these are for non-commercial use only. Do you agree to their licences? [y/N] ")
+    return answer.strip().lower() in ("y", "yes")

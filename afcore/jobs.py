@@ -147,6 +147,7 @@ class Job:
         finally:
             with self._news:
                 self.seconds = time.perf_counter() - begun
+                self._work = None  # it may hold the model, which is to go when another is chosen
                 self.running, self.ahead, self._finished = False, None, True
                 self._news.notify_all()
 

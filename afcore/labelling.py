@@ -1,22 +1,18 @@
-"""What an engine does with labels: how probable each is as the answer, and what shots change about that."""
+"""What an engine does with labels: how probable each is as the answer."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from afcore import prompts
 from afcore.calibration import Calibration
-from afcore.errors import BadRequest
-from afcore.model.generation import GenerationSettings, score_continuations
+from afcore.model.generation import score_continuations
 from afcore.prompts import Prompt
-from afcore.results import Answer, Heard
+from afcore.results import Heard
 from afcore.retrieval import Shot
-from afcore.shuffling import shuffled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -71,37 +67,6 @@ class Labelling:
         if self._content_free is None or self._content_free[0] != key:
             self._content_free = key, self.score_labels(self.silence(), prompt, labels)[0]
         return self._content_free[1]
-
-    def three_answers(
-        self,
-        heard: Heard,
-        question: str,
-        shots: Sequence[Shot],
-        labels: Sequence[str] | None = None,
-        seed: int = 0,
-        settings: GenerationSettings = GenerationSettings(),
-        on_answer: Callable[[Answer], None] | None = None,
-        stop: threading.Event | None = None,
-    ) -> list[Answer]:
-        """The same question without shots, with these shots, and with the same shots whose labels and captions have
-        changed places, so that what the shots contribute can be seen. ``on_answer`` gets each as it is ready."""
-        if not shots:
-            raise BadRequest("Choose at least one example.")
-        changed = shuffled(shots, seed)
-        same = all(a.example.label == b.example.label for a, b in zip(shots, changed))
-        variants = [
-            ("Without examples", ()),
-            ("With these examples", shots),
-            ("All examples have one label, so shuffling changes none" if same else "The same examples, labels shuffled", changed),
-        ]
-        answers = []
-        for title, chosen in variants:
-            if stop is not None and stop.is_set():
-                break
-            answers.append(replace(self.ask(heard, question, chosen, (), settings, labels, stop), title=title))
-            if on_answer is not None:
-                on_answer(answers[-1])
-        return answers
 
 
 def audio_key(prompt: Prompt, query: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import torch
 from afcore import memory, paths, prompts
 from afcore.errors import BadRequest
 from afcore.precision import choose_precision
+from afcore.published_paths import KINDS, folder_of, name_of
 
 if TYPE_CHECKING:
     from afcore.engine import Engine
@@ -67,15 +68,13 @@ def _published(kind: str) -> Callable[..., Engine]:
         from afcore import published  # imports what mini does without
 
         precision = published.choose_precision(device, dtype)
-        folder = published.folder_of(kind)
-        return published.load_published_engine(folder, kind, precision, progress, published.own_bank())
+        return published.load_published_engine(folder_of(kind), kind, precision, progress, published.own_bank())
 
     return load
 
 
 MODELS: dict[str, Callable[..., Engine]] = {
     "mini": _load_mini,
-    "audio-flamingo-chat": _published("chat"),
-    "audio-flamingo-foundation": _published("foundation"),
+    **{name_of(kind): _published(kind) for kind in KINDS},
 }
 """What can be loaded, by name: functions of device and number format (None: the best there is) and a progress call."""

@@ -1,4 +1,4 @@
-"""The published models as engines: where their files lie, and what each was trained with.
+"""The published models as engines, and what each was trained with.
 
 Source: Audio Flamingo (arXiv 2402.01831) and the published configurations (NVIDIA/audio-flamingo, branch
 ``legacy_audio_flamingo_1``: ``chat/configs/chat.yaml``, ``foundation/configs``).
@@ -30,8 +30,8 @@ from afcore.encoders.mini import MiniEncoder
 from afcore.engine import Engine
 from afcore.errors import BadRequest, MissingPart
 from afcore.precision import Precision
+from afcore.published_paths import laion_file, name_of
 
-LAION_FILE = "630k-audioset-fusion-best.pt"  # the paper's; another LAION-CLAP checkpoint in its place is taken too
 FLOAT32_ROOM = 12e9  # bytes of memory that a published model in float32 needs with everything around it
 
 
@@ -50,27 +50,6 @@ KINDS = {
     "chat": Kind(3, lambda audios: 4, Calibration(options=False)),
     "foundation": Kind(7, lambda audios: 1 if audios == 1 else 4 if audios <= 4 else 8, Calibration()),
 }
-
-
-def folder_of(kind: str) -> Path:
-    """Where the converted model of a kind, a key of `KINDS`, lies."""
-    return paths.DATA / "published" / f"audio-flamingo-{kind}"
-
-
-def laion_folder() -> Path:
-    """Where LAION-CLAP's checkpoint lies."""
-    return paths.DATA / "published" / "laion-clap"
-
-
-def is_ready(kind: str) -> bool:
-    """Whether the model of that kind was fetched and converted."""
-    return (folder_of(kind) / "config.json").is_file() and (folder_of(kind) / CLAPCAP).is_file()
-
-
-def laion_file() -> Path:
-    """LAION-CLAP's checkpoint: the paper's, or else any other that lies in its folder."""
-    usual, others = laion_folder() / LAION_FILE, sorted(laion_folder().glob("*.pt"))
-    return usual if usual.is_file() or not others else others[0]
 
 
 def choose_precision(device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Precision:
@@ -104,7 +83,7 @@ def load_published_engine(
     clap, notice = retrieval_clap(laion, precision.device)
     trained = KINDS[kind]
     return Engine(
-        f"audio-flamingo-{kind}", kind, model, tokenizer, encoder, clap, bank, trained.calibration, precision,
+        name_of(kind), kind, model, tokenizer, encoder, clap, bank, trained.calibration, precision,
         trained.padded, trained.max_shots, notice)
 
 
@@ -125,7 +104,7 @@ class EarClap:
     def __init__(self):
         for name in ("encoder.safetensors", "clap.safetensors"):
             if not (paths.MINI / name).exists():
-                raise MissingPart(f"Mini's weights are missing ({name}): restore the folder assets/mini from the repository.")
+                raise MissingPart(f"Mini CLAP is missing ({name}): restore the folder assets/mini from the repository.")
         self.encoder = MiniEncoder.load(paths.MINI, "cpu")
         self.mini = MiniClap.load(paths.MINI)
         self.name, self.width, self.text = self.mini.name, self.mini.width, self.mini.text

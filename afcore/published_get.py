@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from afcore import hub, paths, published
+from afcore import hub
 from afcore.checkpoints import Broken, CheckpointError
 from afcore.checkpoints.convert import (
     CLAPCAP, convert_clapcap, convert_flamingo, disk_errors, published_config, published_tokenizer)
@@ -24,6 +24,7 @@ from afcore.checkpoints.files import PARTS, require_space
 from afcore.clap import laion
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.published_items import LAION, Item, is_ready, items, sort_given
+from afcore.published_paths import downloads, home, laion_file, laion_folder
 
 CONVERTED = 5_000_000_000  # bytes: the model in bfloat16 and its audio encoder
 Progress = Callable[[str, float], None]
@@ -47,8 +48,8 @@ def get(
     here = sort_given(given)
     if not agreed and any(item.agree for item in wanted):
         raise BadRequest("These files are for non-commercial use only: agree to their licences first (--agree).")
-    with disk_errors(_home()):
-        _home().mkdir(parents=True, exist_ok=True)
+    with disk_errors(home()):
+        home().mkdir(parents=True, exist_ok=True)
     _clear_unfinished()
     needed = [item for item in wanted if item.key not in here and not _is_done(item, name)]
     later = [item for item in needed if item.key.startswith(LAION)]
@@ -68,32 +69,24 @@ def get(
         raise MissingPart(f"The model is ready, but examples will be found by mini CLAP: {error}") from error
     progress("Ready", 1.0)
     if name == "laion-clap":
-        return f"LAION-CLAP is ready in {published.laion_folder()}."
-    rest = f" What it was made of, in {_downloads()}, is not needed any more." if _downloads().exists() else ""
-    return f"The model is ready in {_home() / name}.{rest}"
+        return f"LAION-CLAP is ready in {laion_folder()}."
+    rest = f" What it was made of, in {downloads()}, is not needed any more." if downloads().exists() else ""
+    return f"The model is ready in {home() / name}.{rest}"
 
 
 def _is_done(item: Item, name: str) -> bool:
     """Whether nothing of ``item`` is needed any more."""
     if item.key == "laion":
-        return published.laion_file().is_file()
+        return laion_file().is_file()
     if item.cached:
         return not any(repository == item.repository for repository, _ in laion.missing_hub_files())
     return is_ready(name)
 
 
-def _home() -> Path:
-    return paths.DATA / "published"
-
-
-def _downloads() -> Path:
-    return _home() / "downloads"
-
-
 def _folder(item: Item) -> Path | None:
     if item.cached:
         return None
-    return published.laion_folder() if item.key == "laion" else _downloads() / item.repository.replace("/", "--")
+    return laion_folder() if item.key == "laion" else downloads() / item.repository.replace("/", "--")
 
 
 def ask_hub(item: Item, stop: threading.Event | None = None) -> tuple[Item, dict[str, int]]:
@@ -123,7 +116,7 @@ def _fetch(needed: list[Item], more: int, progress: Progress, stop: threading.Ev
     asked = [ask_hub(item, stop) for item in needed]
     total = sum(item.size for item, _ in asked)
     converted = 0 if needed[0].key.startswith(LAION) else CONVERTED
-    require_space(_home(), max(total - sum(map(_already, needed)), 0) + converted + more)
+    require_space(home(), max(total - sum(map(_already, needed)), 0) + converted + more)
     found, before = {}, 0
     for item, sizes in asked:
         for file, size in sizes.items():
@@ -149,11 +142,11 @@ def _already(item: Item) -> int:
 
 def _convert(name: str, files: dict[str, Path], progress: Progress) -> None:
     """The model's folder, whole or not at all."""
-    target = _home() / name
+    target = home() / name
     staging = target.with_name(f".{name}.{os.getpid()}.partial")
     if target.exists():
         raise CheckpointError(f"{target} is there, but incomplete: remove it first.")
-    require_space(_home(), CONVERTED)
+    require_space(home(), CONVERTED)
     try:
         with disk_errors(target):
             staging.mkdir()
@@ -185,7 +178,7 @@ def _opt(folder: Path) -> dict:
 def _keep_laion(file: Path, progress: Progress) -> None:
     progress("Copying LAION-CLAP", 0.99)
     laion.read_checkpoint(file)
-    target = published.laion_folder() / file.name
+    target = laion_folder() / file.name
     if target.exists() and target.samefile(file):
         return
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
@@ -205,7 +198,7 @@ def _unless_broken(file: Path) -> Iterator[None]:
     try:
         yield
     except Broken:
-        if _home() in file.parents:
+        if home() in file.parents:
             for part in file.parent.glob(f"{file.stem.split('_part')[0]}*"):
                 part.unlink(missing_ok=True)
         raise
@@ -213,7 +206,7 @@ def _unless_broken(file: Path) -> Iterator[None]:
 
 def _clear_unfinished() -> None:
     """Removes what processes left that ended in the middle of a conversion."""
-    for folder in _home().glob(".audio-flamingo-*.partial"):
+    for folder in home().glob(".audio-flamingo-*.partial"):
         number = folder.name.split(".")[-2]
         if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)

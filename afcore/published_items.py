@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from afcore import published
+from afcore import published_paths
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.files import PART, read_torch
 from afcore.clap import laion
@@ -34,18 +34,19 @@ class Item:
 NVIDIA = "non-commercial use only (NVIDIA)"
 MODEL_ITEMS = (
     Item("tokenizer", "OPT-IML-MAX-1.3B, configuration and tokenizer", "facebook/opt-iml-max-1.3b",
-         ("config.json", "tokenizer_config.json", "vocab.json", "merges.txt"), 1_300_000, "non-commercial use only (Meta)", True),
+         ("config.json", "tokenizer_config.json", "vocab.json", "merges.txt"), 1_300_000, "non-commercial use only (Meta)",
+         True),
     Item("clapcap", "ClapCap, the audio encoder", "microsoft/msclap", ("clapcap_weights_2023.pth",), 2_100_000_000, "MIT"),
 )
 LAION = "laion"
 LAION_ITEMS = (
-    Item(LAION, "LAION-CLAP, for retrieval", "lukewys/laion_clap", (published.LAION_FILE,), 1_900_000_000, "CC0"),
+    Item(LAION, "LAION-CLAP, for retrieval", "lukewys/laion_clap", (published_paths.LAION_FILE,), 1_900_000_000, "CC0"),
     *(Item(f"{LAION}/{repository}", f"{repository}, which LAION-CLAP's package opens", repository, names,
            500_000_000 if "model.safetensors" in names else 1_500_000,
            "MIT" if repository == "roberta-base" else "Apache-2.0", cached=True)
       for repository, names in laion.HUB_FILES.items()),
 )
-NAMES = (*(f"audio-flamingo-{kind}" for kind in published.KINDS), "laion-clap")
+NAMES = (*published_paths.NAMES, "laion-clap")
 """What `items` and `get` know."""
 
 
@@ -64,8 +65,8 @@ def items(name: str) -> list[Item]:
 def is_ready(name: str) -> bool:
     """Whether all of ``name`` is here: for a model the converted one (it can do without LAION-CLAP, less well)."""
     if name == "laion-clap":
-        return published.laion_file().is_file() and not laion.missing_hub_files()
-    return published.is_ready(name.removeprefix("audio-flamingo-"))
+        return published_paths.laion_file().is_file() and not laion.missing_hub_files()
+    return published_paths.is_ready(name.removeprefix("audio-flamingo-"))
 
 
 def sort_given(given: Sequence[str | Path]) -> dict[str, Path]:

@@ -57,11 +57,15 @@ class Answer:
     probabilities: dict[str, float] | None = None
     """Label to probability, where labels were given."""
     title: str = ""
+    candidates: tuple[tuple[str, float], ...] = ()
+    """Where several were asked for: each with its CLAP similarity to the clip, best first."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data under the names of the command line's ``--json``."""
+        ranked = [{"answer": text, "similarity": similarity} for text, similarity in self.candidates]
         return {
             "answer": self.text,
+            **({"candidates": ranked} if ranked else {}),
             "shots": [shot_json(shot) for shot in self.shots],
             "windows": [{"start": start, "end": end} for start, end in self.heard.times],
             "prompt": self.prompt.text,

@@ -5,11 +5,20 @@ from dataclasses import replace
 import streamlit as st
 
 from afcore import transcripts
+from afcore.model.generation import PRESETS, GenerationSettings
 from pages import common, frame
-from pages.state import LENGTHS, TEMPERATURES, TOP_PS, State, Turn, current
+from pages.state import BEAMS, CANDIDATES, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, State, Turn, current
 
 SUGGESTIONS = ("What do you hear?", "Is there an animal?", "Is someone speaking?", "Where could this be?")
 TRAINED_TURNS = 4  # dialogues that the chat models were trained on; reference section 7
+
+SETTINGS = {
+    "Likeliest words": GenerationSettings(),
+    "As in the paper's benchmarks": PRESETS["benchmark"],
+    "As the published foundation demo": PRESETS["foundation"],
+    "As the published chat demo": PRESETS["chat"],
+}
+"""Whole settings to choose at once."""
 
 YOU, MODEL = ":material/person:", ":material/graphic_eq:"
 
@@ -41,7 +50,9 @@ def main() -> None:
         with st.container(horizontal=True, key="suggestions"):
             for text in SUGGESTIONS:
                 st.button(text, on_click=_suggest, args=(text,))
-    if len(state.turns) > TRAINED_TURNS:
+    if state.turns and not engine.dialogues:
+        st.caption("This model answers each question by itself, without the turns before. For a conversation choose another.")
+    elif len(state.turns) > TRAINED_TURNS:
         st.caption(f"The model was trained on up to {TRAINED_TURNS} turns; later answers may wander. Clear starts afresh.")
 
 
@@ -67,19 +78,45 @@ def _tools(state: State, engine, heard) -> None:
 
 def _settings(state: State) -> None:
     settings = state.settings
+    for name, whole in SETTINGS.items():
+        st.button(
+            name, key=state.key(f"preset-{name}"), width="stretch", type="primary" if settings == whole else "secondary",
+            on_click=_use, args=(state, whole),
+        )  # fmt: skip
+    key = state.key(f"{state.tuned}-settings")
     temperature = st.slider(
-        "Temperature", *TEMPERATURES, settings.temperature, 0.05, key=state.key("temperature"),
+        "Temperature", *TEMPERATURES, settings.temperature, 0.05, key=f"temperature-{key}",
         help="0 always takes the most likely word; higher is more varied and less reliable.",
     )  # fmt: skip
+    greedy = temperature == 0
+    top_k = st.slider(
+        "Top-k", *TOP_KS, settings.top_k, key=f"top-k-{key}", disabled=greedy,
+        help="Only so many of the most likely words are drawn from; 0 sets no limit. No effect at temperature 0.",
+    )  # fmt: skip
     top_p = st.slider(
-        "Top-p", *TOP_PS, settings.top_p, 0.05, key=state.key("top-p"), disabled=temperature == 0,
+        "Top-p", *TOP_PS, settings.top_p, 0.05, key=f"top-p-{key}", disabled=greedy,
         help="Only the most likely words that together reach this probability are drawn from. No effect at temperature 0.",
     )  # fmt: skip
+    beams = st.slider(
+        "Beams", *BEAMS, settings.num_beams, key=f"beams-{key}",
+        help="Several answers are followed at once and the likeliest is given, whole rather than word by word.",
+    )  # fmt: skip
     length = st.slider(
-        "Longest answer", *LENGTHS, settings.max_new_tokens, 8, key=state.key("length"), format="%d tokens",
+        "Longest answer", *LENGTHS, settings.max_new_tokens, 8, key=f"length-{key}", format="%d tokens",
         help="A token is about three quarters of a word.",
     )  # fmt: skip
-    state.settings = replace(settings, temperature=temperature, top_p=top_p, max_new_tokens=length)
+    state.settings = replace(
+        settings, temperature=temperature, top_k=top_k, top_p=top_p, num_beams=beams, max_new_tokens=length)
+    state.candidates = st.slider(
+        "Answers to choose from", *CANDIDATES, state.candidates, key=f"candidates-{key}", disabled=greedy,
+        help="So many answers are drawn, and the one that fits the sound best, by CLAP similarity, comes first; the "
+        "published demo draws 10. Needs a temperature above 0.",
+    )  # fmt: skip
+
+
+def _use(state: State, settings: GenerationSettings) -> None:
+    state.settings = settings
+    state.tuned += 1
 
 
 def _downloads(state: State) -> None:
@@ -102,7 +139,9 @@ def about_chat(state: State) -> dict[str, str | float]:
         "Heard from second": round(state.start, 2),
         "Model": common.loaded().name,
         "Temperature": settings.temperature,
+        "Top-k": settings.top_k,
         "Top-p": settings.top_p,
+        "Beams": settings.num_beams,
         "Longest answer in tokens": settings.max_new_tokens,
     }
 
@@ -132,6 +171,14 @@ def _footer(turn: Turn) -> None:
         st.caption(":material/stop_circle: Stopped")
     elif not turn.answer and not turn.error:
         st.caption("The model had nothing to say.")
+    if len(turn.ranked) > 1:
+        others = len(turn.ranked) - 1
+        with st.expander(f"{others} other answer{'s' * (others > 1)}", icon=":material/format_list_numbered:"):
+            st.caption(f"The answer above fits the sound best, with a similarity of {turn.ranked[0][1]:.2f}.")
+            for text, similarity in turn.ranked[1:]:
+                st.markdown(f"{similarity:.2f} · {common.markdown_safe(text)}")
+    elif turn.ranked and turn.candidates > 1:
+        st.caption(f"All {turn.candidates} answers were the same.")
     if turn.shots:
         st.caption(":material/hub: With " + ", ".join(common.markdown_safe(shot.example.label) for shot in turn.shots))
 

@@ -11,12 +11,12 @@ import numpy as np
 import soundfile
 import streamlit as st
 
-from afcore import engine as engines
 from afcore import paths
 from afcore.audio import Clip, open_recording
 from afcore.bank import Bank
 from afcore.errors import AfcoreError
 from afcore.jobs import UNEXPECTED, Job
+from afcore.shelf import Shelf
 from pages.state import current
 
 _log = logging.getLogger(__name__)
@@ -35,29 +35,32 @@ EVERYDAY = (
 
 
 @st.cache_resource(show_spinner=False)
-def _loading(name: str) -> Job:
-    """Loads a model once per process, in a thread, so that every visitor sees the same progress."""
-    return Job(lambda job: engines.load_engine(name, progress=job.report)).start()
+def shelf() -> Shelf:
+    """The model of this server: loaded once, in a thread, so that every visitor sees the same progress."""
+    return Shelf(MODEL)
 
 
 def loaded():
     """The engine if it is ready, else None."""
-    return _loading(MODEL).result
+    return shelf().loading.result
 
 
 def engine():
     """The engine; draws progress until it is ready, or why it cannot be."""
-    job = _loading(MODEL)
-    if not job.done:
+    if not shelf().loading.done:
         place = st.empty()
-        while not job.wait(0.2):
+        while not (job := shelf().loading).wait(0.2):  # another one when somebody chooses another model meanwhile
             place.progress(job.fraction or 0.0, text=_stage(job))
         place.empty()
         status()
+    job = shelf().loading
     if job.error is not None:
         st.error(job.error, icon=":material/error:")
-        st.button("Try again", on_click=_loading.clear, key="reload")
+        st.button("Try again", on_click=lambda: shelf().choose(shelf().name), key="reload")
         st.stop()
+    if job.result is None:  # it was put away just now
+        st.rerun()
+    current().meet(job.result)
     return job.result
 
 
@@ -281,6 +284,8 @@ def status() -> None:
         if ready is not None:
             st.markdown(f":material/memory: **{ready.name}** is ready")
             st.caption(f"{device_name(ready.device)} · {str(ready.dtype).removeprefix('torch.')}")
+            if ready.retrieval_notice:
+                st.warning(markdown_safe(ready.retrieval_notice), icon=":material/hub:")
 
 
 def device_name(device) -> str:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages import common
+from pages import common, models
 from pages.session_file import pack, unpack
 from pages.state import State, current
 
@@ -11,12 +11,16 @@ def draw() -> None:
     """Draw it; call once per run, before the page."""
     with st.sidebar:
         st.session_state["_status"] = st.empty()
+        ready = common.loaded()
+        if ready is not None:
+            current().meet(ready)
         common.status()
-        job = common._loading(common.MODEL)
+        job = common.shelf().loading
         if not job.done:
             _progress()
         elif job.error is not None:
             st.markdown(":material/error: The model is not ready")
+        models.draw()
         st.divider()
         _keep(current())
         st.caption(
@@ -27,7 +31,7 @@ def draw() -> None:
 
 @st.fragment(run_every=0.5)
 def _progress() -> None:
-    job = common._loading(common.MODEL)
+    job = common.shelf().loading
     if job.done:
         # Once more as a whole: the fragment ends and the pages find their model.
         st.rerun()

@@ -20,7 +20,8 @@ from afcore.retrieval import Shot, prompt_order
 _KEY = "state"
 
 # Least and most of the chat's settings.
-TEMPERATURES, TOP_PS, LENGTHS = (0.0, 1.5), (0.05, 1.0), (8, 256)
+TEMPERATURES, TOP_KS, TOP_PS = (0.0, 1.5), (0, 100), (0.05, 1.0)
+BEAMS, LENGTHS, CANDIDATES = (1, 5), (8, 256), (1, 10)
 
 
 @dataclass
@@ -54,6 +55,13 @@ class Turn:
     said: str = ""
     cut: bool = False
     failed: str | None = None
+    candidates: int = 1
+    """How many answers were asked for, of which the one nearest to the sound is the answer."""
+
+    @property
+    def ranked(self) -> list[tuple[str, float]]:
+        """The candidates with their CLAP similarity to the sound, best first; none where only one answer was asked for."""
+        return list(self.job.items) if self.job is not None else []
 
     @property
     def answer(self) -> str:
@@ -110,6 +118,8 @@ class State:
     with_shots: bool = False
     """Whether the chat's prompts hold the ticked shots."""
     settings: GenerationSettings = field(default_factory=GenerationSettings)
+    candidates: int = 1
+    """How many answers the chat samples for each question, to show the one nearest to the sound first."""
     question: str = "What is this sound?"
     """The question of the Retrieve page."""
     labels: str = ""
@@ -118,6 +128,10 @@ class State:
     jobs: dict[str, Job] = field(default_factory=dict)
     epoch: int = 0
     """Part of every widget's key; a new number makes widgets start again from what is here."""
+    tuned: int = 0
+    """Part of the keys of the settings' widgets: a new number makes them show settings that no widget has set."""
+    model: str = ""
+    """Name of the model that this session has worked with last."""
     seen: set[str] = field(default_factory=set)
     """Uploads and recordings already taken, so that a page drawn again does not take them twice."""
     chosen_for: tuple | None = None
@@ -154,6 +168,19 @@ class State:
         self.start = float(min(max(start, 0.0), max(self.recording.duration - MAX_SECONDS, 0.0)))
         self.clip = self.recording.clip(self.start, MAX_SECONDS)
 
+    def meet(self, engine) -> None:
+        """Follow a change of model: what the other one heard and found is made anew when it is next asked for; sound,
+        chat, pins, ticks and settings stay, as far as the model has room for the examples."""
+        if engine.name == self.model:
+            return
+        if self.model:
+            self.stop()
+            self.jobs.clear()
+            self.chosen_for = None
+            self.epoch += 1
+        self.model = engine.name
+        self.k = min(self.k, engine.max_shots)
+
     def stop(self) -> None:
         """Stop whatever runs for this session."""
         _stop_all(self.jobs)
@@ -188,7 +215,8 @@ class State:
         return self.run("caption", (engine.name, self.clip.key), work, engine.turns)
 
     def choose(self, engine, heard) -> list[Choice]:
-        """The nearest examples, at most ``k`` with the pinned ones; ticks of examples that stay are kept."""
+        """The nearest examples, at most ``k`` with the pinned ones; ticks of examples that stay are kept, as many as the
+        model takes."""
         wanted = (engine.name, self.clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
         if wanted != self.chosen_for:
             kept = [replace(c, shot=engine.as_shot(heard, c.shot.example, pinned=True)) for c in self.choices if c.pinned]
@@ -197,6 +225,8 @@ class State:
             found = engine.neighbours(heard, missing, exclude={c.id for c in kept}) if missing else []
             found = sorted(found, key=lambda shot: -shot.similarity)
             self.choices = kept + [Choice(shot, ticks.get(shot.example.id, True)) for shot in found]
+            for choice in [c for c in self.choices if c.use][engine.max_shots :]:
+                choice.use = False
             self.chosen_for = wanted
         return self.choices
 
@@ -226,16 +256,24 @@ class State:
         history = [(turn.question, turn.answer) for turn in self.turns if turn.start == self.start and turn.answer]
         shots = tuple(self.shots()) if self.with_shots else ()
         settings = self.settings
+        # Without drawing, only beams give several answers.
+        count = self.candidates if settings.temperature > 0 else 1
+        drawn = replace(settings, num_beams=1)
 
         def work(job: Job) -> None:
             prompt = engine.build_prompt(heard, question, shots, history=history, chat=True)
+            if count > 1:
+                for number, found in enumerate(engine.candidates(heard, prompt, count, drawn, job.stopping)):
+                    job.show(found)
+                    job.say("" if number else found[0])
+                return
             for piece in engine.stream(heard, prompt, settings, job.stopping):
                 job.say(piece)
 
         if "chat" in self.jobs:
             self.jobs["chat"].stop()
         job = self.jobs["chat"] = Job(work, engine.turns).start()
-        turn = Turn(question, self.start, shots, job)
+        turn = Turn(question, self.start, shots, job, candidates=count)
         self.turns.append(turn)
         return turn
 

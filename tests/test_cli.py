@@ -8,6 +8,8 @@ from tiny import RATE, tiny_engine, tone
 import afcore.engine
 from afcore import cli, paths
 from afcore.audio import from_samples
+from afcore.engine import Engine
+from afcore.model.generation import GenerationSettings
 
 
 @pytest.fixture
@@ -48,6 +50,25 @@ def test_ask(capsys, loads, sounds):
     assert data["prompt"].count("<audio>") == 5 and "what is it?" in data["prompt"]
     assert {"decode_audio", "encode", "retrieve", "first_token", "generate"} == set(data["timings"])
     assert data["windows"] == [{"start": 0.0, "end": 2.0}] and data["model"] == "tiny"
+
+
+def test_presets_and_what_is_asked_for_besides(capsys, loads, sounds, monkeypatch):
+    seen, ask = [], Engine.ask
+    monkeypatch.setattr(Engine, "ask", lambda *a, settings, **k: seen.append(settings) or ask(*a, settings=settings, **k))
+    for more in (["--preset", "benchmark"], ["--preset", "chat", "--top-k", "7", "--seed", "1"], ["--beams", "2"]):
+        assert cli.main(["ask", sounds[0], "What?", "--max-tokens", "2", *more]) == 0
+    assert seen == [GenerationSettings(2, num_beams=3), GenerationSettings(2, 1.0, 7, 0.95, 1, 1), GenerationSettings(2, num_beams=2)]
+
+
+def test_candidates(capsys, loads, sounds):
+    command = ["ask", sounds[0], "What?", "--max-tokens", "4", "--candidates", "4"]
+    code, (data,), _ = run(capsys, *command, "--preset", "chat", "--seed", "1")
+    similarities = [candidate["similarity"] for candidate in data["candidates"]]
+    assert code == 0 and 1 < len(similarities) <= 4 and similarities == sorted(similarities, reverse=True)
+    assert data["answer"] == data["candidates"][0]["answer"]
+    for more, words in (([], "temperature"), (["--preset", "chat", "--beams", "3"], "beam")):
+        code, found, err = run(capsys, *command, *more)
+        assert code == 2 and found == [] and words in err
 
 
 def test_several_files_load_the_model_once_and_a_bad_one_stops_nothing(capsys, loads, sounds):

@@ -1,8 +1,12 @@
 """The engine on a tiny random model: what is heard, retrieved, asked and scored, and what is passed on to whom."""
 
+import functools
 import threading
+import weakref
+from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from tiny import RATE, TONES, tiny_engine, tone, tone_clip
@@ -13,6 +17,8 @@ from afcore.bank import Bank
 from afcore.calibration import Calibration
 from afcore.engine import load_engine
 from afcore.errors import AudioError, BadRequest, MissingPart
+from afcore.jobs import Job
+from afcore.memory import OutOfMemory
 from afcore.model.generation import GenerationSettings, stream
 from afcore.retrieval import embed_bank, prompt_order
 
@@ -261,6 +267,59 @@ def test_candidates_come_nearest_first(engine, heard):
     assert 1 < len(found) <= 5 and [s for _, s in found] == sorted((s for _, s in found), reverse=True)
     vectors = engine.clap.text([text for text, _ in found])
     assert [s for _, s in found] == pytest.approx((vectors @ heard.vector).tolist())
+
+
+def test_the_best_of_several(engine, heard):
+    settings = GenerationSettings(max_new_tokens=4, temperature=1.0, seed=1)
+    answer = engine.best_of(heard, "What?", 5, settings=settings)
+    assert list(answer.candidates) == engine.candidates(heard, engine.build_prompt(heard, "What?"), 5, settings)
+    assert answer.text == answer.candidates[0][0] and answer.to_json()["candidates"][0]["answer"] == answer.text
+    with pytest.raises(BadRequest, match="beam"):
+        engine.best_of(heard, "What?", 5, settings=replace(settings, num_beams=2))
+
+
+def test_a_gpu_without_enough_memory_is_a_sentence_and_the_next_request_is_met(engine, heard, monkeypatch):
+    prompt, forward = engine.build_prompt(heard, "What?"), type(engine.model).forward
+    asked = {
+        "stream": lambda: list(engine.stream(heard, prompt, SHORT)),
+        "candidates": lambda: engine.candidates(heard, prompt, 2, replace(SHORT, temperature=1.0)),
+        "labels": lambda: engine.classify(heard, ["horn", "hum"]),
+    }
+    for ask in asked.values():
+        engine.hear(heard.clip)
+        list(engine.stream(heard, prompt, SHORT))
+        assert engine._prompt_caches and engine._heard
+
+        def full(*_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(engine.model), "forward", functools.wraps(forward)(full))
+            with pytest.raises(OutOfMemory, match="GPU has too little memory"):
+                ask()
+            assert not engine._prompt_caches and not engine._heard
+            job = Job(lambda job, ask=ask: ask()).start()
+            assert job.wait(60) and job.error.startswith("The GPU") and not engine.turns
+        assert ask() is not None
+
+    monkeypatch.setattr(engine.encoder, "embed", full)
+    with pytest.raises(OutOfMemory):
+        engine.hear(tone_clip(777))
+
+
+def test_a_model_that_is_put_away_gives_its_memory_back(engine, heard):
+    """Although somebody still holds the engine; and whatever is asked of it then is refused in a sentence."""
+    engine.model.register_buffer("ballast", torch.ones(50_000_000))  # 200 MB
+    model, shots = weakref.ref(engine.model), engine.neighbours(heard, 2)
+    prompt = engine.build_prompt(heard, "What?", shots)
+    list(engine.stream(heard, prompt, SHORT))
+    before = psutil.Process().memory_info().rss
+    engine.close()
+    assert model() is None and before - psutil.Process().memory_info().rss > 150e6
+    for ask in (lambda: engine.hear(heard.clip), lambda: list(engine.stream(heard, prompt)),
+                lambda: engine.neighbours(heard, 2), lambda: engine.candidates(heard, prompt, 2, SHORT)):
+        with pytest.raises(BadRequest, match="Another model was chosen"):
+            ask()
 
 
 def test_an_answer_as_json(engine, heard):

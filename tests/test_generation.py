@@ -235,6 +235,17 @@ def test_reuse_forgets_other_audio_and_other_models(tokenizer):
         stream(second, tokenizer, batch, settings))
 
 
+def test_what_one_model_read_is_nothing_to_another(tokenizer):
+    """The same prompt and sound: only the model differs."""
+    first, second, cache, settings = build(), build(seed=9), PromptCache(), GenerationSettings(max_new_tokens=8)
+    batch = one(first)
+    for model, other in ((first, second), (second, first), (first, second)):
+        fresh = "".join(stream(model, tokenizer, batch, settings))
+        assert "".join(stream(model, tokenizer, batch, settings, prompt_cache=cache)) == fresh
+        assert cache.past(model, batch).get_seq_length() == batch["input_ids"].shape[1] - 1
+        assert cache.past(other, batch).get_seq_length() == 0
+
+
 def test_presets():
     assert (PRESETS["benchmark"].num_beams, PRESETS["benchmark"].temperature) == (3, 0)
     assert (PRESETS["foundation"].top_k, PRESETS["foundation"].top_p) == (30, 0.95)

@@ -9,7 +9,7 @@ import torch
 from test_golden import HERE, fill_module
 from tiny import tiny_bank, tone_clip
 
-from afcore import paths, prompts, published
+from afcore import paths, prompts, published, published_paths
 from afcore.bank import Bank
 from afcore.checkpoints.convert import convert_clapcap, convert_flamingo, published_config, published_tokenizer
 from afcore.clap.mini import MiniClap
@@ -187,8 +187,8 @@ def test_by_name(converted, tmp_path, monkeypatch):
     tiny_bank(tmp_path / "bank", {"hum": 120, "horn": 440})
     with pytest.raises(MissingPart, match="no converted model"):
         load_engine("audio-flamingo-chat")
-    published.folder_of("chat").parent.mkdir(parents=True)
-    published.folder_of("chat").symlink_to(converted)
+    published_paths.folder_of("chat").parent.mkdir(parents=True)
+    published_paths.folder_of("chat").symlink_to(converted)
     stages = []
     engine = load_engine("audio-flamingo-chat", "cpu", lambda stage, share: stages.append((stage, share)), torch.float32)
     assert engine.name == "audio-flamingo-chat" and len(engine.retriever()) == 2

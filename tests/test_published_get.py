@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_published import opt_folder, sources  # noqa: F401  a fixture
 
-from afcore import cli, hub, paths, published, published_get, published_items
+from afcore import cli, hub, paths, published_get, published_items, published_paths
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.converted import load_converted
 from afcore.clap import laion
@@ -29,7 +29,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def laion_file(tmp_path_factory):
     """What looks like LAION-CLAP's checkpoint from afar."""
-    file = tmp_path_factory.mktemp("laion") / published.LAION_FILE
+    file = tmp_path_factory.mktemp("laion") / published_paths.LAION_FILE
     names = ("module.audio_branch.patch_embed.proj.weight", "module.text_projection.0.weight")
     torch.save({"state_dict": dict.fromkeys(names, torch.zeros(2))}, file)
     return file
@@ -75,9 +75,9 @@ def test_everything_is_fetched_and_converted(home, on_hub):
     seen = []
     sentence = published_get.get(CHAT, agreed=True, progress=lambda stage, share: seen.append((stage, share)))
     assert "ready" in sentence and "not needed any more" in sentence
-    model, tokenizer, encoder = load_converted(published.folder_of("chat"))
+    model, tokenizer, encoder = load_converted(published_paths.folder_of("chat"))
     assert len(tokenizer) == model.config.text_config.vocab_size == 160 and encoder.width == 1024
-    assert published.is_ready("chat") and published.laion_file().is_file()
+    assert published_paths.is_ready("chat") and published_paths.laion_file().is_file()
     assert left(home) == [CHAT, "laion-clap"]
     stages = [stage.split(" (")[0] for stage, _ in seen]
     assert "Downloading chat.pt" in stages and "Converting the weights" in stages
@@ -100,7 +100,7 @@ def test_without_agreement_nothing_is_asked_of_the_hub(home, on_hub, capsys):
 
 def test_on_the_command_line(home, on_hub, capsys):
     assert cli.main(["get", CHAT, "--agree"]) == 0
-    assert "The model is ready" in capsys.readouterr().out and published.is_ready("chat")
+    assert "The model is ready" in capsys.readouterr().out and published_paths.is_ready("chat")
     assert cli.main(["get", CHAT]) == 0
     assert "here already" in capsys.readouterr().out
 
@@ -110,21 +110,21 @@ def test_files_at_hand(home, on_hub, sources, laion_file):  # noqa: F811
     given = [laion_file, sources / "opt", sources / "clapcap_weights_2023.pth", sources / "chat.pt"]
     on_hub.error = "The hub was asked."
     published_get.get(CHAT, True, given)
-    assert published.is_ready("chat") and on_hub.fetched == [] and all(path.exists() for path in given)
-    assert published.laion_file().read_bytes() == laion_file.read_bytes()
+    assert published_paths.is_ready("chat") and on_hub.fetched == [] and all(path.exists() for path in given)
+    assert published_paths.laion_file().read_bytes() == laion_file.read_bytes()
     assert "downloads" not in [file.name for file in home.iterdir()]
 
 
 def test_a_folder_with_everything(home, on_hub, sources):  # noqa: F811
     published_get.get(CHAT, True, [sources])
-    assert published.is_ready("chat") and on_hub.fetched == [published.LAION_FILE]
+    assert published_paths.is_ready("chat") and on_hub.fetched == [published_paths.LAION_FILE]
 
 
 def test_without_laion_clap_the_model_is_ready_all_the_same(home, on_hub, sources):  # noqa: F811
     on_hub.error = "No connection."
     with pytest.raises(MissingPart, match="model is ready, but .* mini CLAP: No connection"):
         published_get.get(CHAT, True, [sources])
-    assert published.is_ready("chat")
+    assert published_paths.is_ready("chat")
 
 
 def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path):  # noqa: F811
@@ -136,7 +136,7 @@ def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path):  # noqa: F811
         part.write_bytes(data[n * size: (n + 1) * size])
         on_hub.files["nvidia/audio-flamingo", part.name] = part
     published_get.get(CHAT, True)
-    assert published.is_ready("chat") and "chat_part5.pt" in on_hub.fetched
+    assert published_paths.is_ready("chat") and "chat_part5.pt" in on_hub.fetched
     with pytest.raises(MissingPart, match="no file foundation_part1.pt"):
         published_get.get("audio-flamingo-foundation", True)
 
@@ -180,7 +180,7 @@ def test_stopping(home, on_hub):
             published_get.get(CHAT, True, progress=seen, stop=stop)
         assert left(home) == []
     published_get.get(CHAT, True)
-    assert published.is_ready("chat")
+    assert published_paths.is_ready("chat")
 
 
 def test_a_broken_download_is_fetched_anew(home, on_hub, tmp_path):
@@ -193,7 +193,7 @@ def test_a_broken_download_is_fetched_anew(home, on_hub, tmp_path):
     assert left(home) == [] and not list(home.rglob("chat.pt"))
     on_hub.files["nvidia/audio-flamingo", "chat.pt"] = whole
     published_get.get(CHAT, True)
-    assert published.is_ready("chat")
+    assert published_paths.is_ready("chat")
 
 
 def test_wrong_files_are_refused_in_a_sentence(home, on_hub, sources, tmp_path):  # noqa: F811
@@ -220,4 +220,4 @@ def test_what_a_killed_conversion_left_is_cleared(home, on_hub):
     dead = home / f".{CHAT}.999999999.partial"
     dead.mkdir(parents=True)
     published_get.get("laion-clap")
-    assert not dead.exists() and published.laion_file().is_file()
+    assert not dead.exists() and published_paths.laion_file().is_file()

@@ -1,0 +1,83 @@
+"""In the sidebar: which model answers, choosing another, and fetching the files of one that is not here."""
+
+import streamlit as st
+
+from afcore import engine as engines
+from afcore.shelf import Shelf
+from pages import common
+
+TITLES = {
+    "mini": "Mini · for any computer",
+    "audio-flamingo-chat": "Audio Flamingo chat · 2.2 billion",
+    "audio-flamingo-foundation": "Audio Flamingo foundation · 2.2 billion",
+}
+
+
+def draw() -> None:
+    """Draw it; call once per run."""
+    shelf = common.shelf()
+    names = list(engines.MODELS)
+    # The key names the model in use, so that the box follows when another visitor has chosen.
+    key = f"model-{shelf.name}"
+    name = st.selectbox(
+        "Model", names, names.index(shelf.name) if shelf.name in names else None, key=key, format_func=_title,
+        on_change=_choose, args=(shelf, key),
+        help="One model at a time answers everybody on this server. Your sound, chat and examples stay when you change it.",
+    )  # fmt: skip
+    if name is not None and name != shelf.name:
+        _missing(shelf, name)
+
+
+def _title(name: str) -> str:
+    return TITLES.get(name, name) + ("" if Shelf.is_here(name) else " · not here yet")
+
+
+def _choose(shelf: Shelf, key: str) -> None:
+    name = st.session_state[key]
+    if name is not None and Shelf.is_here(name):
+        common.attempt(shelf.choose, name)
+
+
+def _missing(shelf: Shelf, name: str) -> None:
+    with st.container(border=True, key="get"):
+        job = shelf.getting.get(name)
+        if job is not None and not job.done:
+            _progress(name)
+            st.button("Cancel", icon=":material/close:", on_click=job.stop, key="get-cancel")
+            return
+        if Shelf.is_here(name):
+            if job is not None and job.error is not None:  # all but LAION-CLAP has come
+                st.warning(job.error, icon=":material/hub:")
+            st.button("Use it now", type="primary", on_click=shelf.choose, args=(name,), key="get-use", width="stretch")
+            return
+        if job is not None and job.error is not None:
+            st.error(job.error, icon=":material/error:")
+        elif job is not None:
+            st.caption("Stopped. What has been downloaded is kept, and Get goes on from there.")
+        _offer(shelf, name)
+
+
+def _offer(shelf: Shelf, name: str) -> None:
+    from afcore.published_items import items  # here, since mini does without
+
+    wanted = items(name)
+    total = sum(item.size for item in wanted) / 1e9
+    st.markdown(f"**To be downloaded: about {total:.0f} GB**, and 5 GB more once converted. It needs a GPU to be of use.")
+    with st.expander("What and under which licence"):
+        for item in wanted:
+            size = f"{item.size / 1e9:.1f} GB" if item.size > 5e7 else f"{item.size / 1e6:.0f} MB"
+            st.caption(f"{item.what}: {size}, {item.licence}. From {item.repository} on the Hugging Face hub.")
+        st.caption(f"Files that you have already: `python -m afcore get {name} --from PATH`")
+    agreed = st.checkbox("I agree to the licences of NVIDIA and Meta: non-commercial use only", key=f"agree-{name}")
+    st.button(
+        "Get", icon=":material/download:", type="primary", disabled=not agreed, on_click=shelf.get, args=(name,),
+        key="get-start", width="stretch",
+    )  # fmt: skip
+
+
+@st.fragment(run_every=1.0)
+def _progress(name: str) -> None:
+    job = common.shelf().getting[name]
+    if job.done:
+        st.rerun()
+    st.progress(job.fraction or 0.0, text=job.stage or "Asking the hub")
