@@ -137,7 +137,8 @@ def classify(
     labels = examples.names
     prompts.check_labels(labels)
     notes: list[str] = []
-    baselines = {"clap-nn": _nearest(heard.vector, examples, exclude)}
+    nearest, similarity = _nearest(heard.vector, examples, exclude)
+    baselines = {"clap-nn": nearest}
     try:
         with engine.turns.wait(stop=stop):
             baselines["clap-text"] = _by_text(heard.vector, engine.clap, examples.labels)
@@ -160,7 +161,7 @@ def classify(
             probabilities, sent = _by_model(engine, heard, labels, rounds, previous, shots)
     return Prediction(
         method, k if method == "lm-shots" else 0, probabilities, tuple(_plain(shot) for shot in shots), sent, " ".join(notes), baselines,
-        model_name(engine), seconds=time.perf_counter() - begun, at=now())  # fmt: skip
+        similarity, model_name(engine), seconds=time.perf_counter() - begun, at=now())  # fmt: skip
 
 
 def passes(shots: Sequence[Shot], most: int) -> list[list[Shot]]:
@@ -192,14 +193,15 @@ def _by_model(
     return _softmax(labels, logs), sent
 
 
-def _nearest(vector: np.ndarray, examples: Examples, exclude: Collection[int]) -> dict[str, float]:
-    """By the greatest similarity to an example of each label, -1 for a label without any."""
-    best = dict.fromkeys(examples.names, -1.0)
+def _nearest(vector: np.ndarray, examples: Examples, exclude: Collection[int]) -> tuple[dict[str, float], float | None]:
+    """By the greatest similarity to an example of each label, -1 for a label without any; and the greatest of all."""
+    best: dict[str, float] = {}
     similarities = examples.matrix @ vector if len(examples) else ()
     for (i, clip), similarity in zip(examples.items.items(), similarities):
-        if i not in exclude and clip.label in best:
-            best[clip.label] = max(best[clip.label], float(similarity))
-    return _softmax(list(best), np.array(list(best.values())) / NN_TEMPERATURE)
+        if i not in exclude:
+            best[clip.label] = max(best.get(clip.label, -1.0), float(similarity))
+    logits = np.array([best.get(label, -1.0) for label in examples.names]) / NN_TEMPERATURE
+    return _softmax(examples.names, logits), max(best.values(), default=None)
 
 
 _texts: WeakKeyDictionary[Clap, dict[tuple[str, ...], np.ndarray]] = WeakKeyDictionary()

@@ -69,6 +69,8 @@ def check_settings(settings: Settings) -> None:
         raise BadRequest(f"The number of examples in a prompt is from 1 to {MAX_K}.")
     if settings.reject_below is not None and not 0 <= settings.reject_below <= 1:
         raise BadRequest("The threshold for “none of these” is from 0 to 1.")
+    if settings.reject_similarity is not None and not -1 <= settings.reject_similarity <= 1:
+        raise BadRequest("The similarity below which a clip is “none of these” is from -1 to 1.")
     if settings.order not in ORDERS:
         raise BadRequest(f"The queue is ordered by {' or '.join(ORDERS)}.")
 

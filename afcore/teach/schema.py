@@ -76,6 +76,8 @@ class Settings:
     """Shots retrieved for each clip, by "lm-shots"."""
     reject_below: float | None = None
     """A clip whose best label is less probable than this is "none of these"; None: never."""
+    reject_similarity: float | None = None
+    """And one whose similarity to the nearest example is below this; None: never."""
     order: str = "margin"
     """The queue's uncertainty: "margin" between the two best labels, or "entropy"."""
 
@@ -176,6 +178,8 @@ class Prediction:
     """A sentence about how it was made, where that needs saying: several passes, no examples yet."""
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     """"clap-nn" and "clap-text": the same as ``probabilities`` by these plain methods."""
+    similarity: float | None = None
+    """Cosine with the nearest example, -1 to 1; None where there is none."""
     model: str = ""
     basis: str = ""
     """Names what it depends on; differs from the present basis: stale."""
@@ -194,10 +198,12 @@ class Prediction:
         """The best label."""
         return self.top[0][0]
 
-    def verdict(self, reject_below: float | None) -> str | None:
-        """The best label, or None for "none of these" where it is less probable than ``reject_below``."""
+    def verdict(self, reject_below: float | None, reject_similarity: float | None = None) -> str | None:
+        """The best label, or None for "none of these": as `Settings` of these names say."""
         label, p = self.top[0]
-        return None if reject_below is not None and p < reject_below else label
+        nearest = -1.0 if self.similarity is None else self.similarity
+        unlikely = reject_below is not None and p < reject_below
+        return None if unlikely or (reject_similarity is not None and nearest < reject_similarity) else label
 
     def to_json(self) -> str:
         """As stored; the clip and the time have columns of their own."""

@@ -163,7 +163,8 @@ _ID = {"type": "integer", "minimum": 1, "maximum": 2**53}
 _LABELS = _list(_object(name=_text(100, 1), description=_text(500)), records.MAX_LABELS)
 _SETTINGS = _object(
     method={"enum": list(METHODS)}, k={"type": "integer", "minimum": 1, "maximum": records.MAX_K},
-    reject_below=_or_none({"type": "number", "minimum": 0, "maximum": 1}), order={"enum": list(ORDERS)})  # fmt: skip
+    reject_below=_or_none({"type": "number", "minimum": 0, "maximum": 1}),
+    reject_similarity=_or_none({"type": "number", "minimum": -1, "maximum": 1}), order={"enum": list(ORDERS)})  # fmt: skip
 
 
 def _entry(value: dict[str, Any]) -> dict[str, Any]:
