@@ -43,6 +43,19 @@ def _examples(state: State, engine, heard) -> None:
     used = len(state.shots())
     if choices:
         st.caption(f"{used} of {len(choices)} in the prompt, the most similar next to your sound.")
+    _map(state, engine, heard)
+
+
+def _map(state: State, engine, heard) -> None:
+    with st.expander("Map of all examples", icon=":material/scatter_plot:"):
+        retriever = engine.retriever()
+        place = {example.id: row for row, example in enumerate(retriever.examples)}
+        shots = [place[choice.id] for choice in state.choices if choice.use and choice.id in place]
+        labels = [example.label for example in retriever.examples]
+        common.figure(
+            plots.neighbours(retriever.vectors, labels, heard.vector, shots), "map",
+            "Your sound among all examples, those in the prompt by name")  # fmt: skip
+        st.caption("What sounds alike lies close. A flat map cannot show every likeness, so neighbours may be further off.")
 
 
 def _card(state: State, engine, choice: Choice) -> None:

@@ -19,7 +19,7 @@ from afcore.training.splits import dropped, split_of
 WINDOWS_KEPT = 4       # what follows the first 12.25 s of a piece is more of the same
 SURE, MAYBE = 0.3, 0.05
 SPEECH, MUSIC = range(0, 8), range(137, 277)   # ranges of AudioSet indices
-CAPTIONS = ("{} can be heard", "the sound of {}", "this is the sound of {}", "one can hear {}", "a recording of {}")
+CAPTIONS = ("{}", "{} can be heard")
 
 
 def tag_name(name: str) -> str:
@@ -103,7 +103,7 @@ def mix(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def mixed_info(a: ClipInfo, b: ClipInfo, rng: np.random.Generator) -> ClipInfo:
     first, second = a.label, b.label
-    caption = rng.choice(("{} and {}", "{} together with {}", "{} with {} in the background", "the sound of {} and {}")).format(first, second)
+    caption = rng.choice(("{} and {}", "{} together with {}", "{} with {} in the background")).format(first, second)
     return ClipInfo(None, str(caption), "something else", [first, second], sorted({*a.events, *b.events, *a.maybe, *b.maybe}),
                     a.package, a.group, "train", -1, {"groups": [a.group, b.group]})
 

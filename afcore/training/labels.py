@@ -22,7 +22,7 @@ SHORTEST = 0.1    # s of sound that is not quiet; shorter files get no label
 # The teacher contradicts a label when no class that may be heard in it reaches DOUBT and another reaches CERTAIN.
 DOUBT, CERTAIN = 0.01, 0.5
 AGREED = 0.08     # what a fitting class must reach where the name alone leaves doubt
-TEMPLATES = ("{}", "{}", "the sound of {}", "{} can be heard", "this is the sound of {}", "one can hear {}", "a recording of {}")
+TEMPLATES = ("{}", "{}", "{} can be heard")  # longer ones taught the model to say "a recording of a recording"
 _HERE = Path(__file__).parent
 
 

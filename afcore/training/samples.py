@@ -15,6 +15,7 @@ from afcore import prompts
 from afcore.training.clips import ClipSet
 
 MAX_SHOTS = 8
+DIALOGUES = 0.12   # share of dialogues, once shots are in
 INVENTED = ("blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
             "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask").split()
 NOTHING = "i cannot make out any particular sound."
@@ -36,6 +37,7 @@ class SampleMaker:
     """Draws samples over `ids`, the training clips of `clips`. `neighbours` (M, 32): each clip's nearest clips from other packages."""
 
     def __init__(self, clips: ClipSet, ids: np.ndarray, neighbours: np.ndarray, seed: int = 0, shots: float = 0.5):
+        """`shots`: the share of interleaved samples; it may be changed between samples. At 0 there are no dialogues either."""
         self.clips, self.ids, self.neighbours, self.shots = clips, ids, neighbours, shots
         self.rng = np.random.default_rng(seed)
         self.labelled = np.array([i for i in ids if clips[i].label])
@@ -65,7 +67,7 @@ class SampleMaker:
         roll = self.rng.random()
         if roll < self.shots:
             return self.interleaved()
-        if roll < self.shots + 0.12:
+        if roll < self.shots + DIALOGUES * (self.shots > 0):
             return self.dialogue()
         return self.plain()
 
@@ -83,15 +85,15 @@ class SampleMaker:
             return self._choice((prompts.CAPTION, prompts.CLASSIFY)), NOTHING, prompts.CAPTIONING, None
         if roll < 0.45:
             return prompts.CLASSIFY, self.name(clip), prompts.EVENTS, None
-        if roll < 0.53 and c.label:
+        if roll < 0.60 and c.label:
             return prompts.CLASSIFY, c.label, prompts.EVENTS, self.options(c.label)
-        if roll < 0.72:
+        if roll < 0.76:
             return prompts.CAPTION, c.caption, prompts.CAPTIONING, None
-        if roll < 0.85:
+        if roll < 0.87:
             event, truth = self.present(clip)
             question = self._choice(PRESENT).format(event)
             return prompts.instruction(question, yes_no=True), truth, prompts.QUESTION_ANSWERING, None
-        if roll < 0.92 and c.category:
+        if roll < 0.91 and c.category:
             return prompts.instruction(self._choice(KINDS)), c.category, prompts.QUESTION_ANSWERING, None
         return prompts.instruction(self._choice(MAKES)), " and ".join(c.events[:2]), prompts.QUESTION_ANSWERING, None
 
@@ -151,7 +153,7 @@ class SampleMaker:
         own = self.clips[query].label
         classes = [own]
         if self.rng.random() < 0.5:   # classes that sound alike, as retrieval would bring
-            classes += list(dict.fromkeys(self.clips[i].label for i in self.neighbours[query] if i >= 0 and self.clips[i].label and self.clips[i].label != own))[:3]
+            classes += list(dict.fromkeys(self.clips[i].label for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label and self.clips[i].label != own))[:3]
         classes += [n for n in self.rng.permutation(self.labels)[:4] if n not in classes]
         classes = [str(c) for c in classes[:int(self.rng.integers(2, min(4, count) + 1))]]
         names = list(self.rng.permutation(INVENTED if self.rng.random() < 0.5 else self.labels)[:len(classes)])
