@@ -41,7 +41,8 @@ def test_audacity_has_three_columns_a_line():
     lines = exports.to_audacity([*rows(), Row("a.wav", 20, 21, None), Row("a.wav", 22, 23, None, error="x")]).splitlines()
     cells = [line.split("\t") for line in lines]
     assert len(lines) == len(NASTY) + 1 and all(len(c) == 3 for c in cells)
-    assert cells[0] == ["0.000000", "0.500000", NASTY[0]] and cells[6][2] == 'a, "b" c' and cells[-1][2] == exports.NONE_OF_THESE
+    assert cells[0] == ["0.000000", "0.500000", NASTY[0]]
+    assert cells[6][2] == 'a, "b" c' and cells[-1][2] == exports.NONE_OF_THESE
     assert [float(c[0]) for c in cells] == sorted(float(c[0]) for c in cells)
 
 

@@ -83,6 +83,9 @@ def test_labelling_hears_each_span_and_can_be_stopped():
 
 
 def test_equal_neighbours_become_one():
-    parts = [Segment(4, 6, "dog", 0.2), Segment(0, 4, "dog", 0.8), Segment(6, 7, None, 0.5), Segment(7, 8, None, 0.3), Segment(9, 10, None, 0.3)]
-    assert segments.merge(parts) == [Segment(0, 6, "dog", pytest.approx(0.6)), Segment(6, 8, None, pytest.approx(0.4)), parts[4]]
+    dogs = [Segment(4, 6, "dog", 0.2), Segment(0, 4, "dog", 0.8)]
+    nothing = [Segment(n, n + 1, None, n / 10) for n in (6, 7, 9)]
+    parts = dogs + nothing
+    joined = [Segment(0, 6, "dog", pytest.approx(0.6)), Segment(6, 8, None, pytest.approx(0.65)), nothing[2]]
+    assert segments.merge(parts) == joined
     assert len(segments.merge(parts, gap=1)) == 2 and segments.merge([]) == []

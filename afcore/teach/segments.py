@@ -116,7 +116,7 @@ def _pieces(span: Span) -> list[Span]:
 
 
 def _rms(recording: Recording) -> np.ndarray:
-    """Root mean square of centred frames of four hops, (1 + T // HOP,): `librosa.feature.rms` without the whole sound at once.
+    """Root mean square of centred frames of four hops, (1 + T // HOP,): `librosa.feature.rms` a stretch at a time.
 
     A frame's power is the mean over its hops', and those can be taken a stretch at a time.
     """
