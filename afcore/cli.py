@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afcore.errors import AfcoreError, AudioError, BadRequest, Cancelled, MissingPart
+from afcore.teach.batch import add_label
 
 if TYPE_CHECKING:
     from afcore.bank import Bank
@@ -85,7 +86,8 @@ def _build_bank(options) -> None:
     print(f"Ready: {len(bank.examples())} sounds in {options.out}")
 
 
-COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_bench, add_evaluate, add_bank, add_get]
+COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_label, add_bench, add_evaluate,
+                                         add_bank, add_get]
 """One function per command, in the order of ``--help``."""
 
 

@@ -1,0 +1,351 @@
+"""``python -m afcore label PROJECT FOLDER --out labels.csv``: a folder of sounds labelled by a project, without the app.
+
+What is done is noted line by line beside the output (``labels.csv.progress.jsonl``) by the content of each file and all that
+its label depends on, so that the same command takes up where it was cut off, and does only what is new or has changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from afcore.errors import AudioError, BadRequest
+from afcore.teach import exports
+from afcore.teach.exports import Row
+from afcore.teach.records import METHODS, check_settings
+from afcore.teach.schema import EXAMPLE, Settings, storage
+
+if TYPE_CHECKING:
+    from afcore.engine import Engine
+    from afcore.teach.predict import Examples
+    from afcore.teach.project import Project
+
+WHO = "command line"
+FORMATS: dict[str, Callable[[list[Row]], str]] = {".csv": exports.to_csv, ".jsonl": exports.to_jsonl}
+
+MakeEngine = Callable[[], "Engine"]
+Progress = Callable[[int, int], None]
+"""Hears (files done, files in all)."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How each file is labelled, beside the model and the examples."""
+
+    settings: Settings
+    segments: float | None = None
+    """Cut each file into pieces of so many seconds; None: its first 33.25 s are one clip."""
+
+
+class Labeller:
+    """A model and a project's examples, ready to label one file after another."""
+
+    def __init__(self, engine: Engine, examples: Examples, how: How):
+        self.engine, self.examples, self.how = engine, examples, how
+
+    def rows(self, data: bytes, name: str) -> list[Row]:
+        """Labels of the sound file ``data``; one row that says why, where it cannot be heard. ``Row.file`` is ``name``."""
+        from afcore.audio import MAX_SECONDS, open_recording
+        from afcore.teach import segments
+
+        sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            recording = open_recording(data, name)
+            spans = [(0.0, min(recording.duration, MAX_SECONDS))]
+            if self.how.segments:
+                spans = segments.fixed(recording.duration, self.how.segments)
+            return [self._row(recording, start, end, name, sha256) for start, end in spans]
+        except AudioError as error:
+            return [failed(name, error, sha256)]
+
+    def _row(self, recording, start: float, end: float, name: str, sha256: str) -> Row:
+        from afcore.teach.predict import classify, hear
+
+        settings, heard = self.how.settings, hear(self.engine, recording.clip(start, end - start))
+        own = self.examples.same_sound(sha256, start, end - start)  # a file that is an example is not its own shot
+        found = classify(self.engine, heard, self.examples, settings.method, settings.k, own)
+        by = f"{settings.method}, k={settings.k}" if settings.method == "lm-shots" else settings.method
+        label = found.verdict(settings.reject_below, settings.reject_similarity)
+        return Row(name, start, end, label, found.top[0][1], by, sha256=sha256, probabilities=found.probabilities)
+
+
+def failed(name: str, error: Exception, sha256: str = "") -> Row:
+    """A file without a label."""
+    return Row(name, 0.0, 0.0, None, None, error=str(error), sha256=sha256)
+
+
+class Done:
+    """Rows of files that were labelled, kept in a file of JSON lines: {"basis", "sha256", "rows"}.
+
+    A line is written at once, so a kill loses no file but the one in hand; a line that was cut off is passed over.
+    """
+
+    def __init__(self, file: Path, basis: str):
+        self.file, self.basis = file, basis
+        self._rows: dict[str, list[Row]] = {}
+        self._out: TextIO | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[Done]:
+        """Reads what is there; raises BadRequest while another run writes to it, NoSpace."""
+        with storage(self.file.name), self.file.open("a+", encoding="utf-8") as out:
+            try:
+                fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BadRequest(f"Another run is at work on {self.file.name} just now.") from error
+            out.seek(0)
+            text = out.read()
+            for line in text.splitlines():
+                self._take(line)
+            if text and not text.endswith("\n"):
+                out.write("\n")
+            self._out = out
+            yield self
+
+    def _take(self, line: str) -> None:
+        try:
+            data = json.loads(line)
+            if data["basis"] == self.basis:
+                self._rows[data["sha256"]] = [Row(**row) for row in data["rows"]]
+        except (ValueError, KeyError, TypeError):  # cut off by a kill, or not ours: done again
+            return
+
+    def get(self, sha256: str, name: str) -> list[Row] | None:
+        """The rows of a file with that content, which may have had another name; None where there are none."""
+        found = self._rows.get(sha256)
+        return None if found is None else [replace(row, file=name) for row in found]
+
+    def add(self, sha256: str, rows: list[Row]) -> None:
+        """Keeps the rows of a file."""
+        self._rows[sha256] = rows
+        line = json.dumps({"basis": self.basis, "sha256": sha256, "rows": [asdict(row) for row in rows]}, ensure_ascii=False)
+        self._out.write(line + "\n")
+        self._out.flush()
+
+
+def label_folder(
+    project: Project, folder: Path, out: Path, make_engine: MakeEngine, how: How, model: str = "mini",
+    ray: str | None = None, progress: Progress | None = None,
+) -> list[Row]:  # fmt: skip
+    """Labels every sound in ``folder`` and the folders in it, writes ``out`` (.csv or .jsonl) and returns its rows, by file.
+
+    ``make_engine`` is only called where something is to be done. ``ray``: the address of a Ray cluster, or "local".
+    Raises BadRequest where there is no folder, sound, label or example, MissingPart, NoSpace.
+    """
+    if out.suffix.lower() not in FORMATS:
+        raise BadRequest(f"The output ends with {' or '.join(FORMATS)}, not “{out.suffix}”.")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise BadRequest(f"There is no folder {out.parent} that {out.name} can be written to.")
+    files = sounds_in(folder)
+    rows: dict[str, list[Row]] = {}
+    keys: dict[str, str] = {}  # name -> sha256, of files that can be read
+    waiting: dict[str, tuple[str, str, str]] = {}  # sha256 -> sha256, name and path of a file for Ray
+    labeller = None
+    basis, parts = basis_of(project, how, model), out.with_suffix(".parquet")
+    with Done(out.with_name(out.name + ".progress.jsonl"), basis).opened() as done:
+        _absorb(parts, done)
+        for number, (name, file) in enumerate(files.items()):
+            try:
+                data = read_sound(file, name)
+            except AudioError as error:
+                rows[name] = [failed(name, error)]
+                continue
+            sha256 = keys[name] = hashlib.sha256(data).hexdigest()
+            if done.get(sha256, name) is None:
+                if ray is not None:
+                    waiting.setdefault(sha256, (sha256, name, str(file.resolve())))
+                    continue
+                labeller = labeller or local_labeller(project, make_engine, how)
+                done.add(sha256, labeller.rows(data, name))
+            if progress is not None:
+                progress(number + 1, len(files))
+        if waiting:
+            from afcore.teach.ray_batch import label_with_ray
+
+            label_with_ray(list(waiting.values()), project, make_engine, how, basis, parts, ray)
+            _absorb(parts, done)
+        gone = AudioError("A sound changed or vanished while the run was under way: run the same command again.")
+        rows |= {name: done.get(sha256, name) or [failed(name, gone)] for name, sha256 in keys.items()}
+        ordered = [row for name in files for row in rows[name]]
+        exports.save(out, FORMATS[out.suffix.lower()](ordered))
+    return ordered
+
+
+def local_labeller(project: Project, make_engine: MakeEngine, how: How) -> Labeller:
+    """With a model in this process."""
+    engine = make_engine()
+    return Labeller(engine, prepared(project, engine), how)
+
+
+def sounds_in(folder: Path) -> dict[str, Path]:
+    """Sound files in a folder and the folders in it, but hidden ones: path within it -> path. Raises BadRequest for none."""
+    from afcore.bank import SOUNDS
+
+    if not folder.is_dir():
+        raise BadRequest(f"There is no folder {folder}.")
+    found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*"))
+             if file.suffix.lower() in SOUNDS and file.is_file()}
+    found = {name: file for name, file in found.items() if not any(part.startswith(".") for part in name.split("/"))}
+    if not found:
+        raise BadRequest(f"There are no sounds in {folder}.")
+    return found
+
+
+def prepared(project: Project, engine: Engine) -> Examples:
+    """The project's examples, each embedded. Raises BadRequest where the project has no labels."""
+    from afcore.teach.loop import Loop
+
+    if not project.labels:
+        raise BadRequest(f"The project “{project.name}” has no labels yet.")
+    return Loop(project, engine).examples()
+
+
+def basis_of(project: Project, how: How, model: str) -> str:
+    """Names all that a file's label depends on beside its content: model, labels, examples, method."""
+    with project.db.read():
+        labels = [asdict(label) for label in project.labels]
+        examples = sorted((clip.key, clip.label) for clip in project.items(EXAMPLE))
+    settings = asdict(replace(how.settings, order=Settings.order))
+    parts = [model, labels, examples, settings, how.segments]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def open_project(named: str) -> Iterator[Project]:
+    """A project by its name or id, its folder, or its exported zip (imported for this time alone).
+
+    Raises BadRequest where there is none, MissingPart where it cannot be read.
+    """
+    from afcore.teach.project import Project
+    from afcore.teach.store import Store
+    from afcore.teach.transfer import import_project
+
+    path = Path(named).expanduser()
+    if path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            store = Store(folder)
+            try:
+                yield import_project(store, path, WHO)
+            finally:
+                store.close()
+        return
+    if (path / "project.sqlite").is_file():
+        project = Project(path)
+        try:
+            yield project
+        finally:
+            project.close()
+        return
+    store = Store()
+    known = store.projects()
+    found = [one.id for one in known if one.id == named] or [one.id for one in known if one.name == named]
+    if not found:
+        names = ", ".join(f"“{one.name}”" for one in known) or "none"
+        raise BadRequest(f"There is no project “{named}” in {store.folder}; there are: {names}.")
+    if len(found) > 1:
+        raise BadRequest(f"Several projects are called “{named}”: say which by its id, {', '.join(found)}.")
+    try:
+        yield store.open(found[0])
+    finally:
+        store.close()
+
+
+def add_label(commands: Any) -> None:
+    """Adds ``label`` to the command line."""
+    parser = commands.add_parser("label", help="label a folder of sounds by a project of the Teach page")
+    parser.add_argument("project", metavar="PROJECT", help="its name, its folder, or its exported zip")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="sounds in it and in the folders in it are labelled")
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True,
+                        help="a .csv or .jsonl file; the same command again does only what is missing")  # fmt: skip
+    parser.add_argument("--shots", type=int, metavar="K", help="examples for each clip; default: as the project says")
+    parser.add_argument("--method", choices=list(METHODS), help="default: as the project says")
+    parser.add_argument("--segments", type=float, metavar="S",
+                        help="cut each file into pieces of S seconds; default: hear its first 33.25 s")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="also print every row as a JSON object on a line of its own")
+    parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
+    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    parser.add_argument("--ray", metavar="ADDRESS",
+                        help="run on this Ray cluster (“local” starts one here); see requirements-ray.txt")  # fmt: skip
+    parser.set_defaults(run=_run)
+
+
+def chosen(settings: Settings, method: str | None, shots: int | None) -> Settings:
+    """The project's settings with what was asked for on the command line. Raises BadRequest."""
+    if shots is not None:
+        method = method or ("lm-shots" if shots else "lm-zero")
+        if method != "lm-shots" and shots:
+            raise BadRequest(f"The method “{method}” takes no examples into a prompt: leave --shots out.")
+        settings = replace(settings, k=shots or settings.k)
+    settings = replace(settings, method=method or settings.method)
+    check_settings(settings)
+    return settings
+
+
+def _run(options: argparse.Namespace) -> int:
+    from afcore import engine as engines
+
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # labelling never asks the network
+    begun = time.perf_counter()
+    shown = sys.stderr.isatty()
+
+    def progress(done: int, total: int) -> None:
+        if shown:
+            print(f"\r\033[K{done} of {total} files", end="", file=sys.stderr, flush=True)
+
+    with open_project(options.project) as project:
+        how = How(chosen(project.settings, options.method, options.shots), options.segments)
+        make_engine = partial(engines.load_engine, options.model, options.device)
+        try:
+            rows = label_folder(project, options.folder, options.out, make_engine, how, options.model, options.ray, progress)
+        except KeyboardInterrupt:
+            print("\nStopped; the same command goes on from here.", file=sys.stderr)
+            raise
+        finally:
+            if shown:
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+    if options.json:
+        print(exports.to_jsonl(rows), end="")
+    for row in rows:
+        if row.error:
+            print(row.error, file=sys.stderr)
+    files, bad = len({row.file for row in rows}), sum(1 for row in rows if row.error)
+    seconds = time.perf_counter() - begun
+    print(f"{files - bad} of {files} files are labelled in {options.out} ({seconds:.0f} s).", file=sys.stderr)
+    return 2 if bad else 0
+
+
+def read_sound(file: Path, name: str) -> bytes:
+    """The bytes of a sound file; raises AudioError where it cannot be read or is too large."""
+    from afcore.audio import MAX_BYTES
+
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise AudioError(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
+        return file.read_bytes()
+    except OSError as error:
+        raise AudioError(f"“{name}” cannot be opened: {error.strerror}.") from error
+
+
+def _absorb(parts: Path, done: Done) -> None:
+    """Takes over what a run on Ray has written, also one that was cut off."""
+    if not parts.is_dir():
+        return
+    from afcore.teach.ray_batch import read_parts
+
+    for sha256, rows in read_parts(parts, done.basis).items():
+        if done.get(sha256, "") is None:
+            done.add(sha256, rows)
+
+
