@@ -24,7 +24,7 @@ from afcore.checkpoints.files import PARTS, require_space
 from afcore.clap import laion
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.published_items import LAION, Item, is_ready, items, sort_given
-from afcore.published_paths import downloads, home, laion_file, laion_folder
+from afcore.published_paths import KINDS, downloads, home, laion_file, laion_folder, name_of
 
 CONVERTED = 5_000_000_000  # bytes: the model in bfloat16 and its audio encoder
 Progress = Callable[[str, float], None]
@@ -46,6 +46,7 @@ def get(
     wanted = items(name)
     progress = _stoppable(progress, stop)
     here = sort_given(given)
+    _check_weights(name, here.get("weights"))
     if not agreed and any(item.agree for item in wanted):
         raise BadRequest("These files are for non-commercial use only: agree to their licences first (--agree).")
     with disk_errors(home()):
@@ -72,6 +73,17 @@ def get(
         return f"LAION-CLAP is ready in {laion_folder()}."
     rest = f" What it was made of, in {downloads()}, is not needed any more." if downloads().exists() else ""
     return f"The model is ready in {home() / name}.{rest}"
+
+
+def _check_weights(name: str, file: Path | None) -> None:
+    """Raises BadRequest for weights at hand that would not be used, or belong to the other model by their name."""
+    if file is None or name == "laion-clap":
+        return
+    if is_ready(name):
+        raise BadRequest(f"{name} is here already: remove {home() / name} to make it from other files.")
+    other = [kind for kind in KINDS if file.name.startswith(kind) and name_of(kind) != name]
+    if other:
+        raise BadRequest(f"{file.name} belongs to {name_of(other[0])}: get that one, or rename the file if it is another.")
 
 
 def _is_done(item: Item, name: str) -> bool:

@@ -11,6 +11,7 @@ TITLES = {
     "audio-flamingo-chat": "Audio Flamingo chat · 2.2 billion",
     "audio-flamingo-foundation": "Audio Flamingo foundation · 2.2 billion",
 }
+_AGREED = "agreed"
 
 
 def draw() -> None:
@@ -20,16 +21,12 @@ def draw() -> None:
     # The key names the model in use, so that the box follows when another visitor has chosen.
     key = f"model-{shelf.name}"
     name = st.selectbox(
-        "Model", names, names.index(shelf.name) if shelf.name in names else None, key=key, format_func=_title,
+        "Model", names, names.index(shelf.name) if shelf.name in names else None, key=key, format_func=lambda name: TITLES.get(name, name),
         on_change=_choose, args=(shelf, key),
         help="One model at a time answers everybody on this server. Your sound, chat and examples stay when you change it.",
     )  # fmt: skip
     if name is not None and name != shelf.name:
         _missing(shelf, name)
-
-
-def _title(name: str) -> str:
-    return TITLES.get(name, name) + ("" if Shelf.is_here(name) else " · not here yet")
 
 
 def _choose(shelf: Shelf, key: str) -> None:
@@ -62,17 +59,26 @@ def _offer(shelf: Shelf, name: str) -> None:
 
     wanted = items(name)
     total = sum(item.size for item in wanted) / 1e9
-    st.markdown(f"**To be downloaded: about {total:.0f} GB**, and 5 GB more once converted. It needs a GPU to be of use.")
+    st.markdown(f"**Not on this machine yet.** About {total:.0f} GB to download, and 5 GB more once converted. It needs a "
+                "GPU to answer at the speed of a conversation.")
     with st.expander("What and under which licence"):
         for item in wanted:
             size = f"{item.size / 1e9:.1f} GB" if item.size > 5e7 else f"{item.size / 1e6:.0f} MB"
             st.caption(f"{item.what}: {size}, {item.licence}. From {item.repository} on the Hugging Face hub.")
         st.caption(f"Files that you have already: `python -m afcore get {name} --from PATH`")
-    agreed = st.checkbox("I agree to the licences of NVIDIA and Meta: non-commercial use only", key=f"agree-{name}")
+    agreed = st.checkbox(
+        "I agree to the licences of NVIDIA and Meta: non-commercial use only", st.session_state.get(_AGREED, False),
+        key="get-agree",
+    )  # fmt: skip
     st.button(
-        "Get", icon=":material/download:", type="primary", disabled=not agreed, on_click=shelf.get, args=(name,),
+        "Get", icon=":material/download:", type="primary", disabled=not agreed, on_click=_get, args=(shelf, name),
         key="get-start", width="stretch",
     )  # fmt: skip
+
+
+def _get(shelf: Shelf, name: str) -> None:
+    st.session_state[_AGREED] = True  # the box is gone while the download runs
+    shelf.get(name)
 
 
 @st.fragment(run_every=1.0)

@@ -217,6 +217,7 @@ class State:
     def choose(self, engine, heard) -> list[Choice]:
         """The nearest examples, at most ``k`` with the pinned ones; ticks of examples that stay are kept, as many as the
         model takes."""
+        self.k = min(self.k, engine.max_shots)  # a session file may ask for more
         wanted = (engine.name, self.clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
         if wanted != self.chosen_for:
             kept = [replace(c, shot=engine.as_shot(heard, c.shot.example, pinned=True)) for c in self.choices if c.pinned]

@@ -446,7 +446,7 @@ def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, othe
 
 
 def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, other, monkeypatch):
-    asked, go = [], threading.Event()
+    asked = []
 
     def get(name, agreed, progress, stop):
         asked.append((name, agreed))

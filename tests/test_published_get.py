@@ -113,6 +113,10 @@ def test_files_at_hand(home, on_hub, sources, laion_file):  # noqa: F811
     assert published_paths.is_ready("chat") and on_hub.fetched == [] and all(path.exists() for path in given)
     assert published_paths.laion_file().read_bytes() == laion_file.read_bytes()
     assert "downloads" not in [file.name for file in home.iterdir()]
+    with pytest.raises(BadRequest, match="here already: remove"):
+        published_get.get(CHAT, True, given)
+    with pytest.raises(BadRequest, match="chat.pt belongs to audio-flamingo-chat"):
+        published_get.get("audio-flamingo-foundation", True, given)
 
 
 def test_a_folder_with_everything(home, on_hub, sources):  # noqa: F811
