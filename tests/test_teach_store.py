@@ -232,6 +232,9 @@ def test_a_recording_becomes_its_segments(project):
     assert project.items() == [project.item(i) for i in added.clips] and len(_files(project.folder)) == 1
     with pytest.raises(BadRequest, match="cannot be cut"):
         cut(project, 1, [(0, 1)], "Jo")
+    project.change_clip(added.clips[0], "Jo", "accepted", 1, "example", "running")
+    project.undo_change(next(change for change in project.history() if change.action == "cut into segments").id, "Mara")
+    assert [(item.id, item.state) for item in project.items()] == [(1, "open"), (added.clips[0], "example")], "judged ones stay"
 
 
 # Zips and folders
@@ -446,7 +449,7 @@ def test_round_trip(store, project, tmp_path):
     assert len(_content(again.getvalue())["changes"]) == len(_content(data)["changes"]) + 1
 
 
-def test_export_to_a_file_is_whole_or_not_at_all(project, tmp_path):
+def test_export_to_a_file_is_whole_or_not_at_all(project, tmp_path, monkeypatch):
     _filled(project)
     export_project(project, tmp_path / "p.zip")
     assert zipfile.ZipFile(tmp_path / "p.zip").testzip() is None
@@ -455,6 +458,9 @@ def test_export_to_a_file_is_whole_or_not_at_all(project, tmp_path):
         export_project(project, tmp_path / "q.zip")
     with pytest.raises(BadRequest, match="no folder"):
         export_project(project, tmp_path / "nowhere" / "q.zip")
+    monkeypatch.setattr(media, "MAX_MEMBERS", 3)
+    with pytest.raises(BadRequest, match="too large for one file"):
+        export_project(project, io.BytesIO())
     assert [file.name for file in tmp_path.glob("*.zip*")] == ["p.zip"] and not list(tmp_path.glob(".*part"))
 
 

@@ -20,14 +20,15 @@ to the disk when it returns. Any number of threads and processes may work on one
     project.prediction(clip_id) -> Prediction | None;  project.predictions() -> dict[int, Prediction]
     project.history(limit, clip_id=None) -> list[Change];  project.reviewers() -> list[(name, last seen, clips judged)]
     project.relabel(clip_id, label, who, version);  project.discard(clip_id, who, version)
+    project.undo_change(change_id, who)        # any change of a clip, the name, labels or settings, unless changed since
 
 **loading** — sounds go in, each saved before the next is read; what cannot be read is named, the others go in::
 
     add_files(project, [(name, path | bytes | open file), ...], who, label=None, test=False, progress=None, stop=None) -> Added
     add_zip(project, path | bytes | open file, who, label=None, folders_are_labels=False, test=False, ...) -> Added
     add_folder(project, path, who, ...same) -> Added           # under one of allowed_folders() only (AFCORE_SERVER_FOLDERS)
-    add_from_bank(project, bank, example_ids, who, label=None, test=False) -> Added     # label None: unlabelled
-    cut(project, clip_id, [(start, end), ...], who) -> Added   # a long recording becomes its segments
+    add_from_bank(project, bank, example_ids, who, label=None, own_labels=False, test=False, hide_truth=False) -> Added
+    cut(project, clip_id, [(start, end), ...], who) -> Added   # a long recording in the queue becomes its segments
     Added.clips (ids), .known (sentences), .refused (sentences)
 
 **loop** — the engine's part. ``Loop(project, engine)`` is cheap; every method waits for its turns clip by clip::
@@ -42,18 +43,18 @@ to the disk when it returns. Any number of threads and processes may work on one
 
     examples = Examples(project, engine)       # a snapshot of the project's examples, used like a Bank
     heard = hear(engine, clip)                 # rounded as stored features are, so that every way gives the same numbers
-    classify(engine, heard, labels, examples, method, k, exclude=()) -> Prediction
+    classify(engine, heard, examples, method, k, exclude=()) -> Prediction      # .verdict(reject_below, reject_similarity)
     METHODS = {"lm-zero": ..., "lm-shots": ..., "clap-nn": ..., "clap-text": ...}        # name: sentence for people
 
 **review** — the queue, uncertain clips first::
 
     queue = Queue(project)
     queue.next_clip(who) -> Item | None        # leased for 10 minutes to who; the same again until it is judged
-    queue.upcoming(limit) -> list[Item];  queue.release(who)
+    queue.upcoming(limit) -> list[Item];  queue.release(who);  queue.waiting() -> int;  queue.in_hands() -> [(Item, who)]
     queue.accept(item.id, label, who, item.version) -> Item    # becomes an example; label None: none of these
     queue.skip(item.id, who, item.version);  queue.restore_skipped(who) -> int
     queue.undo(who) -> Item                    # the reviewer's last judgement; the clip is in their hands again
 
 **transfer**: ``export_project(project, target)``, ``import_project(store, source, who) -> Project``.
-**tutorial**: ``make_tutorial(store, bank, who) -> Project``, ``gain(loop) -> dict`` on its hidden test clips.
+**tutorial**: ``make_tutorial(store, bank, who) -> Project``, ``gain(loop) -> {method: [(truth, label), ...]}`` on its test clips.
 '''

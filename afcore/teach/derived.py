@@ -37,22 +37,24 @@ class Derived:
 
     def features(self, clip_id: int, model: str) -> np.ndarray | None:
         """Window features (n, E) float32, or None where they have not been set."""
-        found = self._embeddings("features", model, clip_id)
+        found = self._embeddings("features", model, "clip_id = ?", (clip_id,))
         return found[clip_id].astype(np.float32) if found else None
 
     def vector(self, clip_id: int, model: str) -> np.ndarray | None:
         """CLAP vector (d,) float32, or None."""
-        return self._embeddings("clap", model, clip_id).get(clip_id)
+        return self._embeddings("clap", model, "clip_id = ?", (clip_id,)).get(clip_id)
 
     def vectors(self, model: str, *states: str) -> dict[int, np.ndarray]:
         """CLAP vectors (d,) float32 of all clips in these states (by default any) that have one, by clip id."""
-        found = self._embeddings("clap", model)
-        return {clip.id: found[clip.id] for clip in self.items(*states) if clip.id in found} if states else found
+        if not states:
+            return self._embeddings("clap", model)
+        among = f"clip_id IN (SELECT id FROM clip WHERE state IN ({', '.join('?' * len(states))}))"
+        return self._embeddings("clap", model, among, states)
 
-    def _embeddings(self, kind: str, model: str, clip_id: int | None = None) -> dict[int, np.ndarray]:
+    def _embeddings(self, kind: str, model: str, among: str = "1", values: tuple = ()) -> dict[int, np.ndarray]:
         with self.db.read() as db:
-            rows = db.execute("SELECT clip_id, shape, data FROM embedding WHERE model = ? AND kind = ? AND (? IS NULL OR clip_id = ?)",
-                              (model, kind, clip_id, clip_id)).fetchall()
+            rows = db.execute(f"SELECT clip_id, shape, data FROM embedding WHERE {among} AND model = ? AND kind = ?",
+                              (*values, model, kind)).fetchall()
         dtype = np.float16 if kind == "features" else np.float32
         return {number: np.frombuffer(data, dtype).reshape(json.loads(shape)) for number, shape, data in rows}
 

@@ -20,7 +20,7 @@ from afcore.bank import SOUNDS
 from afcore.errors import AudioError, BadRequest
 from afcore.teach.media import MAX_MEMBERS, Source, TooMuch, Unpacking, is_unsafe, keep_sound, opened_zip, shown_name
 from afcore.teach.project import Project
-from afcore.teach.records import RELABELLED, RESTORED, bump, check_label, check_who, item, record, update_clip
+from afcore.teach.records import INTO_SEGMENTS, RELABELLED, RESTORED, bump, check_label, check_who, item, record, update_clip
 from afcore.teach.schema import CUT, EXAMPLE, GONE, OPEN, SKIPPED, TEST, Changed, Item, NoSpace, now
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Hears (sounds done, sounds in all)."""
 SHORTEST = 0.05  # seconds of a segment
-ADDED, INTO_SEGMENTS = "added", "cut into segments"
+ADDED = "added"
 
 
 @dataclass
@@ -145,7 +145,7 @@ def add_from_bank(
 
 def cut(project: Project, clip_id: int, spans: Sequence[tuple[float, float]], who: str) -> Added:
     """A recording that waits in the queue is replaced there by its segments, (start, end) each in seconds from the start of
-    the file; all or none. Raises BadRequest."""
+    the file; all or none. Taken back by `Project.undo_change`. Raises BadRequest."""
     who, added = check_who(who), Added()
     with project.db.write("the segments") as db:
         clip = item(db, clip_id)
@@ -218,8 +218,9 @@ def _add_one(project: Project, entry: _Entry, who: str, test: bool, new_labels: 
 
 
 def _again(db: Connection, clip: Item, name: str, who: str, state: str, label: str | None) -> int:
-    """The same content once more: a discarded clip comes back, a waiting one takes the label; nothing else is changed."""
-    if clip.state == GONE:
+    """The same content once more: a clip that was discarded or cut up comes back, a waiting one takes the label; nothing else
+    is changed."""
+    if clip.state in (GONE, CUT):
         update_clip(db, clip, who, RESTORED, {"state": state, "label": label})
         return clip.id
     if clip.state in (OPEN, SKIPPED) and state == EXAMPLE:

@@ -55,7 +55,7 @@ class Examples:
         self._project, self._clap = project, engine.clap.name
         with project.db.read():
             self.labels: list[Label] = project.labels
-            vectors = project.vectors(self._clap)
+            vectors = project.vectors(self._clap, EXAMPLE)
             self.items: dict[int, Item] = {clip.id: clip for clip in project.items(EXAMPLE) if clip.id in vectors}
         self.matrix = np.stack([vectors[i] for i in self.items]) if self.items else np.zeros((0, 1), np.float32)
         """(N, d) float32 CLAP vectors, in the order of ``items``."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from afcore import prompts
 from afcore.errors import BadRequest
-from afcore.teach.schema import EXAMPLE, GONE, ITEM, CUT, Change, Changed, Counts, Item, Label, Settings, now
+from afcore.teach.schema import CUT, EXAMPLE, GONE, ITEM, OPEN, Change, Changed, Counts, Item, Label, Settings, now
 
 METHODS = {
     "lm-shots": "The language model, with the most similar examples in its prompt",
@@ -28,8 +28,8 @@ ACCEPTED, NONE_OF_THESE, SKIP, RELABELLED, DISCARDED, RESTORED = (
     "accepted", "none of these", "skipped", "relabelled", "discarded", "restored")
 JUDGEMENTS = (ACCEPTED, NONE_OF_THESE, SKIP)
 """Actions of a reviewer at the queue."""
-UNDONE, LABEL_RENAMED = "undone", "label renamed"
-_CLIP_ACTIONS = (*JUDGEMENTS, RELABELLED, DISCARDED, RESTORED)
+UNDONE, LABEL_RENAMED, INTO_SEGMENTS = "undone", "label renamed", "cut into segments"
+_CLIP_ACTIONS = (*JUDGEMENTS, RELABELLED, DISCARDED, RESTORED, INTO_SEGMENTS)
 
 
 # Checks
@@ -175,6 +175,11 @@ def undo(db: Connection, change_id: int, who: str) -> Change:
         clip = item(db, change.clip_id)
         _check_latest(db, change, "clip_id = ? AND action != ?", (clip.id, UNDONE), f"“{clip.name}”")
         number = update_clip(db, clip, who, UNDONE, change.before)
+        if change.action == INTO_SEGMENTS:  # its segments go, but for those that have been judged
+            for (segment,) in db.execute("SELECT id FROM clip WHERE sha256 = ? AND id != ? AND state = ? AND start >= ? AND "
+                                         "start + seconds <= ?", (clip.sha256, clip.id, OPEN, clip.start,
+                                                                  clip.start + clip.seconds + 0.01)).fetchall():
+                update_clip(db, item(db, segment), who, DISCARDED, {"state": GONE, "label": None})
     elif change.action in ("name", "labels", "settings"):
         key = change.action
         _check_latest(db, change, "action IN (?, ?)", (key, LABEL_RENAMED if key == "labels" else key), f"the {key}")

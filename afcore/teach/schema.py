@@ -135,7 +135,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many clips are in each state; ``embedded`` and ``predicted`` count clips with anything stored."""
+    """How many clips are in each state; ``faulty`` cannot be heard, whatever their state; ``predicted`` have a prediction."""
 
     open: int = 0
     example: int = 0
@@ -236,7 +236,7 @@ def storage(what: str = "This") -> Iterator[None]:
         raise
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error):
-            raise NoSpace(f"The disk is full: {what} was not saved, what was saved before is safe.") from error
+            raise NoSpace(f"The disk is full or failing: {what} was not saved, what was saved before is safe.") from error
         if "readonly" in str(error) or "read-only" in str(error):
             raise MissingPart(f"The projects' folder cannot be written, so {what} was not saved.") from error
         if "locked" in str(error):

@@ -44,7 +44,11 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     changes = [dict(zip(_CHANGE.split(", "), row)) for row in rows]
     for change in changes:
         change["before"], change["after"] = json.loads(change["before"]), json.loads(change["after"])
+    sounds = {clip["sha256"]: media.sound_file(project.folder, clip["sha256"]) for clip in clips}
     content = {"format": FORMAT, "version": FORMAT_VERSION, "id": project.id, "meta": meta, "clips": clips, "changes": changes}
+    text = json.dumps(content, ensure_ascii=False).encode()
+    if len(sounds) >= media.MAX_MEMBERS or len(text) > MAX_JSON:
+        raise BadRequest(f"This project is too large for one file: {media.MAX_MEMBERS} sounds are the most; copy its folder instead.")
     path = Path(target) if isinstance(target, str | Path) else None
     if path and not path.parent.is_dir():
         raise BadRequest(f"There is no folder {path.parent}.")
@@ -52,10 +56,10 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     try:
         with storage("the project's file"), (partial.open("wb") if partial else nullcontext(target)) as out:
             with zipfile.ZipFile(out, "w") as file:
-                file.writestr(zipfile.ZipInfo(_JSON), json.dumps(content, ensure_ascii=False, indent=0), zipfile.ZIP_DEFLATED)
-                for sha256 in sorted({clip["sha256"] for clip in clips}):
+                file.writestr(zipfile.ZipInfo(_JSON), text, zipfile.ZIP_DEFLATED)
+                for sha256 in sorted(sounds):
                     # Stored, being compressed or noisy already; immutable once its row is there, so no lock is held.
-                    file.write(media.sound_file(project.folder, sha256), _AUDIO + sha256, zipfile.ZIP_STORED)
+                    file.write(sounds[sha256], _AUDIO + sha256, zipfile.ZIP_STORED)
             if partial:
                 out.flush()
                 os.fsync(out.fileno())
