@@ -446,10 +446,11 @@ def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, othe
 
 
 def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, other, monkeypatch):
-    asked = []
+    asked, begun = [], threading.Event()
 
     def get(name, agreed, progress, stop):
         asked.append((name, agreed))
+        begun.set()
         progress("Downloading foundation.pt (1.0 of 17.7 GB)", 0.05)
         assert stop.wait(60)
         raise Cancelled("Stopped.")
@@ -459,12 +460,12 @@ def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, oth
     box = next(box for box in app.selectbox if box.label == "Model")
     good(box.set_value(FOUNDATION).run())
     shown = texts(app)
-    assert "about 22 GB" in shown and "17.7 GB" in shown and "non-commercial" in shown and common.loaded() is engine
+    assert "About 22 GB" in shown and "17.7 GB" in shown and "non-commercial" in shown and common.loaded() is engine
     assert button(app, "Get").disabled
     good(next(box for box in app.checkbox if "I agree" in box.label).check().run())
     good(button(app, "Get").click().run())
     job = common.shelf().getting[FOUNDATION]
-    assert asked == [(FOUNDATION, True)] and not job.done
+    assert begun.wait(30) and asked == [(FOUNDATION, True)] and not job.done
     good(button(app, "Cancel").click().run())
     assert job.wait(30) and job.stopped
     assert "goes on from there" in texts(good(app.run()))

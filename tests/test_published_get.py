@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_published import opt_folder, sources  # noqa: F401  a fixture
+from test_published import sources  # noqa: F401  a fixture
 
 from afcore import cli, hub, paths, published_get, published_items, published_paths
 from afcore.checkpoints import CheckpointError
