@@ -1,7 +1,9 @@
 """A job keeps what was said, waits its turn, stops, and turns failures into a sentence."""
 
+import gc
 import json
 import threading
+import weakref
 from contextlib import contextmanager
 
 from afcore.errors import AudioError, Cancelled
@@ -45,6 +47,21 @@ def test_a_refusal_is_its_own_sentence_and_a_defect_is_not_shown():
     refused, broken = Job(refuse).start(), Job(lambda job: 1 / 0).start()
     assert refused.wait(10) and refused.error == "This file is empty."
     assert broken.wait(10) and broken.error == UNEXPECTED and not broken.stopped
+
+
+def test_a_finished_job_holds_nothing_of_what_it_worked_on():
+    """A page keeps its jobs, and the model that they asked must be able to go."""
+
+    class Model:
+        pass
+
+    model = Model()
+    gone = weakref.ref(model)
+    job = Job(lambda job, model=model: "done").start()
+    del model
+    assert job.wait(10) and job.result == "done"
+    gc.collect()
+    assert gone() is None
 
 
 class Line:
