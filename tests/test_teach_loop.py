@@ -285,10 +285,10 @@ def test_judgements(loop):
     assert queue.accept(first.id, "dog", "Mara", 1).state == "example" and project.revision == revision + 1
     assert queue.accept(second.id, None, "Mara", 1).state == "none" and project.revision == revision + 1
     assert queue.skip(third.id, "Mara", 1).state == "skipped" and queue.waiting() == 3
-    for wrong in (lambda: queue.accept(first.id, "cat", "Jo", 2), lambda: queue.accept(queue.upcoming()[0].id, "cow", "Jo", 1),
-                  lambda: queue.accept(999, "dog", "Jo", 1), lambda: queue.accept(queue.upcoming()[0].id, "dog", " ", 1)):
+    i = queue.upcoming()[0].id
+    for wrong in ((first.id, "cat", "Jo", 2), (i, "cow", "Jo", 1), (999, "dog", "Jo", 1), (i, "dog", " ", 1)):
         with pytest.raises(BadRequest):
-            wrong()
+            queue.accept(*wrong)
     assert queue.restore_skipped("Jo") == 1 and queue.waiting() == 4
     assert project.counts().none == 1
 
@@ -350,13 +350,14 @@ def test_the_tutorial_keeps_sources_apart_and_shows_the_gain(tmp_path):
         for source in range(GIVEN + QUEUED + TESTED + 1):
             for take in range(2):
                 number += 1
-                bank.add(sound(number), label, label, 0.2, path=f"{label} {source}.wav", group_key=f"{label} {source}", licence="CC0")
+                name = f"{label} {source}"
+                bank.add(sound(number), label, label, 0.2, path=f"{name}.wav", group_key=name, licence="CC0")
     project = make_tutorial(Store(tmp_path / "projects"), bank, "Mara")
     counts = project.counts()
     assert (counts.example, counts.open, counts.test) == (4 * GIVEN, 4 * QUEUED, 4 * TESTED)
     items = project.items()
     assert len({item.group_key for item in items}) == len(items)
-    assert {item.truth for item in project.items("open")} == set(CLASSES) and all(item.label is None for item in project.items("open"))
+    assert {(item.truth, item.label) for item in project.items("open")} == {(label, None) for label in CLASSES}
     assert items[0].source == "CC0"
     loop = Loop(project, NamedEngine(tmp_path / "other"))
     before = gain(loop)

@@ -24,7 +24,7 @@ to the disk when it returns. Any number of threads and processes may work on one
 
 **loading** — sounds go in, each saved before the next is read; what cannot be read is named, the others go in::
 
-    add_files(project, [(name, path | bytes | open file), ...], who, label=None, test=False, progress=None, stop=None) -> Added
+    add_files(project, [(name, path | bytes | open file), ...], who, label=None, test=False, progress, stop) -> Added
     add_zip(project, path | bytes | open file, who, label=None, folders_are_labels=False, test=False, ...) -> Added
     add_folder(project, path, who, ...same) -> Added           # under one of allowed_folders() only (AFCORE_SERVER_FOLDERS)
     add_from_bank(project, bank, example_ids, who, label=None, own_labels=False, test=False, hide_truth=False) -> Added
@@ -35,8 +35,8 @@ to the disk when it returns. Any number of threads and processes may work on one
 
     loop.embed(progress, stop) -> int          # resumes where it was; damaged clips get Item.fault
     loop.predict(item, method=None, k=None) -> Prediction      # not stored; method and k default to the project's settings
-    loop.refresh(limit=20, progress, stop) -> int              # stores fresh predictions: clips in somebody's hands, then the queue
-    loop.start() -> Job                        # in the background: embed, then refresh until nothing is stale; one per project
+    loop.refresh(limit=20, progress, stop) -> int    # stores fresh predictions: clips in somebody's hands, then the queue
+    loop.start() -> Job                   # in the background: embed, then refresh until nothing is stale; one per project
     loop.is_fresh(prediction) -> bool;  loop.stale() -> int
 
 **predict** — one clip, any method, no storage (what a batch run on files calls)::
@@ -56,5 +56,5 @@ to the disk when it returns. Any number of threads and processes may work on one
     queue.undo(who) -> Item                    # the reviewer's last judgement; the clip is in their hands again
 
 **transfer**: ``export_project(project, target)``, ``import_project(store, source, who) -> Project``.
-**tutorial**: ``make_tutorial(store, bank, who) -> Project``, ``gain(loop) -> {method: [(truth, label), ...]}`` on its test clips.
+**tutorial**: ``make_tutorial(store, bank, who) -> Project``; ``gain(loop) -> {method: [(truth, label)]}``, its test clips.
 '''

@@ -63,8 +63,8 @@ class Derived:
         damaged."""
         with self.db.read() as db:
             lacking = {i for (i,) in db.execute(
-                "SELECT id FROM clip WHERE fault IS NULL AND 2 > (SELECT count(*) FROM embedding WHERE clip_id = clip.id AND "
-                "((model = ? AND kind = 'features') OR (model = ? AND kind = 'clap')))", (features, clap))}
+                "SELECT id FROM clip WHERE fault IS NULL AND 2 > (SELECT count(*) FROM embedding WHERE clip_id = clip.id "
+                "AND ((model = ? AND kind = 'features') OR (model = ? AND kind = 'clap')))", (features, clap))}
             return [item for item in self.items(*states) if item.id in lacking] if lacking else []
 
     def set_prediction(self, clip_id: int, prediction: Prediction) -> None:

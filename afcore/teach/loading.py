@@ -62,18 +62,19 @@ def add_files(
     project: Project, sounds: Sequence[tuple[str, Source]], who: str, label: str | None = None, test: bool = False,
     progress: Progress | None = None, stop: threading.Event | None = None,
 ) -> Added:  # fmt: skip
-    """``sounds``: (name, bytes, path or open file) each. With ``label`` they are examples, or with ``test`` test clips; without
-    they join the queue. ``stop`` ends it between two sounds.
+    """``sounds``: (name, bytes, path or open file) each. With ``label`` they are examples, or with ``test`` test clips;
+    without they join the queue. ``stop`` ends it between two sounds.
 
-    Raises BadRequest for a label that the project does not have, NoSpace; a sound that cannot be read is named in the result.
+    Raises BadRequest for a label that the project does not have, NoSpace; a sound that cannot be read is named in what it
+    returns.
     """
     entries = [_Entry(shown_name(name), lambda sound=sound: sound, label) for name, sound in sounds]
     return _add(project, entries, len(entries), who, test, progress, stop)
 
 
 def add_zip(
-    project: Project, source: Source, who: str, label: str | None = None, folders_are_labels: bool = False, test: bool = False,
-    progress: Progress | None = None, stop: threading.Event | None = None, name: str = "The zip",
+    project: Project, source: Source, who: str, label: str | None = None, folders_are_labels: bool = False,
+    test: bool = False, progress: Progress | None = None, stop: threading.Event | None = None, name: str = "The zip",
 ) -> Added:  # fmt: skip
     """The sounds of a zip. ``folders_are_labels``: each sound is labelled by the folder that it stands in, and labels that
     the project lacks are added. Raises as `add_files`, and BadRequest for what is no zip or a monstrous one."""
@@ -96,17 +97,17 @@ def add_zip(
 
 
 def allowed_folders() -> list[Path]:
-    """Folders of the server that people may add from: the variable AFCORE_SERVER_FOLDERS, separated as in PATH; none by default."""
+    """Folders of the server that people may add from: the variable AFCORE_SERVER_FOLDERS, separated as in PATH."""
     named = os.environ.get("AFCORE_SERVER_FOLDERS", "").split(os.pathsep)
     return [Path(folder).expanduser().resolve() for folder in named if folder.strip()]
 
 
 def add_folder(
-    project: Project, folder: str | Path, who: str, label: str | None = None, folders_are_labels: bool = False, test: bool = False,
-    progress: Progress | None = None, stop: threading.Event | None = None,
+    project: Project, folder: str | Path, who: str, label: str | None = None, folders_are_labels: bool = False,
+    test: bool = False, progress: Progress | None = None, stop: threading.Event | None = None,
 ) -> Added:  # fmt: skip
-    """The sounds of a folder of this server and of the folders in it; otherwise as `add_zip`. Raises BadRequest also where it
-    is not in one of the `allowed_folders`."""
+    """The sounds of a folder of this server and of the folders in it; otherwise as `add_zip`. Raises BadRequest also where
+    it is not in one of the `allowed_folders`."""
     root, allowed = Path(folder).expanduser().resolve(), allowed_folders()
     if not any(root.is_relative_to(one) for one in allowed):
         raise BadRequest("This folder may not be read from here: the server's AFCORE_SERVER_FOLDERS says which may.")
@@ -137,9 +138,9 @@ def add_from_bank(
     for example in map(bank.example, example_ids):
         own = example.label if own_labels else label
         source = ", ".join(part for part in (f"{example.package} {example.version}".strip(), example.licence) if part)
-        entries.append(_Entry(
-            shown_name(example.path or f"{example.label}.ogg"), lambda number=example.id: bank.audio_path(number), own, source,
-            example.group_key, example.label if hide_truth else None))  # fmt: skip
+        name, truth = shown_name(example.path or f"{example.label}.ogg"), example.label if hide_truth else None
+        entries.append(
+            _Entry(name, lambda number=example.id: bank.audio_path(number), own, source, example.group_key, truth))
     return _add(project, entries, len(entries), who, test, None, None, own_labels)
 
 
@@ -186,7 +187,8 @@ def _add(
         try:
             added.clips.append(_add_one(project, entry, who, test, new_labels))
         except NoSpace as error:
-            raise NoSpace(f"The disk is full: {done} of {total} sounds were gone through and are safe, the rest was not saved.") from error
+            said = f"The disk is full: {done} of {total} sounds were gone through and are safe, the rest was not saved."
+            raise NoSpace(said) from error
         except TooMuch as error:
             added.refused.append(str(error))
             break
@@ -202,7 +204,8 @@ def _add(
 def _add_one(project: Project, entry: _Entry, who: str, test: bool, new_labels: bool) -> int:
     label, truth = entry.label, entry.truth
     if label == "" or (test and label is None):
-        raise BadRequest(f"“{entry.name}” stands in no folder, so it has no label." if new_labels else "A test clip needs a label.")
+        raise BadRequest(
+            f"“{entry.name}” stands in no folder, so it has no label." if new_labels else "A test clip needs a label.")
     recording = open_recording(entry.read(), entry.name)
     sha256 = keep_sound(project.folder, recording.data)
     if label is not None and new_labels:
@@ -218,8 +221,8 @@ def _add_one(project: Project, entry: _Entry, who: str, test: bool, new_labels: 
 
 
 def _again(db: Connection, clip: Item, name: str, who: str, state: str, label: str | None) -> int:
-    """The same content once more: a clip that was discarded or cut up comes back, a waiting one takes the label; nothing else
-    is changed."""
+    """The same content once more: a clip that was discarded or cut up comes back, a waiting one takes the label; nothing
+    else is changed."""
     if clip.state in (GONE, CUT):
         update_clip(db, clip, who, RESTORED, {"state": state, "label": label})
         return clip.id
@@ -228,8 +231,9 @@ def _again(db: Connection, clip: Item, name: str, who: str, state: str, label: s
         return clip.id
     as_what = f" as “{clip.name}”" if clip.name != name else ""
     if state in (EXAMPLE, TEST) and (clip.state, clip.label) != (state, label):
-        is_what = {TEST: f"a test clip of “{clip.label}”", EXAMPLE: f"an example of “{clip.label}”"}.get(clip.state, clip.state)
-        raise Changed(f"“{name}” is in the project already{as_what}, {is_what}, so it was left as it is.")
+        now_is = {TEST: f"a test clip of “{clip.label}”", EXAMPLE: f"an example of “{clip.label}”"}
+        now_is = now_is.get(clip.state, clip.state)
+        raise Changed(f"“{name}” is in the project already{as_what}, {now_is}, so it was left as it is.")
     raise _Known(f"“{name}” is in the project already{as_what}.")
 
 

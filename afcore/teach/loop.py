@@ -78,7 +78,9 @@ class Loop:
         """The project's examples as they are now, each embedded."""
         return self._now(None)[0]
 
-    def predict(self, item: Item, method: str | None = None, k: int | None = None, stop: threading.Event | None = None) -> Prediction:
+    def predict(
+        self, item: Item, method: str | None = None, k: int | None = None, stop: threading.Event | None = None
+    ) -> Prediction:
         """What ``method`` with ``k`` shots, by default the project's settings, says about a clip; nothing is stored.
 
         Never with the clip itself among its shots. Raises BadRequest, AudioError, MissingPart, Cancelled.
@@ -111,7 +113,9 @@ class Loop:
         except Cancelled:
             return done
 
-    def _refresh_one(self, item: Item, examples: Examples, settings: Settings, basis: str, stop: threading.Event | None) -> None:
+    def _refresh_one(
+        self, item: Item, examples: Examples, settings: Settings, basis: str, stop: threading.Event | None
+    ) -> None:
         try:
             heard = self.heard(item)
         except AudioError as error:

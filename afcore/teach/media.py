@@ -25,6 +25,7 @@ MAX_MEMBERS = 20_000
 MAX_UNPACKED = 16 * 2**30  # bytes, of all members of one zip together
 MAX_DIRECTORY = 4 * 2**20  # bytes of the list of members, which ``zipfile`` reads whole
 _PARTIAL = ".partial-"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError)  # what zipfile raises for it
 _ABANDONED = 3600.0  # seconds after which a file under such a name is nobody's
 
 Source = str | Path | bytes | BinaryIO
@@ -100,7 +101,7 @@ def opened_zip(source: Source, name: str = "The zip") -> Iterator[zipfile.ZipFil
             if len(opened.infolist()) > MAX_MEMBERS:
                 raise BadRequest(f"{name} lists more than {MAX_MEMBERS} files, the most that are taken at once.")
             yield opened
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, UnicodeDecodeError) as error:
+    except (*_DAMAGED, UnicodeDecodeError) as error:
         raise BadRequest(f"{name} is damaged or is no zip.") from error
     finally:
         if file is not source:
@@ -115,8 +116,8 @@ class Unpacking:
         self._left = MAX_UNPACKED if total is None else total
 
     def read(self, info: zipfile.ZipInfo, most: int) -> bytes:
-        """The member's bytes. Raises BadRequest where they are more than ``most``, encrypted, packed in a rare way or damaged;
-        `TooMuch` where the whole zip unpacks to more than may be."""
+        """The member's bytes. Raises BadRequest where they are more than ``most``, encrypted, packed in a rare way or
+        damaged; `TooMuch` where the whole zip unpacks to more than may be."""
         shown = shown_name(info.filename)
         if info.flag_bits & 1:
             raise BadRequest(f"“{shown}” is encrypted.")
@@ -125,7 +126,7 @@ class Unpacking:
         try:
             with self._zip.open(info) as member:
                 data = member.read(min(most, self._left) + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError, ValueError) as error:
+        except (*_DAMAGED, RuntimeError, ValueError) as error:
             raise BadRequest(f"“{shown}” is damaged in the zip.") from error
         self._left -= len(data)
         if self._left < 0:

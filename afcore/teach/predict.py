@@ -76,7 +76,8 @@ class Examples:
 
     def examples(self) -> list[Example]:
         """As `Bank.examples`; a hash names the stretch that is heard, so that two segments of a file are two sounds."""
-        return [Example(clip.id, clip.label, "", clip.key, clip.seconds, group_key=clip.group_key) for clip in self.items.values()]
+        clips = self.items.values()
+        return [Example(clip.id, clip.label, "", clip.key, clip.seconds, group_key=clip.group_key) for clip in clips]
 
     def clap_matrix(self, model: str) -> tuple[list[int], np.ndarray]:
         """As `Bank.clap_matrix`."""
@@ -155,13 +156,14 @@ def classify(
     else:
         rounds = passes(shots, engine.max_shots)
         if len(rounds) > 1:
-            notes.append(f"{len(shots)} examples are more than the {engine.max_shots} that fit beside a sound, so they were read in "
-                         f"{len(rounds)} passes, whose log-probabilities were averaged.")
+            notes.append(f"{len(shots)} examples are more than the {engine.max_shots} that fit beside a sound, so they were "
+                         f"read in {len(rounds)} passes, whose log-probabilities were averaged.")
         with engine.turns.wait(stop=stop):
             probabilities, sent = _by_model(engine, heard, labels, rounds, previous, shots)
+    shown = tuple(_plain(shot) for shot in shots)
     return Prediction(
-        method, k if method == "lm-shots" else 0, probabilities, tuple(_plain(shot) for shot in shots), sent, " ".join(notes), baselines,
-        similarity, model_name(engine), seconds=time.perf_counter() - begun, at=now())  # fmt: skip
+        method, k if method == "lm-shots" else 0, probabilities, shown, sent, " ".join(notes), baselines, similarity,
+        model_name(engine), seconds=time.perf_counter() - begun, at=now())  # fmt: skip
 
 
 def passes(shots: Sequence[Shot], most: int) -> list[list[Shot]]:
@@ -175,16 +177,19 @@ def _shots(engine: Engine, heard: Heard, examples: Examples, method: str, k: int
     if not wanted or not len(examples):
         return []
     # Copies may be shots: a machine's sounds are all alike, and the labels are the user's own.
-    return examples.retriever.nearest(heard.vector, wanted, exclude_ids=exclude, exclude_near_duplicates=False, labels=examples.names)
+    return examples.retriever.nearest(
+        heard.vector, wanted, exclude_ids=exclude, exclude_near_duplicates=False, labels=examples.names)
 
 
 def _by_model(
-    engine: Engine, heard: Heard, labels: list[str], rounds: list[list[Shot]], previous: Prediction | None, shots: list[Shot],
+    engine: Engine, heard: Heard, labels: list[str], rounds: list[list[Shot]], previous: Prediction | None,
+    shots: list[Shot],
 ) -> tuple[dict[str, float], tuple[str, ...]]:  # fmt: skip
     ordered = [prompt_order(some) for some in rounds]
     asked = [engine.build_prompt(heard, prompts.CLASSIFY, some, labels=labels) for some in ordered]
     sent = tuple(prompt.text for prompt in asked)
-    if previous is not None and (previous.model, previous.prompts, list(previous.probabilities)) == (model_name(engine), sent, labels) \
+    if previous is not None and previous.model == model_name(engine) and previous.prompts == sent \
+            and list(previous.probabilities) == labels \
             and [shot["id"] for shot in previous.shots] == [shot.example.id for shot in shots]:
         return previous.probabilities, sent
     bare = engine.build_prompt(heard, prompts.CLASSIFY, labels=labels)

@@ -18,7 +18,8 @@ from afcore.teach.derived import Derived
 from afcore.teach.media import sound_file
 from afcore.teach.records import check_labels, check_name, check_settings, check_who, meta, put_meta, record
 from afcore.teach.schema import (
-    EXAMPLE, GONE, ITEM, NONE, OPEN, SKIPPED, TEST, Change, Changed, Counts, Database, Item, Label, Settings, Summary, now)  # fmt: skip
+    EXAMPLE, GONE, ITEM, NONE, OPEN, SKIPPED, TEST, Change, Changed, Counts, Database, Item, Label, Settings, Summary,
+    now)  # fmt: skip
 
 
 class Project(Derived):
@@ -114,7 +115,8 @@ class Project(Derived):
             labels = meta(db, "labels")[0]
             changed = [{**label, "name": new} if label["name"] == old else label for label in labels]
             check_labels(Label(**label) for label in changed)
-            db.execute("UPDATE clip SET label = ?, version = version + 1, who = ?, at = ? WHERE label = ?", (new, who, now(), old))
+            db.execute("UPDATE clip SET label = ?, version = version + 1, who = ?, at = ? WHERE label = ?",
+                       (new, who, now(), old))
             db.execute("UPDATE clip SET truth = ? WHERE truth = ?", (new, old))
             put_meta(db, "labels", labels, changed, who, records.LABEL_RENAMED)
             records.bump(db)
@@ -134,7 +136,8 @@ class Project(Derived):
             old, version = meta(db, key)
             if expect is not None and expect != version:
                 (by,) = db.execute("SELECT who FROM meta WHERE key = ?", (key,)).fetchone()
-                raise Changed(f"{by} changed the {key} of this project meanwhile, so yours were not saved; look at theirs first.")
+                raise Changed(
+                    f"{by} changed the {key} of this project meanwhile, so yours were not saved; look at theirs first.")
             if value != old:
                 put_meta(db, key, old, value, who)
 
@@ -210,7 +213,8 @@ class Project(Derived):
         judged = "action IN (?, ?, ?) AND undone_by IS NULL"
         with self.db.read() as db:
             return db.execute(
-                f"SELECT who, max(at), count(DISTINCT CASE WHEN {judged} THEN clip_id END) FROM change GROUP BY who ORDER BY 2 DESC",
+                f"SELECT who, max(at), count(DISTINCT CASE WHEN {judged} THEN clip_id END) FROM change "
+                "GROUP BY who ORDER BY 2 DESC",
                 (records.ACCEPTED, records.NONE_OF_THESE, records.RELABELLED)).fetchall()
 
     def counts(self) -> Counts:

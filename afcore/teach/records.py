@@ -51,7 +51,8 @@ def check_name(name: str) -> str:
 
 
 def check_labels(labels: Iterable[Label | str]) -> list[Label]:
-    """Labels without white space around them; raises BadRequest for an empty one, two alike, or too many. None at all will do."""
+    """Labels without white space around them; raises BadRequest for an empty one, two alike, or too many. No labels will
+    do."""
     found = [Label(label) if isinstance(label, str) else label for label in labels]
     found = [Label(_printable(label.name.strip(), 100, "label"), label.description.strip()[:500]) for label in found]
     if found:
@@ -134,8 +135,10 @@ def put_meta(db: Connection, key: str, old: Any, new: Any, who: str, action: str
         used = db.execute(f"SELECT label, count(*) FROM clip WHERE label IS NOT NULL AND label NOT IN ({marks}) "
                           "GROUP BY label", names).fetchone()
         if used:
-            raise BadRequest(f"The label “{used[0]}” cannot go: {used[1]} clips have it, so relabel those or rename it instead.")
-    db.execute("UPDATE meta SET value = ?, version = version + 1, who = ?, at = ? WHERE key = ?", (as_json(new), who, now(), key))
+            raise BadRequest(
+                f"The label “{used[0]}” cannot go: {used[1]} clips have it, so relabel those or rename it instead.")
+    db.execute("UPDATE meta SET value = ?, version = version + 1, who = ?, at = ? WHERE key = ?",
+               (as_json(new), who, now(), key))
     return record(db, who, action or key, None, {key: old}, {key: new})
 
 

@@ -10,7 +10,8 @@ from sqlite3 import Connection
 
 from afcore.errors import BadRequest
 from afcore.teach.project import Project
-from afcore.teach.records import ACCEPTED, JUDGEMENTS, NONE_OF_THESE, RESTORED, SKIP, check_who, item, meta, undo, update_clip
+from afcore.teach.records import (
+    ACCEPTED, JUDGEMENTS, NONE_OF_THESE, RESTORED, SKIP, check_who, item, meta, undo, update_clip)  # fmt: skip
 from afcore.teach.schema import EXAMPLE, ITEM, NONE, OPEN, SKIPPED, Changed, Item, now
 
 LEASE_SECONDS = 600.0
@@ -98,8 +99,8 @@ class Queue:
         """
         who = check_who(who)
         with self.project.db.write("this") as db:
-            row = db.execute("SELECT id FROM change WHERE who = ? AND action IN (?, ?, ?) AND undone_by IS NULL ORDER BY id DESC LIMIT 1",
-                             (who, *JUDGEMENTS)).fetchone()
+            row = db.execute("SELECT id FROM change WHERE who = ? AND action IN (?, ?, ?) AND undone_by IS NULL "
+                             "ORDER BY id DESC LIMIT 1", (who, *JUDGEMENTS)).fetchone()
             if row is None:
                 raise BadRequest("There is nothing of yours to take back.")
             change = undo(db, row[0], who)
@@ -111,8 +112,9 @@ class Queue:
 def _query(db: Connection, where: str, values: tuple, limit: int) -> list[Item]:
     order = _ORDER[meta(db, "settings")[0]["order"]]
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM clip LEFT JOIN prediction ON prediction.clip_id = clip.id LEFT JOIN lease ON lease.clip_id = clip.id "
-        f"WHERE {_WAITING} {where} ORDER BY {order} LIMIT ?", (*values, limit)).fetchall()
+        f"SELECT {_COLUMNS} FROM clip LEFT JOIN prediction ON prediction.clip_id = clip.id "
+        f"LEFT JOIN lease ON lease.clip_id = clip.id WHERE {_WAITING} {where} ORDER BY {order} LIMIT ?",
+        (*values, limit)).fetchall()
     return [Item(*row) for row in rows]
 
 

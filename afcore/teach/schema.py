@@ -36,8 +36,9 @@ CREATE TABLE clip (
     version INTEGER NOT NULL DEFAULT 1, who TEXT NOT NULL, at REAL NOT NULL);
 CREATE INDEX clip_state ON clip (state);
 CREATE TABLE embedding (
-    clip_id INTEGER NOT NULL REFERENCES clip (id), model TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('features', 'clap')),
-    shape TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (clip_id, model, kind));
+    clip_id INTEGER NOT NULL REFERENCES clip (id), model TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('features', 'clap')), shape TEXT NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (clip_id, model, kind));
 CREATE TABLE prediction (
     clip_id INTEGER PRIMARY KEY REFERENCES clip (id), basis TEXT NOT NULL, margin REAL NOT NULL, entropy REAL NOT NULL,
     at REAL NOT NULL, data TEXT NOT NULL);
@@ -135,7 +136,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many clips are in each state; ``faulty`` cannot be heard, whatever their state; ``predicted`` have a prediction."""
+    """How many clips are in each state; ``faulty`` cannot be heard, whatever their state; ``predicted`` have a
+    prediction."""
 
     open: int = 0
     example: int = 0

@@ -35,8 +35,8 @@ class Store:
         self._open: dict[str, Project] = {}
 
     def projects(self) -> list[Summary]:
-        """What there is, the one changed last first; a folder that cannot be read as a project is left out here, and `open` says
-        why."""
+        """What there is, the one changed last first; a folder that cannot be read as a project is left out here, and `open`
+        says why."""
         if not self.folder.is_dir():
             return []
         found = []
@@ -49,8 +49,8 @@ class Store:
         return sorted(found, key=lambda summary: -summary.at)
 
     def open(self, project_id: str) -> Project:
-        """The project of that id, the same object each time. Raises BadRequest where there is none, MissingPart where it cannot
-        be read."""
+        """The project of that id, the same object each time. Raises BadRequest where there is none, MissingPart where it
+        cannot be read."""
         if not _ID.fullmatch(project_id) or not (self.folder / project_id / "project.sqlite").exists():
             raise BadRequest(f"There is no project “{media.shown_name(project_id)}” here.")
         with self._lock:
@@ -59,7 +59,9 @@ class Store:
                 media.sweep(self.folder / project_id)
             return self._open[project_id]
 
-    def create(self, name: str, labels: Iterable[Label | str] = (), who: str = "", settings: Settings = Settings()) -> Project:
+    def create(
+        self, name: str, labels: Iterable[Label | str] = (), who: str = "", settings: Settings = Settings()
+    ) -> Project:
         """A new project. Raises BadRequest for a name or labels that cannot be, NoSpace, MissingPart."""
         who, name, labels = check_who(who), check_name(name), check_labels(labels)
 
@@ -71,8 +73,8 @@ class Store:
         return self.open(self.place(name, fill))
 
     def place(self, name: str, fill: Callable[[Path], None], wanted: str | None = None) -> str:
-        """Lets ``fill(folder)`` make a project under a hidden name, then gives it an id: ``wanted`` if that is free, else one
-        from ``name``. Whatever goes wrong leaves no trace."""
+        """Lets ``fill(folder)`` make a project under a hidden name, then gives it an id: ``wanted`` if that is free, else
+        one from ``name``. Whatever goes wrong leaves no trace."""
         with storage("the project"):
             self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".new-*"):  # by a process that was killed

@@ -45,10 +45,12 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     for change in changes:
         change["before"], change["after"] = json.loads(change["before"]), json.loads(change["after"])
     sounds = {clip["sha256"]: media.sound_file(project.folder, clip["sha256"]) for clip in clips}
-    content = {"format": FORMAT, "version": FORMAT_VERSION, "id": project.id, "meta": meta, "clips": clips, "changes": changes}
+    head = {"format": FORMAT, "version": FORMAT_VERSION, "id": project.id}
+    content = {**head, "meta": meta, "clips": clips, "changes": changes}
     text = json.dumps(content, ensure_ascii=False).encode()
     if len(sounds) >= media.MAX_MEMBERS or len(text) > MAX_JSON:
-        raise BadRequest(f"This project is too large for one file: {media.MAX_MEMBERS} sounds are the most; copy its folder instead.")
+        raise BadRequest(
+            f"This project is too large for one file: {media.MAX_MEMBERS} sounds are the most; copy its folder instead.")
     path = Path(target) if isinstance(target, str | Path) else None
     if path and not path.parent.is_dir():
         raise BadRequest(f"There is no folder {path.parent}.")
@@ -177,17 +179,17 @@ def _entry(value: dict[str, Any]) -> dict[str, Any]:
 
 _ASPECTS = {  # what a change may have changed
     "type": "object", "additionalProperties": False, "properties": {
-        "state": {"enum": list(STATES)}, "label": _or_none(_text(100)), "name": _text(120, 1), "labels": _LABELS, "settings": _SETTINGS,
-        "at": _NUMBER}}  # fmt: skip
+        "state": {"enum": list(STATES)}, "label": _or_none(_text(100)), "name": _text(120, 1), "labels": _LABELS,
+        "settings": _SETTINGS, "at": _NUMBER}}  # fmt: skip
 _SCHEMA = _object(
     format={"const": FORMAT},
     version={"const": FORMAT_VERSION},
     id=_text(80),
     meta=_object(name=_entry(_text(120, 1)), labels=_entry(_LABELS), settings=_entry(_SETTINGS), revision=_entry(_COUNT)),
     clips=_list(_object(
-        id=_ID, key=_HASH, sha256=_HASH, name=_text(300), start=_NUMBER, seconds=_NUMBER, source=_text(1000), group_key=_text(1000),
-        state={"enum": list(STATES)}, label=_or_none(_text(100, 1)), truth=_or_none(_text(100)), fault=_or_none(_text(1000)),
-        version=_COUNT, who=_text(60), at=_NUMBER), 1_000_000),
+        id=_ID, key=_HASH, sha256=_HASH, name=_text(300), start=_NUMBER, seconds=_NUMBER, source=_text(1000),
+        group_key=_text(1000), state={"enum": list(STATES)}, label=_or_none(_text(100, 1)), truth=_or_none(_text(100)),
+        fault=_or_none(_text(1000)), version=_COUNT, who=_text(60), at=_NUMBER), 1_000_000),
     changes=_list(_object(
         id=_ID, at=_NUMBER, who=_text(60), action=_text(60), clip_id=_or_none(_ID), before=_ASPECTS, after=_ASPECTS,
         undone_by=_or_none(_ID)), 10_000_000),

@@ -1,4 +1,4 @@
-"""The project that a newcomer labels in three minutes: a few unfamiliar classes of the shipped bank, and the gain at the end.
+"""The project that a newcomer labels in three minutes: a few classes of the shipped bank, and the gain at the end.
 
 Of each class a few sounds are given as examples, some wait in the queue, and some are a hidden test set, never shown and
 never a shot. Sources (`Example.group_key`) are kept apart: no test clip shares one with what the newcomer hears.
@@ -6,7 +6,6 @@ never a shot. Sources (`Example.group_key`) are kept apart: no test clip shares 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from afcore.errors import BadRequest
@@ -40,18 +39,21 @@ def make_tutorial(store: Store, bank: Bank, who: str, classes: dict[str, str] | 
     chosen = {label: _distinct(bank, label) for label in classes}
     for label, ids in chosen.items():
         if len(ids) < GIVEN + QUEUED + TESTED:
-            raise BadRequest(f"The example bank has too few sounds of “{label}” for the tutorial.")
+            raise BadRequest(f"The example bank has too few sounds of “{label}” from different sources for the tutorial.")
     project = store.create(NAME, [Label(*pair) for pair in classes.items()], who, Settings(k=4))
     lists = list(chosen.values())
     add_from_bank(project, bank, [i for ids in lists for i in ids[:GIVEN]], who, own_labels=True)
     # One class after the other in turn, so that nobody can guess from the order.
     queued = [ids[GIVEN + n] for n in range(QUEUED) for ids in lists]
     add_from_bank(project, bank, queued, who, hide_truth=True)
-    add_from_bank(project, bank, [i for ids in lists for i in ids[GIVEN + QUEUED :][:TESTED]], who, own_labels=True, test=True)
+    tests = [i for ids in lists for i in ids[GIVEN + QUEUED :][:TESTED]]
+    add_from_bank(project, bank, tests, who, own_labels=True, test=True)
     return project
 
 
-def gain(loop: Loop, progress: Progress | None = None, stop: threading.Event | None = None) -> dict[str, list[tuple[str, str]]]:
+def gain(
+    loop: Loop, progress: Progress | None = None, stop: threading.Event | None = None
+) -> dict[str, list[tuple[str, str]]]:
     """(truth, predicted label) for each test clip of a project, by each of ``METHODS``: what the examples have brought."""
     tests = loop.project.items(TEST)
     found: dict[str, list[tuple[str, str]]] = {method: [] for method in METHODS}
@@ -66,9 +68,9 @@ def gain(loop: Loop, progress: Progress | None = None, stop: threading.Event | N
 
 
 def _distinct(bank: Bank, label: str) -> list[int]:
-    """Ids of examples of ``label``, sources in turn: a source's second take comes after every source's first."""
-    by_source = defaultdict(list)
+    """Ids of examples of ``label``, one of each source."""
+    by_source: dict[str, int] = {}
     for example in bank.examples():
         if example.label == label:
-            by_source[example.group_key or example.sha256].append(example.id)
-    return [ids[0] for ids in by_source.values()]
+            by_source.setdefault(example.group_key or example.sha256, example.id)
+    return list(by_source.values())
