@@ -25,6 +25,7 @@ def run() -> None:
             st.Page("pages/listen.py", title="Listen", icon=":material/hearing:", default=True),
             st.Page("pages/retrieve.py", title="Retrieve", icon=":material/hub:"),
             st.Page("pages/chat.py", title="Chat", icon=":material/chat:"),
+            st.Page("pages/teach.py", title="Teach", icon=":material/school:"),
             st.Page("pages/about.py", title="About", icon=":material/info:"),
         ]
     )

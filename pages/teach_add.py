@@ -1,0 +1,121 @@
+"""Teach: sounds go into a project: uploads, a zip, the microphone, the example bank, a folder of the server."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from afcore.jobs import Job
+from afcore.teach.loading import Added, add_files, add_folder, add_from_bank, add_zip, allowed_folders
+from afcore.teach.project import Project
+from pages import common
+from pages.teach_jobs import under_way
+from pages.teach_state import Teach
+
+TO_LABEL, BY_FOLDER = "Clips to label", "Examples, each labelled by its folder"
+FOUND = 6
+NAMED = 30
+
+
+def draw(teach: Teach, project: Project) -> None:
+    """Draw it."""
+    kinds = [TO_LABEL, *(f"Examples of “{label.name}”" for label in project.labels)]
+    kind = st.selectbox("What are they?", range(len(kinds)), format_func=kinds.__getitem__, key=teach.key("add-as"))
+    label = project.labels[kind - 1].name if kind else None
+    sources = ["Upload", "Zip", "Record", "Example bank"] + ["Server folder"] * bool(allowed_folders())
+    source = st.segmented_control("Where from?", sources, default=sources[0], key=teach.key("source"),
+                                  label_visibility="collapsed")  # fmt: skip
+    drawn = {"Zip": _zip, "Record": _record, "Example bank": _bank, "Server folder": _folder}
+    drawn.get(source, _upload)(teach, project, label)
+    report(teach, "add")
+
+
+def _upload(teach: Teach, project: Project, label: str | None) -> None:
+    with st.form(teach.key("upload-form"), border=False, clear_on_submit=True):
+        files = st.file_uploader("Sound files, as many as you like", accept_multiple_files=True, key=teach.key("upload"))
+        if st.form_submit_button("Add", icon=":material/add:") and files:
+            sounds = [(file.name, file) for file in files]
+            add(teach, lambda job, **more: add_files(project, sounds, teach.who, label, **more))
+
+
+def _zip(teach: Teach, project: Project, label: str | None) -> None:
+    with st.form(teach.key("zip-form"), border=False, clear_on_submit=True):
+        file = st.file_uploader("A zip of sound files", type="zip", key=teach.key("zip"))
+        folders = st.checkbox(BY_FOLDER, key=teach.key("zip-folders"), help="Labels that are new are added.")
+        if st.form_submit_button("Add", icon=":material/add:") and file is not None:
+            shown = f"“{file.name}”"
+            add(teach, lambda job, **more: add_zip(project, file, teach.who, label, folders, name=shown, **more))
+
+
+def _record(teach: Teach, project: Project, label: str | None) -> None:
+    count = st.session_state.setdefault("teach-recordings", 1)
+    file = st.audio_input("Record a sound", sample_rate=48_000, key=teach.key(f"microphone-{count}"))
+    if file is not None and st.button("Add the recording", icon=":material/add:", key=teach.key("add-recording")):
+        st.session_state["teach-recordings"] = count + 1  # an empty recorder comes in its place
+        add(teach, lambda job, **more: add_files(project, [(f"recording {count}.wav", file)], teach.who, label, **more))
+
+
+def _bank(teach: Teach, project: Project, label: str | None) -> None:
+    bank, engine = common.bank(), common.loaded()
+    words = st.text_input("Search the example bank", placeholder="metal clicks", key=teach.key("bank-words"), max_chars=200)
+    if not words.strip():
+        st.caption("The sounds that fit a description best; each comes with its licence.")
+        return
+    if engine is not None:
+        found = [shot.example for shot in engine.search(words, FOUND)]
+    else:  # by what is written about them, until the model is ready
+        found = [e for e in bank.examples() if words.lower() in f"{e.label} {e.caption}".lower()][:FOUND]
+    if not found:
+        st.caption("Nothing in the bank fits.")
+    for example in found:
+        with st.container(border=True, key=f"bank-{example.id}"):
+            st.markdown(f"**{common.markdown_safe(example.label)}** · {common.markdown_safe(example.caption)}")
+            st.audio(str(bank.audio_path(example.id)), format="audio/ogg")
+            st.button("Add", icon=":material/add:", key=teach.key(f"bank-add-{example.id}"), on_click=_add_example,
+                      args=(teach, project, example.id, label))  # fmt: skip
+
+
+def _add_example(teach: Teach, project: Project, example_id: int, label: str | None) -> None:
+    add(teach, lambda job, **more: add_from_bank(project, common.bank(), [example_id], teach.who, label), rerun=False)
+
+
+def _folder(teach: Teach, project: Project, label: str | None) -> None:
+    with st.form(teach.key("folder-form"), border=False):
+        allowed = ", ".join(f"`{folder}`" for folder in allowed_folders())
+        st.caption(f"Sounds in these folders and the folders in them: {allowed}")
+        folder = st.text_input("Folder on this server", value=str(allowed_folders()[0]), key=teach.key("folder"))
+        folders = st.checkbox(BY_FOLDER, key=teach.key("folder-folders"), help="Labels that are new are added.")
+        if st.form_submit_button("Add", icon=":material/add:"):
+            add(teach, lambda job, **more: add_folder(project, folder, teach.who, label, folders, **more))
+
+
+def add(teach: Teach, action: Callable[..., Added], name: str = "add", rerun: bool = True) -> None:
+    """Has ``action(job, progress=, stop=)`` add sounds in the background; ``report`` follows it."""
+
+    def work(job: Job) -> Added:
+        def progress(done: int, total: int) -> None:
+            job.report(f"Reading {done} of {total}", done / total)
+
+        return action(job, progress=progress, stop=job.stopping)
+
+    teach.begin(name, work)
+    teach.jobs[name].wait(0.5)  # a few sounds are there at once, without a progress bar
+    if rerun:
+        st.rerun()
+
+
+def report(teach: Teach, name: str) -> None:
+    """How far the adding is, and in the end what was added and, a sentence each, what was not."""
+    job = teach.jobs.get(name)
+    if under_way(job, "Reading the sounds", teach.key(f"stop-{name}")) or job is None or job.result is None:
+        return
+    added: Added = job.result
+    count = len(added.clips)
+    if count:
+        st.success(f"{count} sound{'s' * (count > 1)} added and saved.", icon=":material/check:")
+    elif not added.known and not added.refused:
+        st.warning("There was no sound in it.", icon=":material/info:")
+    sentences = [*added.refused, *added.known]
+    if sentences:
+        lines = "\n".join(f"- {common.markdown_safe(sentence)}" for sentence in sentences[:NAMED])
+        rest = f"\n- and {len(sentences) - NAMED} more" if len(sentences) > NAMED else ""
+        st.warning(f"{len(sentences)} not added:\n\n{lines}{rest}", icon=":material/info:")

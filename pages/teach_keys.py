@@ -1,0 +1,36 @@
+"""Teach: the space bar plays and pauses the clip on the review card; the labels' keys are Streamlit's own shortcuts."""
+
+import streamlit as st
+
+CARD, PLAYER = "teach-card", "teach-player"
+"""Keys of the containers that the script looks for."""
+
+_SCRIPT = """
+<script>
+if (!window.teachKeys) {
+  window.teachKeys = true;
+  const writing = e => e.closest &&
+    e.closest('input, textarea, select, [contenteditable=true], [role=slider], [role=combobox]');
+  // A button that was clicked keeps the focus, and space would press it again: on the card, space belongs to the player.
+  const elsewhere = e => e.closest &&
+    e.closest('button, a, summary, [role=button], [role=tab]') && !e.closest('.st-key-CARD');
+  const take = event => {
+    const audio = document.querySelector('.st-key-PLAYER audio');
+    if (!audio || event.ctrlKey || event.metaKey || event.altKey || writing(event.target)) return;
+    if (event.code === 'Space' && !elsewhere(event.target) && event.target !== audio) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      if (event.type === 'keydown' && !event.repeat) audio.paused ? audio.play() : audio.pause();
+    } else if (event.repeat && event.key.length === 1) {
+      event.stopImmediatePropagation();  // a key that is held down judges one clip, not the next ones too
+    }
+  };
+  for (const type of ['keydown', 'keyup']) window.addEventListener(type, take, true);
+}
+</script>
+""".replace("CARD", CARD).replace("PLAYER", PLAYER)
+
+
+def draw() -> None:
+    """Puts the script into the page; once there, it stays and does nothing where there is no player."""
+    st.html(_SCRIPT, unsafe_allow_javascript=True)

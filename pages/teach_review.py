@@ -1,0 +1,254 @@
+"""Teach, review: one uncertain clip after the other; what a person says becomes an example for the next."""
+
+import streamlit as st
+
+from afcore.teach.loop import Loop
+from afcore.teach.project import Project
+from afcore.teach.records import METHODS
+from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Change, Item, Prediction
+from pages import common, teach_keys, teach_proof, teach_sound, teach_why
+from pages.teach_start import ago
+from pages.teach_state import EXPORT, PROOF, SETUP, Teach
+
+KEYS = 9
+
+
+def draw(teach: Teach, project: Project) -> None:
+    """Draw it."""
+    counts = project.counts()
+    if len(project.labels) < 2:
+        _first(teach, "Give the project at least two labels first.")
+        return
+    if not counts.open + counts.skipped + counts.example + counts.none:
+        _first(teach, "There is nothing to review yet: add some clips first.")
+        return
+    engine = common.engine()
+    loop = teach.loop_for(project, engine)
+    teach_keys.draw()
+    work = st.container()
+    _card(teach, loop)
+    with work:
+        _work(teach, loop)  # after the card: it looks at what is drawn there
+    _faulty(project)
+
+
+def _first(teach: Teach, why: str) -> None:
+    st.info(why, icon=":material/lightbulb:")
+    st.button("Go to Set up", key=teach.key("to-setup"), on_click=teach.go, args=(SETUP,))
+
+
+# --- the model at work ---------------------------------------------------------------------------------------------
+
+
+@st.fragment(run_every=1.0)
+def _work(teach: Teach, loop: Loop) -> None:
+    """What the model is doing for this project; draws the page again when the clip on the card has another prediction."""
+    with common.sentences(), st.container(horizontal=True, vertical_alignment="center", key="teach-work"):
+        if loop.engine.closed:
+            st.rerun()
+        job = teach.keep_working()
+        if job is not None and not job.done:
+            st.progress(min(job.fraction or 0.0, 1.0), text=f"{job.stage or 'Listening to the clips'} … "
+                        "You can go on meanwhile.")  # fmt: skip
+            st.button("Pause", icon=":material/pause:", key=teach.key("pause"), on_click=job.stop)
+        elif job is not None and job.error is not None:
+            st.error(job.error, icon=":material/error:")
+            st.button("Try again", key=teach.key("again"), on_click=teach.resume)
+        elif job is not None and job.stopped:
+            st.markdown(f":material/pause_circle: Paused; {loop.stale()} predictions are missing or stale.")
+            st.button("Resume", icon=":material/play_arrow:", key=teach.key("resume"), on_click=teach.resume)
+        else:
+            st.caption(":material/check_circle: All predictions are up to date.")
+    if teach.shown is not None and teach.shown != _seen(loop.project, teach.shown[0]):
+        st.rerun()
+
+
+def _seen(project: Project, clip_id: int) -> tuple[int, float]:
+    prediction = project.prediction(clip_id)
+    return clip_id, prediction.at if prediction else 0.0
+
+
+# --- the card ------------------------------------------------------------------------------------------------------
+
+
+@st.fragment
+def _card(teach: Teach, loop: Loop) -> None:
+    with common.sentences():
+        common.problem()
+        project = loop.project
+        item = loop.queue.next_clip(teach.who)
+        teach.shown = _seen(project, item.id) if item else None
+        _left(teach, loop)
+        if item is None:
+            _nothing_left(teach, loop)
+        else:
+            with st.container(border=True, key=teach_keys.CARD):
+                prediction = project.prediction(item.id)
+                _clip(teach, loop, item, prediction)
+            if prediction is not None:
+                _shots(project, prediction)
+                with st.expander("Why?", icon=":material/help:"):
+                    teach_why.draw(teach, loop, item, prediction)
+        _history(project)
+
+
+def _left(teach: Teach, loop: Loop) -> None:
+    counts, waiting = loop.project.counts(), loop.queue.waiting()
+    judged = counts.example + counts.none
+    st.progress(judged / max(1, judged + waiting), text=f"**{waiting}** left · {judged} have a label" +
+                (f" · {counts.none} are none of these" if counts.none else "") +
+                (f" · {counts.skipped} skipped" if counts.skipped else ""))  # fmt: skip
+    for item, who in loop.queue.in_hands():
+        if who != teach.who:
+            said = common.markdown_safe(f"{who} is judging “{item.name}” just now, so you get another clip.")
+            st.caption(f":material/group: {said}")
+
+
+def _clip(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None) -> None:
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        # A file's name may give the tutorial's answer away.
+        st.markdown(f"##### {common.markdown_safe(item.name) if item.truth is None else f'Clip {item.id}'}")
+        end = common.clock(item.start + item.seconds)
+        stretch = f"{common.clock(item.start)} – {end}" if item.start else end
+        st.caption(common.markdown_safe(" · ".join(part for part in (stretch, item.source) if part)))
+        with st.container(key=teach_keys.PLAYER):
+            # Only once somebody is at it: nobody wants a page that makes a noise when it is opened.
+            part = teach_sound.player(loop.project, item, autoplay=teach.judged > 0)
+        if part is not None:
+            teach_sound.waveform(part, loop.engine.encoder.plan, item.name, f"teach-waveform-{item.id}")
+    with right:
+        _guess(loop, prediction)
+        _buttons(teach, loop, item, prediction)
+
+
+def _guess(loop: Loop, prediction: Prediction | None) -> None:
+    if prediction is None:
+        st.markdown(":material/hourglass_top: The model has not come to this clip yet. You can label it all the same.")
+        return
+    settings = loop.project.settings
+    if prediction.verdict(settings.reject_below, settings.reject_similarity) is None:
+        st.markdown("The model thinks: **none of these**. If one of them after all:")
+    else:
+        st.markdown("The model thinks:")
+    for label, p in prediction.top:
+        st.progress(min(p, 1.0), text=f"**{common.markdown_safe(label)}** {100 * p:.0f} %")
+    if not loop.is_fresh(prediction):
+        st.caption(":material/update: Stale: examples, labels or settings have changed since. It is being made afresh.")
+
+
+def _buttons(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None) -> None:
+    st.markdown("What is it?")
+    best = prediction.label if prediction else None
+    with st.container(horizontal=True, key="teach-labels"):
+        for number, label in enumerate(loop.project.labels):
+            # A new key for each clip: a second click that comes too late still means the clip that it was made for.
+            st.button(
+                common.markdown_safe(label.name), key=f"teach-label-{number}-{item.id}-{item.version}",
+                type="primary" if label.name == best else "secondary", help=label.description or None,
+                shortcut=str(number + 1) if number < KEYS else None, on_click=_judge, args=(teach, loop, item, label.name),
+            )  # fmt: skip
+    with st.container(horizontal=True):
+        st.button("None of these", key=f"teach-none-{item.id}-{item.version}", shortcut="0", icon=":material/block:",
+                  on_click=_judge, args=(teach, loop, item, None))  # fmt: skip
+        st.button("Skip", key=f"teach-skip-{item.id}-{item.version}", shortcut="s", icon=":material/skip_next:",
+                  on_click=_skip, args=(teach, loop, item))  # fmt: skip
+        _undo_button(teach, loop)
+    st.caption("Keys: **1–9** for a label, **0** none of these, **space** plays, **u** undoes, **s** skips.")
+
+
+def _undo_button(teach: Teach, loop: Loop) -> None:
+    st.button("Undo", key=teach.key("undo"), shortcut="u", icon=":material/undo:", on_click=_undo, args=(teach, loop))
+
+
+def _judge(teach: Teach, loop: Loop, item: Item, label: str | None) -> None:
+    now = loop.project.item(item.id)
+    if (now.version, now.state, now.label, now.who) == (item.version + 1, EXAMPLE if label else NONE, label, teach.who):
+        return  # the same key twice
+    if common.attempt(loop.queue.accept, item.id, label, teach.who, item.version):
+        teach.judged += 1
+        teach.nudge()
+
+
+def _skip(teach: Teach, loop: Loop, item: Item) -> None:
+    if loop.project.item(item.id).state != SKIPPED:
+        common.attempt(loop.queue.skip, item.id, teach.who, item.version)
+
+
+def _undo(teach: Teach, loop: Loop) -> None:
+    if common.attempt(loop.queue.undo, teach.who):
+        teach.nudge()
+
+
+def _shots(project: Project, prediction: Prediction) -> None:
+    similarity = "" if prediction.similarity is None else f", nearest example {prediction.similarity:.2f}"
+    st.caption(f"{METHODS[prediction.method]}{similarity}. {prediction.note}")
+    if not prediction.shots:
+        return
+    st.markdown("**Examples that the model was shown with it**, the most similar first")
+    shots = prediction.shots[:8]
+    for row in range(0, len(shots), 4):
+        for column, shot in zip(st.columns(4), shots[row : row + 4]):
+            with column, st.container(border=True):
+                st.progress(max(0.0, min(shot["similarity"], 1.0)),
+                            text=f"**{common.markdown_safe(shot['label'])}** {shot['similarity']:.2f}")  # fmt: skip
+                teach_sound.player(project, project.item(shot["id"]))
+    if len(prediction.shots) > len(shots):
+        st.caption(f"… and {len(prediction.shots) - len(shots)} more.")
+
+
+# --- the end, and what happened ------------------------------------------------------------------------------------
+
+
+def _nothing_left(teach: Teach, loop: Loop) -> None:
+    counts = loop.project.counts()
+    others = sorted({who for _, who in loop.queue.in_hands() if who != teach.who})
+    if others:
+        st.info(f"What is left is in the hands of {', '.join(map(common.markdown_safe, others))}; a clip that is not judged "
+                "within ten minutes comes back.", icon=":material/group:")  # fmt: skip
+    elif counts.skipped:
+        st.info("Only skipped clips are left.", icon=":material/skip_next:")
+    else:
+        st.success("Every clip has been judged, and each is saved.", icon=":material/celebration:")
+    with st.container(horizontal=True):
+        if counts.skipped:
+            st.button(f"Bring back the {counts.skipped} that were skipped", key=teach.key("restore"),
+                      on_click=common.attempt, args=(loop.queue.restore_skipped, teach.who))  # fmt: skip
+        if not others and not counts.skipped:
+            # Whole-page changes: out of the fragment's reach unless the page is drawn again.
+            if st.button("See what your labels brought", type="primary", icon=":material/insights:",
+                         key=teach.key("to-proof")):  # fmt: skip
+                teach_proof.begin(teach, loop)
+                _leave(teach, PROOF)
+            if st.button("Download the labels", icon=":material/download:", key=teach.key("to-export")):
+                _leave(teach, EXPORT)
+        _undo_button(teach, loop)
+
+
+def _leave(teach: Teach, tab: str) -> None:
+    teach.go(tab)
+    st.rerun()
+
+
+def _history(project: Project) -> None:
+    changes = project.history(12)
+    if not changes:
+        return
+    st.caption(f":material/history: Last change: {_said(project, changes[0])}")
+    with st.expander("Who changed what", icon=":material/history:"):
+        st.markdown("\n".join(f"- {_said(project, change)}" for change in changes))
+
+
+def _said(project: Project, change: Change) -> str:
+    what = f" “{project.item(change.clip_id).name}”" if change.clip_id is not None else ""
+    label = change.after.get("label")
+    taken_back = ", taken back since" if change.undone_by else ""
+    said = f"{change.who} · {change.action}{what}{f' as “{label}”' if label else ''}{taken_back}, {ago(change.at)}"
+    return common.markdown_safe(said)
+
+
+def _faulty(project: Project) -> None:
+    faulty = [item for item in project.items() if item.fault]
+    if faulty:
+        with st.expander(f"{len(faulty)} clips cannot be heard", icon=":material/volume_off:"):
+            st.markdown("\n".join(f"- {common.markdown_safe(item.fault)}" for item in faulty[:50]))

@@ -1,0 +1,178 @@
+"""Teach, set-up: the labels, the examples of each, the clips that are to be labelled, and how predictions are made."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from afcore.errors import BadRequest
+from afcore.teach.project import Project
+from afcore.teach.records import MAX_K, METHODS
+from afcore.teach.schema import EXAMPLE, Item
+from pages import common, teach_add, teach_sound
+from pages.teach_start import labels_of
+from pages.teach_state import REVIEW, Teach, store
+
+PER_PAGE = 12
+
+
+def draw(teach: Teach, project: Project) -> None:
+    """Draw it."""
+    labels, sounds = st.columns([2, 3], gap="large")
+    with labels:
+        st.subheader("1. Labels", anchor=False)
+        _labels(teach, project)
+    with sounds:
+        st.subheader("2. Sounds", anchor=False)
+        teach_add.draw(teach, project)
+    if project.labels:
+        _examples(teach, project)
+        _onward(teach, project)
+    with st.expander("How predictions are made", icon=":material/tune:"):
+        _settings(teach, project)
+    with st.expander("This project", icon=":material/folder:"):
+        _project(teach, project)
+
+
+def _labels(teach: Teach, project: Project) -> None:
+    expect = teach.expect.setdefault("labels", project.version("labels"))
+    key = teach.key("labels")
+    with st.form(teach.key("label-form"), border=False):
+        lines = (f"{label.name}: {label.description}" if label.description else label.name for label in project.labels)
+        st.text_area("One a line; after a colon, what it sounds like (optional)", value="\n".join(lines), key=key,
+                     height=180, placeholder="cavitating: like gravel in the pipe\nrunning\nblocked")  # fmt: skip
+        st.form_submit_button("Save the labels", icon=":material/save:", on_click=_save_labels,
+                              args=(teach, project, key, expect))  # fmt: skip
+    if project.version("labels") != expect:
+        st.button("Show what is saved", key=teach.key("theirs"), on_click=_afresh, args=(teach,))
+    if project.labels:
+        with st.popover("Rename a label", icon=":material/edit:", type="tertiary"):
+            old = st.selectbox("Label", [label.name for label in project.labels], key=teach.key("rename-old"))
+            new = st.text_input("Its new name", key=teach.key("rename-new"), max_chars=100)
+            st.button("Rename it everywhere", key=teach.key("rename"), on_click=_rename, args=(teach, project, old, new))
+
+
+def _save_labels(teach: Teach, project: Project, key: str, expect: int) -> None:
+    if common.attempt(project.set_labels, labels_of(st.session_state[key]), teach.who, expect):
+        teach.said = "The labels are saved."
+        _afresh(teach)
+
+
+def _rename(teach: Teach, project: Project, old: str, new: str) -> None:
+    if common.attempt(project.rename_label, old, new, teach.who):
+        teach.said = f"“{old}” is now called “{new.strip()}” everywhere."
+        _afresh(teach)
+
+
+def _afresh(teach: Teach) -> None:
+    teach.expect.clear()
+    teach.epoch += 1
+
+
+def _examples(teach: Teach, project: Project) -> None:
+    examples = project.items(EXAMPLE)
+    counts = {label.name: sum(item.label == label.name for item in examples) for label in project.labels}
+    st.subheader("Examples so far", anchor=False)
+    name = st.segmented_control(
+        "Label", list(counts), format_func=lambda label: f"{common.markdown_safe(label)} ({counts[label]})",
+        label_visibility="collapsed", key=teach.key("examples-of"),
+    )  # fmt: skip
+    if name is None:
+        st.caption("Choose a label to hear its examples, or to mend one.")
+        return
+    mine = [item for item in reversed(examples) if item.label == name]
+    if not mine:
+        st.caption("None yet.")
+    for row in range(0, min(len(mine), PER_PAGE), 3):
+        for column, item in zip(st.columns(3), mine[row : min(row + 3, PER_PAGE)]):
+            with column, st.container(border=True):
+                _example(teach, project, item, list(counts))
+    if len(mine) > PER_PAGE:
+        st.caption(f"The latest {PER_PAGE} of {len(mine)}; the Export tab lists all.")
+
+
+def _example(teach: Teach, project: Project, item: Item, labels: list[str]) -> None:
+    st.markdown(f"**{common.markdown_safe(item.name)}**")
+    if item.fault:
+        st.warning(item.fault, icon=":material/volume_off:")
+    else:
+        teach_sound.player(project, item)
+    facts = (common.clock(item.seconds), f"by {item.who}", item.source)
+    st.caption(common.markdown_safe(" · ".join(fact for fact in facts if fact)))
+    key = teach.key(f"relabel-{item.id}-{item.version}")
+    with st.container(horizontal=True):
+        st.selectbox("Label", labels, labels.index(item.label), key=key, label_visibility="collapsed",
+                     on_change=_relabel, args=(teach, project, item, key))  # fmt: skip
+        st.button("Remove", icon=":material/delete:", type="tertiary", key=teach.key(f"discard-{item.id}"),
+                  on_click=common.attempt, args=(project.discard, item.id, teach.who, item.version))  # fmt: skip
+
+
+def _relabel(teach: Teach, project: Project, item: Item, key: str) -> None:
+    common.attempt(project.relabel, item.id, st.session_state[key], teach.who, item.version)
+
+
+def _onward(teach: Teach, project: Project) -> None:
+    counts = project.counts()
+    shown = {item.label for item in project.items(EXAMPLE)}
+    lacking = [label.name for label in project.labels if label.name not in shown]
+    if counts.open:
+        if lacking:
+            st.info("No examples yet of " + ", ".join(f"“{common.markdown_safe(name)}”" for name in lacking[:5]) +
+                    ". The review works without, but the model guesses better with one or two of each.",
+                    icon=":material/lightbulb:")  # fmt: skip
+        st.button(f"Review the {counts.open} clips", type="primary", icon=":material/checklist:", key=teach.key("to-review"),
+                  on_click=teach.go, args=(REVIEW,))  # fmt: skip
+
+
+def _settings(teach: Teach, project: Project) -> None:
+    settings, expect = project.settings, teach.expect.setdefault("settings", project.version("settings"))
+    with st.form(teach.key("settings"), border=False):
+        method = st.selectbox("Method", list(METHODS), list(METHODS).index(settings.method), format_func=METHODS.get,
+                              help="The Proof tab says which is best for your sounds.", key=teach.key("method"))  # fmt: skip
+        k = st.number_input("Examples for each clip", 1, MAX_K, settings.k, key=teach.key("k"),
+                            help="The most similar ones. Many are read in several passes.")  # fmt: skip
+        orders = {"margin": "Clips whose two best labels are close to each other",
+                  "entropy": "Clips whose probability is spread over many labels"}  # fmt: skip
+        order = st.radio("What comes first in the review", list(orders), list(orders).index(settings.order),
+                         format_func=orders.get, key=teach.key("order"))  # fmt: skip
+        reject = st.checkbox("Say “none of these” where the best label is less probable than",
+                             settings.reject_below is not None,
+                             key=teach.key("reject"), help="The Proof tab can find a good limit.")  # fmt: skip
+        below = st.number_input("Probability", 0.0, 1.0, settings.reject_below or 0.5, 0.05, key=teach.key("below"),
+                                label_visibility="collapsed")  # fmt: skip
+        near = st.checkbox("… or the nearest example is less similar than", settings.reject_similarity is not None,
+                           key=teach.key("reject-similarity"))  # fmt: skip
+        similarity = st.number_input("Similarity", -1.0, 1.0, 0.5 if settings.reject_similarity is None else
+                                     settings.reject_similarity, 0.05, key=teach.key("similarity"),
+                                     label_visibility="collapsed")  # fmt: skip
+        if st.form_submit_button("Save", icon=":material/save:"):
+            new = replace(settings, method=method, k=int(k), order=order, reject_below=below if reject else None,
+                          reject_similarity=similarity if near else None)  # fmt: skip
+            if common.attempt(project.set_settings, new, teach.who, expect):
+                teach.said = "Saved. Predictions are made afresh."
+                _afresh(teach)
+            st.rerun()
+    if project.version("settings") != expect:
+        st.button("Show what is saved", key=teach.key("their-settings"), on_click=_afresh, args=(teach,))
+
+
+def _project(teach: Teach, project: Project) -> None:
+    st.caption(f":material/folder: Saved in `{project.folder}`, after every click.")
+    key = teach.key("name")
+    st.text_input("Name", value=project.name, key=key, max_chars=120, on_change=_rename_project, args=(teach, project, key))
+    agreed = st.checkbox("Take this project off the list", key=teach.key("agree"))
+    st.button("Remove", icon=":material/delete:", disabled=not agreed, key=teach.key("remove"), on_click=_remove,
+              args=(teach, project), help="Its folder stays on the server, hidden, until somebody deletes it.")  # fmt: skip
+
+
+def _rename_project(teach: Teach, project: Project, key: str) -> None:
+    common.attempt(project.rename, st.session_state[key], teach.who)
+
+
+def _remove(teach: Teach, project: Project) -> None:
+    def act() -> None:
+        if teach.work is not None and not teach.work.done:
+            raise BadRequest("The model is at work on this project: pause that in the Review tab first.")
+        store().remove(project.id, teach.who)
+        teach.open(None)
+
+    common.attempt(act)

@@ -1,0 +1,61 @@
+"""Teach, why: what each example and window changed about one prediction, and the text that was sent."""
+
+import streamlit as st
+
+from afcore import teach_plots
+from afcore.jobs import Job
+from afcore.teach.loop import Loop
+from afcore.teach.schema import Item, Prediction
+from afcore.teach.why import Why, of_prediction
+from pages import common
+from pages.teach_jobs import under_way
+from pages.teach_state import Teach
+
+
+def draw(teach: Teach, loop: Loop, item: Item, prediction: Prediction) -> None:
+    """Draw it."""
+    about = (item.id, prediction.at)
+    job = teach.jobs.get("why")
+    if job is not None and job.key != about:
+        job.stop()
+        job = None
+    if prediction.method.startswith("lm-"):
+        st.caption("The model is asked again without each example and without each window: by how much does that move the "
+                   "label's probability?")  # fmt: skip
+        if job is None or (job.done and job.result is None):
+            st.button("Work it out", icon=":material/science:", key=f"teach-why-{item.id}", on_click=_begin,
+                      args=(teach, loop, item, prediction, about))  # fmt: skip
+        under_way(job, "Asking again", f"teach-why-stop-{item.id}")
+        if job is not None and job.result is not None:
+            _draw(job.result)
+    else:
+        st.caption("Plain CLAP compares whole sounds, so nothing can be taken away: the nearest example is the reason.")
+    for number, text in enumerate(prediction.prompts, 1):
+        st.markdown("**The text that was sent**" + (f", pass {number}" if len(prediction.prompts) > 1 else ""))
+        st.code(text, language=None, wrap_lines=True)
+
+
+def _begin(teach: Teach, loop: Loop, item: Item, prediction: Prediction, about: tuple) -> None:
+    def work(job: Job) -> Why | None:
+        why = None
+        for why in of_prediction(loop.engine, loop.heard(item), loop.examples(), prediction, job.stopping):
+            job.report(f"Asking again, {why.done} of {why.total}", why.done / why.total)
+        return why
+
+    teach.begin("why", work, about)
+
+
+def _draw(why: Why) -> None:
+    st.markdown(common.markdown_safe(why.sentence()))
+    label = common.markdown_safe(why.label)
+    shots, windows = st.columns(2, gap="large")
+    if why.shots:
+        with shots:
+            st.markdown(f"**Examples** (similarity): percentage points for “{label}”")
+            common.figure(teach_plots.shot_effects(why), "teach-why-shots", f"What each example adds to {why.label}")
+    if why.windows:
+        with windows:
+            st.markdown(f"**Windows** of the clip: percentage points for “{label}”")
+            common.figure(teach_plots.window_effects(why), "teach-why-windows", f"What each window adds to {why.label}")
+            if len(why.windows) > 1:
+                st.caption("Windows overlap, so most of what one hears is heard by its neighbours too.")
