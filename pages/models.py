@@ -7,9 +7,9 @@ from afcore.shelf import Shelf
 from pages import common
 
 TITLES = {
-    "mini": "Mini · for any computer",
-    "audio-flamingo-chat": "Audio Flamingo chat · 2.2 billion",
-    "audio-flamingo-foundation": "Audio Flamingo foundation · 2.2 billion",
+    "mini": "Mini",
+    "audio-flamingo-chat": "Audio Flamingo chat",
+    "audio-flamingo-foundation": "Audio Flamingo foundation",
 }
 _AGREED = "agreed"
 
@@ -59,13 +59,13 @@ def _offer(shelf: Shelf, name: str) -> None:
 
     wanted = items(name)
     total = sum(item.size for item in wanted) / 1e9
-    st.markdown(f"**Not on this machine yet.** About {total:.0f} GB to download, and 5 GB more once converted. It needs a "
-                "GPU to answer at the speed of a conversation.")
+    st.markdown(f"**Not on this machine yet.** About {total:.0f} GB to download, and 5 GB more once converted. Only a GPU "
+                "answers at the speed of a conversation.")
     with st.expander("What and under which licence"):
         for item in wanted:
             size = f"{item.size / 1e9:.1f} GB" if item.size > 5e7 else f"{item.size / 1e6:.0f} MB"
-            st.caption(f"{item.what}: {size}, {item.licence}. From {item.repository} on the Hugging Face hub.")
-        st.caption(f"Files that you have already: `python -m afcore get {name} --from PATH`")
+            st.caption(f"**{size}** {item.what}: {item.licence}")
+        st.caption(f"All from the Hugging Face hub. For files that you have: `python -m afcore get {name} --from PATH`")
     agreed = st.checkbox(
         "I agree to the licences of NVIDIA and Meta: non-commercial use only", st.session_state.get(_AGREED, False),
         key="get-agree",
