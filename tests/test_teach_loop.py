@@ -254,6 +254,21 @@ def test_the_background_job_takes_up_what_is_added_meanwhile(loop):
     assert loop.start() is not job
 
 
+def test_what_comes_first_is_predicted_before_all_clips_are_heard(loop, monkeypatch):
+    add_files(loop.project, sounds(*(f"dog {n}.wav" for n in range(30, 60)), seed=3), "Mara")
+    heard, keep = [], loop.project.set_prediction
+
+    def note(clip_id, prediction):
+        heard.append(len(loop.engine.heard_names))
+        keep(clip_id, prediction)
+
+    monkeypatch.setattr(loop.project, "set_prediction", note)
+    job = loop.start()
+    assert job.wait(60) and job.error is None and loop.stale() == 0
+    assert heard[0] == 7, "the six examples and the clip itself"
+    assert heard[19] == 26 and heard[-1] == 42
+
+
 def test_the_background_job_can_be_stopped_and_started_again(loop):
     loop.engine.pace = 0.02
     job = loop.start()

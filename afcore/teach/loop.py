@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Hears (clips done, clips in all)."""
+_FIRST = 20  # clips of the queue that are predicted before anything else is done
 _LOOK_AGAIN = 8  # clips predicted before the queue's order, and who holds what, are looked at again
 
 
@@ -38,11 +39,13 @@ class Loop:
 
     # Embedding
 
-    def embed(self, progress: Progress | None = None, stop: threading.Event | None = None) -> int:
-        """Embeds all clips that lack it; returns how many were done. A clip that cannot be heard gets `Item.fault`, the
-        others go on. ``stop`` ends it within a clip."""
+    def embed(
+        self, progress: Progress | None = None, stop: threading.Event | None = None, limit: int | None = None
+    ) -> int:
+        """Embeds clips that lack it, at most ``limit``; returns how many were done. A clip that cannot be heard gets
+        `Item.fault`, the others go on. ``progress`` hears of all that lack it; ``stop`` ends it within a clip."""
         missing = self.project.unembedded(self.engine.features_name, self.engine.clap.name)
-        for done, item in enumerate(missing):
+        for done, item in enumerate(missing[:limit]):
             try:
                 if stop is not None and stop.is_set():
                     return done
@@ -53,7 +56,7 @@ class Loop:
                 self.project.set_fault(item.id, str(error))
             if progress is not None:
                 progress(done + 1, len(missing))
-        return len(missing)
+        return len(missing[:limit])
 
     def heard(self, item: Item) -> Heard:
         """A clip as it was heard, embedded now if it was not. Raises AudioError."""
@@ -90,7 +93,7 @@ class Loop:
         examples, basis = self._now(settings)
         return self._predict(item, self.heard(item), examples, settings, basis, stop)
 
-    def refresh(self, limit: int | None = 20, progress: Progress | None = None, stop: threading.Event | None = None) -> int:
+    def refresh(self, limit: int | None = _FIRST, progress: Progress | None = None, stop: threading.Event | None = None) -> int:
         """Predicts afresh and stores what is stale among the clips in somebody's hands and the next ``limit`` of the queue
         (None: all of it); returns how many it were. An example that is added meanwhile makes it begin again at the front."""
         done = 0
@@ -163,8 +166,9 @@ class Loop:
     # In the background
 
     def start(self) -> Job:
-        """Embeds and predicts in a thread of its own until nothing is stale. There is one per project and engine: called
-        again, for instance after each judgement, it tells the one that runs that there is more to do."""
+        """Embeds and predicts in a thread of its own until nothing is stale, first what comes next in the queue. There is
+        one per project and engine: called again, for instance after each judgement, it tells the one that runs that there
+        is more to do."""
         key = (str(self.project.folder), id(self.engine))
         with _lock:
             running = _running.get(key)
@@ -177,13 +181,27 @@ class Loop:
         return running.job.start()
 
     def _work(self, job: Job, key: tuple[str, int], running: _Running) -> int:
-        done = 0
+        done, most = 0, 1
+
+        def listening(n: int, of: int) -> None:
+            nonlocal most
+            most = max(most, of)
+            job.report("Listening to the clips", 1 - (of - n) / most)
+
+        def predict(limit: int | None) -> int:
+            if not self.project.labels:
+                return 0
+            return self.refresh(limit, lambda n, of: job.report("Predicting labels", n / of), job.stopping)
+
         try:
             while True:
                 asked = running.asked
-                done += self.embed(lambda n, of: job.report("Listening to the clips", n / of), job.stopping)
-                if self.project.labels:
-                    done += self.refresh(None, lambda n, of: job.report("Predicting labels", n / of), job.stopping)
+                done += predict(_FIRST)  # nobody shall wait until a thousand clips have been heard
+                heard = self.embed(listening, job.stopping, _LOOK_AGAIN)
+                done += heard
+                if heard == _LOOK_AGAIN:
+                    continue
+                done += predict(None)
                 with _lock:  # or somebody might ask for more between the question and the end
                     if job.stopping.is_set() or running.asked == asked:
                         _forget(key, running)
