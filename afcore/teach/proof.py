@@ -204,8 +204,10 @@ def suggest(scores: Sequence[Score], right: Sequence[np.ndarray], groups: Sequen
     if rivals:
         rival = scores[rivals[0]]
         low, _ = paired_interval(right[order[0]].astype(float) - right[rivals[0]], groups)
-        sure = "more than chance explains" if low > 0 else "a difference that may be chance"
-        reason += f" The best of the others, {_lower(rival.method.title)}, has {rival.right}, {sure}."
+        said = "as many" if rival.right == best.right else f"{rival.right}, a difference that may be chance"
+        if low > 0:
+            said = f"{rival.right}, fewer than chance explains"
+        reason += f" The best of the others, {_lower(rival.method.title)}, has {said}."
     return best.method, reason
 
 
