@@ -198,3 +198,24 @@ def test_by_name(converted, tmp_path, monkeypatch):
     with pytest.raises(BadRequest, match="chat or foundation"):
         load(converted, "other")
     assert Bank(tmp_path / "bank").clap_matrix(engine.clap.name)[0] == []
+
+
+def test_laion_clap_where_it_runs(monkeypatch):
+    class Works:
+        def __init__(self, file, device):
+            self.file, self.device = file, device
+
+    monkeypatch.setattr(published, "LaionClap", Works)
+    clap, notice = published.retrieval_clap("best.pt", "cpu")
+    assert isinstance(clap, Works) and (clap.file, clap.device, notice) == ("best.pt", "cpu", "")
+
+
+def test_float32_only_where_there_is_room(monkeypatch):
+    monkeypatch.setattr("afcore.precision.cpu_has_bfloat16", lambda: False)
+    memory = published.psutil.virtual_memory()
+    for room, dtype in ((8e9, torch.bfloat16), (16e9, torch.float32)):
+        monkeypatch.setattr(published.psutil, "virtual_memory", lambda room=room: memory._replace(available=room))
+        assert published.choose_precision("cpu").dtype == dtype
+    monkeypatch.setattr(published.psutil, "virtual_memory", lambda: memory._replace(available=8e9))
+    assert "more memory than there is" in published.choose_precision("cpu").reason
+    assert published.choose_precision("cpu", torch.float32).dtype == torch.float32
