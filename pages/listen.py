@@ -164,7 +164,8 @@ def _show(state: State) -> None:
         _tags(heard)
     with caption:
         common.stream(state.caption(engine, heard), "Finding words")
-        st.caption("Mini answers are short and can be wrong: check them by ear.")
+        if engine.kind == "mini":
+            st.caption("Mini answers are short and can be wrong: check them by ear.")
     with onward:
         st.page_link("pages/chat.py", label="Ask about it", icon=":material/chat:")
         st.page_link("pages/retrieve.py", label="See similar sounds", icon=":material/hub:")

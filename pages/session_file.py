@@ -9,7 +9,7 @@ from afcore.bank import Bank, Example
 from afcore.model.generation import GenerationSettings
 from afcore.retrieval import Shot
 from afcore.session import SavedShot, Session, open_session, save_session
-from pages.state import LENGTHS, TEMPERATURES, TOP_PS, Choice, State, Turn
+from pages.state import BEAMS, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, Choice, State, Turn
 
 
 def pack(state: State) -> bytes:
@@ -83,6 +83,8 @@ def _settings(saved: Mapping[str, Any]) -> GenerationSettings:
         max_new_tokens=int(_number(saved.get("max_new_tokens"), *LENGTHS, default.max_new_tokens)),
         temperature=_number(saved.get("temperature"), *TEMPERATURES, default.temperature),
         top_p=_number(saved.get("top_p"), *TOP_PS, default.top_p),
+        top_k=int(_number(saved.get("top_k"), *TOP_KS, default.top_k)),
+        num_beams=int(_number(saved.get("num_beams"), *BEAMS, default.num_beams)),
     )
 
 

@@ -228,11 +228,11 @@ def test_one_question_three_answers(app, engine):
     without, these, mixed = (answer for answer in state(app).jobs["compare"].items)
     assert (len(without.shots), len(these.shots), len(mixed.shots)) == (0, 4, 4)
     assert [s.example.sha256 for s in these.shots] == [s.example.sha256 for s in mixed.shots]
-    assert set(these.probabilities) == set(LABELS) and figures(app) == 1
+    assert set(these.probabilities) == set(LABELS) and figures(app) == 2  # the map and the answers
     count = len(engine.prompts)
     good(page(app, "about"))
     good(page(app, "retrieve"))
-    assert figures(app) == 1 and len(engine.prompts) == count  # shown again, not asked again
+    assert figures(app) == 2 and len(engine.prompts) == count  # shown again, not asked again
 
 
 def test_one_label_is_too_few(app):

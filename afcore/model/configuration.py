@@ -78,7 +78,7 @@ class AudioFlamingoConfig(PretrainedConfig):
         self.tag_tokens = tag_tokens
         self.audio_token_id = audio_token_id
         self.endofchunk_token_id = endofchunk_token_id
-        self.sep_token_id = sep_token_id
+        kwargs["sep_token_id"] = sep_token_id  # an argument of the base class, which would set it back to None
         # The language model's own choices hold for the whole, unless said otherwise.
         for name in ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"):
             kwargs.setdefault(name, getattr(text_config, name, None))

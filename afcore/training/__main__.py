@@ -86,7 +86,7 @@ def flamingo(options) -> None:
     vectors = clips.clap_vectors(clap, range(len(clips)))
     usable = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label])
     near = neighbours(vectors, [clips[i].package for i in range(len(clips))], usable)
-    step.train(options.work / "clips", options.out, options.work / "flamingo", options.minutes or 40, near)
+    step.train(options.work / "clips", options.out, options.work / "flamingo", options.minutes or 60, near)
     for name in ("flamingo.safetensors", "config.json"):
         shutil.copy(options.work / "flamingo" / name, options.out / name)
 
