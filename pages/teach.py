@@ -45,8 +45,10 @@ def _switch(teach: Teach, key: str) -> None:
 
 def _bar(teach: Teach, project) -> None:
     counts = project.counts()
+    # The review counts for itself, with every click.
+    clips = "" if teach.tab == REVIEW else f" · **{counts.example}** examples · **{counts.open}** clips to label"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="teach-bar"):
-        st.markdown(f"**{counts.example}** examples · **{counts.open}** to label · **{len(project.labels)}** labels")
+        st.markdown(f"**{len(project.labels)}** labels{clips}")
         with st.container(horizontal=True, width="content"):
             st.button("All projects", icon=":material/arrow_back:", type="tertiary", key=teach.key("close"),
                       on_click=teach.open, args=(None,))  # fmt: skip

@@ -10,7 +10,7 @@ from pages import common, teach_keys, teach_proof, teach_sound, teach_why
 from pages.teach_start import ago
 from pages.teach_state import EXPORT, PROOF, SETUP, Teach
 
-KEYS = 9
+KEYS, SHOWN_LABELS = 9, 12
 
 
 def draw(teach: Teach, project: Project) -> None:
@@ -29,6 +29,7 @@ def draw(teach: Teach, project: Project) -> None:
     _card(teach, loop)
     with work:
         _work(teach, loop)  # after the card: it looks at what is drawn there
+    _labels(teach, project)
     _faulty(project)
 
 
@@ -40,7 +41,7 @@ def _first(teach: Teach, why: str) -> None:
 # --- the model at work ---------------------------------------------------------------------------------------------
 
 
-@st.fragment(run_every=1.0)
+@st.fragment(run_every=1.5)
 def _work(teach: Teach, loop: Loop) -> None:
     """What the model is doing for this project; draws the page again when the clip on the card has another prediction."""
     with common.sentences(), st.container(horizontal=True, vertical_alignment="center", key="teach-work"):
@@ -78,7 +79,7 @@ def _card(teach: Teach, loop: Loop) -> None:
         project = loop.project
         item = loop.queue.next_clip(teach.who)
         teach.shown = _seen(project, item.id) if item else None
-        _left(teach, loop)
+        left = st.container()
         if item is None:
             _nothing_left(teach, loop)
         else:
@@ -89,6 +90,8 @@ def _card(teach: Teach, loop: Loop) -> None:
                 _shots(project, prediction)
                 with st.expander("Why?", icon=":material/help:"):
                     teach_why.draw(teach, loop, item, prediction)
+        with left:  # last: whoever reads that there is one less has the next one before them
+            _left(teach, loop)
         _history(project)
 
 
@@ -115,11 +118,12 @@ def _clip(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None) -
         with st.container(key=teach_keys.PLAYER):
             # Only once somebody is at it: nobody wants a page that makes a noise when it is opened.
             part = teach_sound.player(loop.project, item, autoplay=teach.judged > 0)
-        if part is not None:
-            teach_sound.waveform(part, loop.engine.encoder.plan, item.name, f"teach-waveform-{item.id}")
     with right:
         _guess(loop, prediction)
         _buttons(teach, loop, item, prediction)
+    if part is not None:
+        with left:
+            teach_sound.waveform(part, loop.engine.encoder.plan, item.name, f"teach-waveform-{item.id}")
 
 
 def _guess(loop: Loop, prediction: Prediction | None) -> None:
@@ -228,6 +232,21 @@ def _nothing_left(teach: Teach, loop: Loop) -> None:
 def _leave(teach: Teach, tab: str) -> None:
     teach.go(tab)
     st.rerun()
+
+
+def _labels(teach: Teach, project: Project) -> None:
+    box = st.expander("What the labels sound like", icon=":material/menu_book:", key=teach.key("sounds"), on_change="rerun")
+    with box:
+        if not box.open:  # players cost something each time the page is drawn
+            return
+        first = {item.label: item for item in reversed(project.items(EXAMPLE))}
+        labels = project.labels[:SHOWN_LABELS]
+        for row in range(0, len(labels), 3):
+            for column, label in zip(st.columns(3), labels[row : row + 3]):
+                with column:
+                    st.markdown(f"**{common.markdown_safe(label.name)}** {common.markdown_safe(label.description)}")
+                    if label.name in first:
+                        teach_sound.player(project, first[label.name])
 
 
 def _history(project: Project) -> None:

@@ -1,6 +1,6 @@
 """Pictures of the real app for the README: starts it, lets a real clip be heard, and photographs each page.
 
-    .venv/bin/python scripts/screenshots.py [SOUND] [--out docs/screenshots] [--dark]
+    .venv/bin/python scripts/screenshots.py [SOUND] [--out docs/screenshots] [--dark] [--only-teach]
 
 Without SOUND the first example on the Listen page is taken. Needs requirements-test.txt and a Chromium, as `make test`.
 """
@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -28,14 +29,14 @@ WIDTH = 1280  # px
 
 
 @contextlib.contextmanager
-def app() -> Iterator[str]:
-    """The app on a free port; gives its address, ends it afterwards."""
+def app(projects: Path) -> Iterator[str]:
+    """The app on a free port with its projects in a folder of their own; gives its address, ends it afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.address", "127.0.0.1",
-         "--server.headless", "true"], cwd=REPOSITORY)
+         "--server.headless", "true"], cwd=REPOSITORY, env={**os.environ, "AFCORE_PROJECTS": str(projects)})
     try:
         for _ in range(120):
             with contextlib.suppress(OSError):
@@ -100,19 +101,67 @@ def photograph(page: Page, address: str, sound: str | None, out: Path) -> None:
     shoot(page, "chat", out)
 
 
+def teach(page: Page, address: str, projects: Path, out: Path) -> None:
+    """The tutorial, each clip labelled as it truly is."""
+    sys.path.insert(0, str(REPOSITORY))
+    from afcore.teach.project import Project
+
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.get_by_role("link", name="Teach").first.click()
+    page.get_by_label("Your name").fill("Mara")
+    page.get_by_label("Your name").press("Enter")
+    page.locator(".st-key-teach-name").wait_for(state="detached")
+    settled(page)
+    shoot(page, "teach-start", out)
+    page.get_by_role("button", name="Try the tutorial project").click()
+    page.get_by_role("heading", name=re.compile(r"^Clip \d+$")).wait_for()
+    [folder] = [file.parent for file in projects.glob("*/project.sqlite")]
+    project = Project(folder)
+    names = [label.name for label in project.labels]
+    waiting, title = project.counts().open, "none yet"
+    for left in range(waiting, 0, -1):
+        page.get_by_text(f"{left} left").wait_for()
+        page.get_by_role("heading", name=title, exact=True).wait_for(state="detached")
+        title = page.get_by_role("heading", name=re.compile(r"^Clip \d+$")).inner_text()
+        if left == waiting - 5:
+            page.get_by_text("All predictions are up to date.").wait_for()
+            page.get_by_text("Why?").click()
+            page.get_by_role("button", name="Work it out").click()
+            page.locator(".st-key-teach-why-shots .js-plotly-plot").wait_for()
+            settled(page)
+            shoot(page, "teach-review", out)
+        page.keyboard.press(str(1 + names.index(project.item(int(title.split()[1])).truth)))
+    page.get_by_role("button", name="See what your labels brought").click()
+    page.get_by_text("Suggested:").wait_for()
+    settled(page)
+    shoot(page, "teach-proof", out)
+    page.get_by_role("tab", name="Set up").click()
+    settled(page)
+    page.get_by_role("radio", name=re.compile(names[0])).first.click()
+    settled(page)
+    shoot(page, "teach-setup", out)
+    project.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sound", nargs="?", help="a sound file; otherwise the first example")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "screenshots")
     parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--only-teach", action="store_true", help="leave the other pages' pictures as they are")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    with app() as address, sync_playwright() as playwright:
+    projects = Path(tempfile.mkdtemp(prefix="projects-"))
+    with app(projects) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         page = browser.new_page(color_scheme="dark" if options.dark else "light", viewport={"width": WIDTH, "height": 900})
-        photograph(page, address, options.sound, options.out)
+        if not options.only_teach:
+            photograph(page, address, options.sound, options.out)
+        teach(page, address, projects, options.out)
         browser.close()
+    shutil.rmtree(projects)
 
 
 if __name__ == "__main__":

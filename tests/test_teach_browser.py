@@ -1,0 +1,93 @@
+"""The Teach page's tutorial in a real Chromium with the real mini: from an empty folder to the gain and a CSV."""
+
+import csv
+import re
+import sys
+
+import pytest
+from playwright.sync_api import Page, expect
+from test_browser import PATIENCE, _go, _local, _serve, _settled, chromium  # noqa: F401
+
+from afcore.teach.project import Project
+from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
+
+pytestmark = pytest.mark.browser
+
+CLIPS = QUEUED * len(CLASSES)
+PAUSED = "document.querySelector('.st-key-teach-player audio').paused"
+
+
+def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa: F811
+    projects = tmp_path / "projects"
+    with _serve([sys.executable, "-m", "streamlit"], tmp_path / "log", AFCORE_PROJECTS=str(projects)) as address:
+        context = chromium.new_context(viewport={"width": 1280, "height": 900})
+        context.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        page, outside = context.new_page(), []
+        page.on("request", lambda request: None if _local(request.url, address) else outside.append(request.url))
+        page.goto(address)
+        _go(page, "Teach")
+        page.get_by_label("Your name").fill("Mara")
+        page.get_by_label("Your name").press("Enter")
+        expect(page.locator(".st-key-teach-name")).to_have_count(0)
+        page.get_by_role("button", name="Try the tutorial project").click()
+        expect(page.get_by_text(f"{CLIPS} left")).to_be_visible()
+        [folder] = [file.parent for file in projects.glob("*/project.sqlite")]
+        project = Project(folder)
+
+        first = _clip(page)
+        _space(page)
+        page.keyboard.press("1")
+        expect(page.get_by_text(f"{CLIPS - 1} left")).to_be_visible()
+        assert project.item(first).label == list(CLASSES)[0] and _clip(page) != first
+        page.keyboard.press("u")
+        expect(page.get_by_role("heading", name=f"Clip {first}", exact=True)).to_be_visible()
+        assert project.item(first).label is None
+
+        last = 0
+        for left in range(CLIPS, 0, -1):
+            expect(page.get_by_text(f"{left} left")).to_be_visible()
+            expect(page.get_by_role("heading", name=f"Clip {last}", exact=True)).to_have_count(0)
+            last = _clip(page)
+            truth = project.item(last).truth
+            page.keyboard.press(str(1 + list(CLASSES).index(truth)))
+        expect(page.get_by_text("Every clip has been judged")).to_be_visible()
+
+        # What was said is saved, and the browser knows its reviewer: a new tab finds both.
+        again = context.new_page()
+        again.goto(page.url)
+        expect(again.get_by_text("Every clip has been judged").or_(again.get_by_text("16 examples"))).to_be_visible()
+        again.close()
+
+        page.get_by_role("button", name="See what your labels brought").click()
+        expect(page.get_by_text("Suggested:")).to_be_visible()
+        _settled(page)
+        shares = [int(text.rstrip("%")) for text in page.get_by_test_id("stMetricValue").all_inner_texts()]
+        assert len(shares) == 3 and shares[1] > shares[0], "the examples have brought something"
+        page.get_by_role("tab", name="Export").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV").click()
+        rows = list(csv.DictReader(download.value.path().open(encoding="utf-8")))
+        assert len(rows) == (GIVEN + QUEUED) * len(CLASSES) and {row["by"] for row in rows} == {"Mara"}
+        assert {row["label"] for row in rows} == set(CLASSES)
+        assert outside == []
+        project.close()
+        context.close()
+
+
+def _clip(page: Page) -> int:
+    """The number of the clip on the card."""
+    return int(re.fullmatch(r"Clip (\d+)", page.get_by_role("heading", name=re.compile(r"^Clip \d+$")).inner_text())[1])
+
+
+def _space(page: Page) -> None:
+    """The space bar plays and pauses, also where a button has the focus."""
+    expect(page.locator(".st-key-teach-player audio")).to_be_visible()
+    _settled(page)
+    page.locator(".st-key-teach-labels button").first.focus()
+    assert page.evaluate(PAUSED)
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!{PAUSED}")
+    page.keyboard.press("Space")
+    page.wait_for_function(PAUSED)
+    expect(page.get_by_text(f"{CLIPS} left")).to_be_visible()
