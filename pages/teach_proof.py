@@ -1,24 +1,22 @@
 """Teach, proof: how often each method is right on the user's own sounds, and which one the project should use."""
 
-import time
 from dataclasses import replace
 
 import streamlit as st
 
 from afcore import teach_plots
+from afcore.errors import Cancelled
 from afcore.jobs import Job
 from afcore.teach import reject
 from afcore.teach.loading import add_zip
 from afcore.teach.loop import Loop
 from afcore.teach.predict import model_name
 from afcore.teach.project import Project
-from afcore.teach.proof import RULE, Method, Proof, Score, of_project
+from afcore.teach.proof import RULE, Proof, Score, of_project
 from afcore.teach.schema import Settings
 from pages import common, teach_add
 from pages.teach_jobs import under_way
 from pages.teach_state import Teach
-
-LOOK = 5.0  # seconds between looks at an unfinished result
 
 
 def draw(teach: Teach, project: Project) -> None:
@@ -41,11 +39,11 @@ def draw(teach: Teach, project: Project) -> None:
               icon=":material/insights:", key=teach.key("prove"), disabled=running, on_click=begin,
               args=(teach, loop))  # fmt: skip
     under_way(job, "Testing", teach.key("stop-proof"))
-    if job is not None and job.items:
+    if job is not None and job.result is not None:
         if job.key != _about(loop):
             st.info("This was measured before the last change of examples, labels or model: test again for the present "
                     "ones.", icon=":material/update:")  # fmt: skip
-        _result(teach, project, job.items[-1])
+        _result(teach, project, job.result)
     st.divider()
     _reject(teach, loop)
 
@@ -71,14 +69,13 @@ def begin(teach: Teach, loop: Loop) -> None:
     def work(job: Job) -> Proof | None:
         job.report("Listening to the clips", 0.0)
         loop.embed(lambda done, total: job.report(f"Listening to clip {done} of {total}", done / total), job.stopping)
-        looked, tally = time.monotonic(), None
-        for tally in of_project(loop.project, loop.engine, stop=job.stopping):
-            job.report(f"Testing, {tally.done} of {tally.total} clips", tally.done / tally.total)
-            if time.monotonic() - looked > LOOK:
-                job.show(tally.result())
-                looked = time.monotonic()
-        if tally is not None:
-            job.show(tally.result())
+        tally = None
+        try:
+            for tally in of_project(loop.project, loop.engine, stop=job.stopping):
+                job.report(f"Testing, {tally.done} of {tally.total} clips", tally.done / tally.total)
+        except Cancelled:  # what is known by now is shown
+            pass
+        return tally.result() if tally is not None else None
 
     teach.begin("proof", work, _about(loop))
 
@@ -124,9 +121,9 @@ def _suggestion(teach: Teach, project: Project, proof: Proof) -> None:
 
 
 def _in_use(proof: Proof, settings: Settings) -> str:
-    method = Method(settings.method, settings.k if settings.method == "lm-shots" else 0, "")
+    k = settings.k if settings.method == "lm-shots" else 0
     titles = {(score.method.name, score.method.k): score.method.title for score in proof.scores}
-    return titles.get((method.name, method.k), f"{method.k} shots")
+    return titles.get((settings.method, k), f"{k} shots")
 
 
 def _use(teach: Teach, project: Project, settings: Settings, said: str) -> None:

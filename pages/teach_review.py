@@ -75,6 +75,8 @@ def _seen(project: Project, clip_id: int) -> tuple[int, float]:
 @st.fragment
 def _card(teach: Teach, loop: Loop) -> None:
     with common.sentences():
+        if loop.engine.closed:  # another model was chosen: the page finds the new one
+            st.rerun()
         common.problem()
         project = loop.project
         item = loop.queue.next_clip(teach.who)

@@ -138,8 +138,10 @@ def current() -> Teach:
     if _KEY not in st.session_state:
         teach = st.session_state[_KEY] = Teach(who=name_in_browser())
         wanted = st.query_params.get("project", "")
-        if teach.who and any(one.id == wanted for one in store().projects()):
-            teach.open(wanted)
+        if teach.who:
+            for one in store().projects():
+                if one.id == wanted:
+                    teach.open(wanted, REVIEW if one.counts.open and one.labels else SETUP)
     return st.session_state[_KEY]
 
 

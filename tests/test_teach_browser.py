@@ -66,7 +66,7 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         assert len(shares) == 3 and shares[1] > shares[0], "the examples have brought something"
         page.get_by_role("tab", name="Export").click()
         with page.expect_download() as download:
-            page.get_by_role("button", name="CSV").click()
+            page.get_by_role("button", name="CSV", exact=True).click()
         rows = list(csv.DictReader(download.value.path().open(encoding="utf-8")))
         assert len(rows) == (GIVEN + QUEUED) * len(CLASSES) and {row["by"] for row in rows} == {"Mara"}
         assert {row["label"] for row in rows} == set(CLASSES)
