@@ -105,6 +105,8 @@ def _headline(proof: Proof) -> None:
             best = max(some, key=lambda score: score.right)
             title = f"With {best.method.title}" if some is shots else best.method.title
             place.metric(title, f"{best.accuracy:.0%}", f"{100 * (best.accuracy - first.accuracy):+.0f} points", border=True)
+    st.caption("The best number of examples and the best plain method are chosen on these very clips, so expect a little less "
+               "on new ones.")  # fmt: skip
 
 
 def _suggestion(teach: Teach, project: Project, proof: Proof) -> None:

@@ -115,7 +115,6 @@ def teach(page: Page, address: str, projects: Path, out: Path) -> None:
     page.get_by_label("Your name").press("Enter")
     page.locator(".st-key-teach-name").wait_for(state="detached")
     settled(page)
-    shoot(page, "teach-start", out)
     page.get_by_role("button", name="Try the tutorial project").click()
     page.get_by_role("heading", name=re.compile(r"^Clip \d+$")).wait_for()
     [folder] = [file.parent for file in projects.glob("*/project.sqlite")]
