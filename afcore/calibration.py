@@ -28,12 +28,17 @@ class Calibration:
     """Whether the token that ends the answer counts: "dog" against "dog bark"."""
     options: bool = True
     """Whether the prompt lists the labels."""
+    shots: float = 1.0
+    """Weight of the answer with shots; the rest is that of the same question without them (a product of experts). A small
+    model trusts a shot's label more than its own hearing, also where no shot is of the right class."""
 
     def __post_init__(self):
         if self.normalise not in ("sum", "mean"):
             raise ValueError(f'normalise is "sum" or "mean", not {self.normalise!r}')
         if self.temperature <= 0:
             raise ValueError("temperature must be above 0")
+        if not 0 < self.shots <= 1:
+            raise ValueError("shots must be above 0 and at most 1")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, object]) -> Calibration:
@@ -47,12 +52,21 @@ class Calibration:
             raise ValueError(f"unknown calibration settings: {sorted(unknown)}")
         return cls(**settings)
 
-    def probabilities(self, scores: Tensor, counts: Tensor, content_free: Tensor | None = None) -> Tensor:
+    def probabilities(
+        self, scores: Tensor, counts: Tensor, content_free: Tensor | None = None, without: Tensor | None = None
+    ) -> Tensor:
         """Probabilities (k,) float64 that sum to 1.
 
         ``scores`` (k,): sum of the natural log-probabilities of each label's tokens; ``counts`` (k,): how many tokens
-        each has; ``content_free`` (k,): the same as ``scores`` for a sound without content, needed unless ``alpha`` is 0.
+        each has; ``content_free`` (k,): the same as ``scores`` for a sound without content, needed unless ``alpha`` is 0;
+        ``without`` (k,): the same without shots, where the prompt has any and ``shots`` is below 1.
         """
+        mixed = self._read(scores, counts, content_free)
+        if without is not None:
+            mixed = self.shots * mixed + (1 - self.shots) * self._read(without, counts, content_free)
+        return torch.softmax(mixed / self.temperature, 0)
+
+    def _read(self, scores: Tensor, counts: Tensor, content_free: Tensor | None) -> Tensor:
         scores = scores.double()
         if self.alpha:
             if content_free is None:
@@ -60,4 +74,4 @@ class Calibration:
             scores = scores - self.alpha * content_free.double()
         if self.normalise == "mean":
             scores = scores / counts
-        return torch.softmax(scores / self.temperature, 0)
+        return torch.log_softmax(scores, 0)

@@ -144,7 +144,7 @@ def _classify(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple
     shots, retrieve = _retrieve(engine, heard, bank, options.shots)
     begun = time.perf_counter()
     prompt = engine.build_prompt(heard, CLASSIFY, shots, labels=labels)
-    probabilities = engine.probabilities(heard, prompt, labels)
+    probabilities = engine.probabilities(heard, prompt, labels, engine.build_prompt(heard, CLASSIFY, labels=labels))
     score = {"score": time.perf_counter() - begun}
     best = max(probabilities, key=probabilities.get)
     data = {

@@ -39,15 +39,17 @@ class Labelling:
     def probabilities(self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None) -> dict[str, float]:
         """Probability of each label as the answer to ``prompt``, by the model's `Calibration`. Raises BadRequest.
 
-        ``bare``: the same prompt without shots. What a label scores there for a sound without content is its head start
-        in this wording; taken with the shots in place it would also take away what the shots say.
+        ``bare``: the same prompt without shots, where it has any: its scores are mixed in as the calibration says. What a
+        label scores there for a sound without content is its head start in this wording; taken with the shots in place
+        it would also take away what the shots say.
         """
         prompts.check_labels(labels)
+        bare = bare or prompt
         scores, counts = self.score_labels(heard, prompt, labels)
-        free = None
-        if self.calibration.alpha:
-            free = self.content_free_scores(bare or prompt, labels)
-        found = self.calibration.probabilities(scores, counts, free)
+        free = self.content_free_scores(bare, labels) if self.calibration.alpha else None
+        mixes = self.calibration.shots < 1 and bare.text != prompt.text
+        without = self.score_labels(heard, bare, labels)[0] if mixes else None
+        found = self.calibration.probabilities(scores, counts, free, without)
         return dict(zip(labels, found.tolist()))
 
     def score_labels(self, heard: Heard, prompt: Prompt, labels: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,16 @@ def test_probabilities(settings, expected):
     assert found.sum().item() == pytest.approx(1, abs=1e-12)
 
 
+def test_the_answer_without_shots_is_mixed_in():
+    """Log-probabilities are mixed, not scores: a prompt whose labels are all unlikely counts no less."""
+    other = torch.tensor([-50.0, -40.0, -45.0])
+    both = [0.6 * math.log(p) + 0.4 * math.log(q) for p, q in zip(softmax([-2, -3, -1]), softmax([-50, -40, -45]))]
+    found = Calibration(normalise="sum", shots=0.6).probabilities(SCORES, COUNTS, without=other)
+    assert found.tolist() == pytest.approx(softmax(both), abs=1e-9)
+    alone = Calibration(normalise="sum", shots=0.6).probabilities(SCORES, COUNTS)
+    assert alone.tolist() == pytest.approx(softmax([-2, -3, -1]), abs=1e-9)
+
+
 def test_settings_that_mean_nothing_are_refused():
     with pytest.raises(ValueError, match="beta"):
         Calibration.from_dict({"beta": 1})
@@ -38,5 +48,7 @@ def test_settings_that_mean_nothing_are_refused():
         Calibration(normalise="max")
     with pytest.raises(ValueError, match="temperature"):
         Calibration(temperature=0)
+    with pytest.raises(ValueError, match="shots"):
+        Calibration(shots=0)
     with pytest.raises(ValueError, match="alpha"):
         Calibration(alpha=1).probabilities(SCORES, COUNTS)

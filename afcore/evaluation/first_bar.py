@@ -72,6 +72,8 @@ def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict
         say("another clip's audio, zero-shot", best(engine.classify(heard(clips, other.clip, engine.clap), options)))
         say(f"{SHOTS} retrieved shots", best(engine.classify(sound, options, shots)))
         say(f"{SHOTS} shots, labels shuffled", best(engine.classify(sound, options, shuffled(shots))))
+        among = prompt_order(engine.neighbours(sound, SHOTS, labels=set(options)))
+        say(f"{SHOTS} shots whose labels are options", best(engine.classify(sound, options, among)))
         near = engine.retriever().nearest(sound.vector, 1, labels=options)
         say("CLAP nearest example among the options", near[0].example.label if near else "")
         say("CLAP nearest example, any label", shots[-1].example.label)

@@ -12,7 +12,10 @@ from afcore.calibration import Calibration
 from afcore.evaluation.items import heard, macro, make_items
 from afcore.training.clips import ClipSet
 
-SHOTS = (0, 4)
+SHOTS = 4
+
+
+WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 
 
 def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dict]:
@@ -24,31 +27,45 @@ def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dic
     for item in items:
         sound, labels = heard(clips, item.clip, engine.clap), list(item.options)
         own = [example.id for example in engine.bank.examples() if example.package == item.package]
-        near = prompt_order(engine.neighbours(sound, max(SHOTS), exclude=own))
-        for count in SHOTS:
-            prompt = engine.build_prompt(sound, CLASSIFY, near[-count:] if count else (), labels=labels)
-            scores, counts = engine.score_labels(sound, prompt, labels)
-            free = engine.content_free_scores(engine.build_prompt(sound, CLASSIFY, labels=labels), labels)
-            rows.append({"shots": count, "truth": labels.index(item.label), "label": item.label, "scores": scores, "counts": counts, "free": free})
+        near = prompt_order(engine.neighbours(sound, SHOTS, exclude=own))
+        bare = engine.build_prompt(sound, CLASSIFY, labels=labels)
+        scores, counts = engine.score_labels(sound, bare, labels)
+        shown, _ = engine.score_labels(sound, engine.build_prompt(sound, CLASSIFY, near, labels=labels), labels)
+        rows.append({"truth": labels.index(item.label), "label": item.label, "scores": scores, "shown": shown,
+                     "counts": counts, "free": engine.content_free_scores(bare, labels)})
     return rows
 
 
+def read(reader: Calibration, row: dict, shots: bool) -> torch.Tensor:
+    """Probabilities of a row's labels."""
+    if shots:
+        return reader.probabilities(row["shown"], row["counts"], row["free"], row["scores"])
+    return reader.probabilities(row["scores"], row["counts"], row["free"])
+
+
 def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
-    """The setting with the best accuracy, mean over labels, then over 0 and 4 shots; then the temperature with the best likelihood."""
-    best, found = -1.0, {}
+    """The setting with the best accuracy, mean over labels, then over 0 and 4 shots; of its weights of the shots the largest whose
+    accuracy is within one standard error of the best (Breiman et al., 1984), since validation has only classes that the model
+    knows and shots are there for those that it does not; then the temperature with the best likelihood."""
+    best, found, measured = -1.0, {}, []
     for (options, end), rows in rows_of.items():
-        for normalise, alpha in itertools.product(("sum", "mean"), (0.0, 0.5, 0.8, 1.0, 1.2)):
-            reader = Calibration(normalise=normalise, alpha=alpha, options=options, end=end)
-            right = {k: [(r["label"], int(reader.probabilities(r["scores"], r["counts"], r["free"]).argmax()) == r["truth"])
-                         for r in rows if r["shots"] == k] for k in SHOTS}
-            accuracy = {k: macro(np.array([hit for _, hit in found_]), [label for label, _ in found_]) for k, found_ in right.items()}
-            print(json.dumps({"options": options, "end": end, "normalise": normalise, "alpha": alpha,
-                              **{f"{k} shots": round(float(v), 3) for k, v in accuracy.items()}}), flush=True)
+        labels = [row["label"] for row in rows]
+        for normalise, alpha, weight in itertools.product(("sum", "mean"), (0.0, 0.25, 0.5, 0.8, 1.0), WEIGHTS):
+            setting = {"normalise": normalise, "alpha": alpha, "options": options, "end": end, "shots": weight}
+            reader = Calibration(**setting)
+            hits = {shots: [int(read(reader, row, shots).argmax()) == row["truth"] for row in rows] for shots in (False, True)}
+            accuracy = {shots: macro(np.array(hit, float), labels) for shots, hit in hits.items()}
+            print(json.dumps({**setting, "0 shots": round(accuracy[False], 3), f"{SHOTS} shots": round(accuracy[True], 3)}), flush=True)
+            measured.append((setting, accuracy[True]))
             if np.mean(list(accuracy.values())) > best:
-                best, found = float(np.mean(list(accuracy.values()))), {"normalise": normalise, "alpha": alpha, "options": options, "end": end}
+                best, found = float(np.mean(list(accuracy.values()))), setting
     rows = rows_of[found["options"], found["end"]]
-    likelihood = {t: float(np.mean([torch.log(Calibration(**found, temperature=t).probabilities(r["scores"], r["counts"], r["free"])[r["truth"]].clamp(min=1e-9))
-                                    for r in rows])) for t in (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)}
+    alike = [(setting["shots"], value) for setting, value in measured if setting | {"shots": 0} == found | {"shots": 0}]
+    top = max(value for _, value in alike)
+    error = (top * (1 - top) / len(rows)) ** 0.5
+    found = found | {"shots": max(weight for weight, value in alike if value >= top - error)}
+    likelihood = {t: float(np.mean([torch.log(read(Calibration(**found, temperature=t), row, shots)[row["truth"]].clamp(min=1e-9))
+                                    for row in rows for shots in (False, True)])) for t in (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)}
     return found | {"temperature": max(likelihood, key=likelihood.get)}
 
 

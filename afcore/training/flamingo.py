@@ -197,7 +197,7 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
         lr = peak * min(1, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * done)) * 0.98 + 0.02)
         for group in optimiser.param_groups:
             group["lr"] = lr * group["share"]
-        maker.shots = 0.0 if done < PLAIN_UNTIL else shots
+        maker.shots = 0.0 if done < PLAIN_UNTIL and not resume else shots
         if not pool:  # samples of like length together: less padding
             drawn = [maker.sample() for _ in range(256)]
             drawn.sort(key=lambda s: sum(len(t) for t, _ in s.pieces))

@@ -15,6 +15,7 @@ from afcore import prompts
 from afcore.training.clips import ClipSet
 
 MAX_SHOTS = 8
+MISLEADING = 0.4   # share of interleaved samples with similar shots whose shots have none of the query's label
 DIALOGUES = 0.12   # share of dialogues, once shots are in
 INVENTED = ("blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
             "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask").split()
@@ -125,10 +126,10 @@ class SampleMaker:
     def interleaved(self) -> Sample:
         count = int(self._choice((1, 2, 3, 4, 4, 4, 4, 8)))
         roll = self.rng.random()
-        if roll < 0.30:
+        if roll < 0.25:
             return self.renamed(count)
         query = self._draw(self.labelled, self.labelled_weights)
-        similar = roll < 0.85
+        similar = roll < 0.80
         shots = self.nearest(query, count) if similar else [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
         if not shots:
             return self.plain()
@@ -142,8 +143,13 @@ class SampleMaker:
         return self._shots(question, shots, query, answer, options, similar, weight=1.0)
 
     def nearest(self, query: int, count: int) -> list[int]:
-        """The `count` nearest labelled clips, nearest last in three samples of four, else shuffled as in the paper."""
-        shots = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label][:count][::-1]
+        """The `count` nearest labelled clips, nearest last in three samples of four, else shuffled as in the paper.
+
+        Often those of the query's own label are left out: a bank seldom has every class, and a model whose shots always hold
+        the answer learns to repeat a shot's label whatever it hears.
+        """
+        apart = self.clips[query].label if self.rng.random() < MISLEADING else None
+        shots = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label not in (None, apart)][:count][::-1]
         return shots if self.rng.random() < 0.75 else [int(i) for i in self.rng.permutation(shots)]
 
     def renamed(self, count: int) -> Sample:
