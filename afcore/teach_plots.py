@@ -50,7 +50,7 @@ def _accuracies(name: str, scores: Sequence[tuple[int, Score]], colour: str, pat
         text=[f"<b>{score.accuracy:.0%}</b>" for _, score in scores],
         textposition="inside",
         insidetextanchor="start",
-        textfont=dict(color="white"),
+        textfont=dict(color="#2b2530" if pattern else "white"),
         error_y=dict(type="data", array=above, arrayminus=below, color=QUIET, thickness=2, width=6),
         marker=dict(color=colour, cornerradius=4, pattern=dict(shape=pattern, solidity=0.2)),
         hovertemplate="%{customdata}<extra></extra>",
@@ -79,7 +79,7 @@ def confusion(labels: Sequence[str], matrix: np.ndarray) -> go.Figure:
             hovertemplate="%{customdata}: %{text}<extra></extra>",
         )
     )  # fmt: skip
-    figure.update_xaxes(tickvals=places, ticktext=names, title="Answer", showgrid=False, side="bottom")
+    figure.update_xaxes(tickvals=places, ticktext=names, title="Answer", showgrid=False, side="bottom", tickangle=-30)
     figure.update_yaxes(tickvals=places, ticktext=names, title="True label", showgrid=False, autorange="reversed")
     return plots._finish(figure, height=140 + 44 * max(3, len(labels)))
 
@@ -156,7 +156,7 @@ def _signed(names: Sequence[str], values: Sequence[float], said: Sequence[str]) 
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
-    reach = 1.3 * max([0.01, *(abs(value) for value in values)])
+    reach = 1.5 * max([0.01, *(abs(value) for value in values)])
     figure.update_xaxes(range=[-reach, reach], visible=False)
     figure.add_vline(0, line=dict(color=QUIET, width=1))
     figure.update_yaxes(tickvals=places, ticktext=[_wrapped(name, 24) for name in names], range=[len(names) - 0.5, -0.5],
