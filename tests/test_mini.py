@@ -38,11 +38,6 @@ def sounds(engine):
     return found
 
 
-# Known gap, measured by `python -m afcore evaluate mini`: without shots the language side hears too little yet. Strict, so
-# that the weights which close it cannot ship without taking the mark away.
-UNDERTRAINED = pytest.mark.xfail(strict=True, reason="mini's language side is undertrained: see assets/mini/README.md")
-
-
 def share(hits) -> float:
     hits = list(hits)
     return sum(hits) / len(hits)
@@ -54,7 +49,6 @@ def test_the_bank_needs_no_embedding_at_start(engine):
     assert len(engine.retriever()) == len(engine.bank.examples())
 
 
-@UNDERTRAINED
 def test_labels_are_named_far_above_chance(engine, sounds):
     assert share(max(p := engine.classify(heard, LABELS), key=p.get) == label for label, heard in sounds) >= 0.3
 
@@ -78,7 +72,6 @@ def test_search_by_words(engine):
     assert share(label in [s.example.label for s in engine.search(label, 5)] for label in LABELS) >= 0.6
 
 
-@UNDERTRAINED
 def test_captions_follow_the_sound(engine, sounds):
     captions = [engine.caption(heard).text for _, heard in sounds[::EACH]]
     assert all(captions) and len(set(captions)) >= len(captions) // 2
