@@ -66,18 +66,18 @@ def make(work: Path, layers: int, sparse: bool) -> dict:
 
 def convert(work: Path) -> dict:
     """As `python -m afcore get` does with files at hand, to where the app looks for the model."""
-    from afcore import paths, published
+    from afcore import paths, published_paths
     from afcore.errors import MissingPart
     from afcore.published_get import get
 
     paths.DATA = work
-    folder = published.folder_of("chat")
+    folder = published_paths.folder_of("chat")
     try:
         get("audio-flamingo-chat", agreed=True, given=[work / name for name in DOWNLOADS])
     except MissingPart:  # LAION-CLAP, which is not rehearsed here
-        if not published.is_ready("chat"):
+        if not published_paths.is_ready("chat"):
             raise
-    published.folder_of("foundation").symlink_to(folder.name)
+    published_paths.folder_of("foundation").symlink_to(folder.name)
     return {"file_bytes": sum(file.stat().st_size for file in folder.iterdir())}
 
 
