@@ -1,7 +1,8 @@
 """Mini's weights: SmolLM2-135M-Instruct from its package, and what was trained here from `assets/mini`.
 
-`flamingo.safetensors` holds the audio transformer, front end, cross-attention and the embeddings of the three new tokens;
-matrices are stored as 8-bit integers with a float16 scale per row, the rest as float16.
+`flamingo.safetensors` holds the audio transformer, front end, cross-attention, the embeddings of the three new tokens and the
+low-rank updates of the language model's attention (`afcore.model.lora`); matrices are stored as 8-bit integers with a float16
+scale per row, the rest as float16.
 """
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from afcore import paths
 from afcore.encoders.mini import EMBEDDING
 from afcore.errors import MissingPart
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
+from afcore.model import lora
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 NEW_TOKENS = ["<audio>", "<|endofchunk|>", "<SEP>"]
@@ -64,8 +66,11 @@ def tag_token_ids(tokenizer, labels: list[str]) -> list[list[int]]:
 
 
 def build_mini(encoder_folder: str | Path, settings: dict, weights: str | Path | None = None,
-               progress: Callable[[str, float], None] | None = None, dtype: torch.dtype = torch.float32):
-    """The whole model with its tokenizer. `settings` overrides `DEFAULTS`; `weights`: a folder that `save_mini` wrote."""
+               progress: Callable[[str, float], None] | None = None, dtype: torch.dtype = torch.float32, rank: int = 0):
+    """The whole model with its tokenizer. `settings` overrides `DEFAULTS`; `weights`: a folder that `save_mini` wrote.
+
+    `rank`: for training, LoRA of that rank stands beside the attention from the first cross-attention on; at 0 what
+    `weights` has of it is added into the language model."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     folder = language_model_folder(progress)
     if progress:
@@ -75,6 +80,8 @@ def build_mini(encoder_folder: str | Path, settings: dict, weights: str | Path |
     labels = json.loads((Path(encoder_folder) / "audioset.json").read_text())
     config = AudioFlamingoConfig(text_config=language_model.config.to_dict(), **config_settings(settings, weights, tokenizer, len(labels)))
     model = AudioFlamingo(config, language_model)
+    if rank:
+        lora.add_adapters_(model, rank, min(model.config.cross_attention_layers))
     if weights:
         load_trained(model, weights)
     model.front_end.set_tag_text(model.get_input_embeddings(), tag_token_ids(tokenizer, labels))
@@ -110,6 +117,7 @@ def save_mini(model: AudioFlamingo, folder: str | Path, calibration: dict | None
             state[key], state[key + ".scale"] = (t.contiguous() for t in quantise(value))
         else:
             state[key] = value.half().contiguous()
+    state |= lora.updates(model)
     state[NEW_ROWS] = model.get_input_embeddings().weight[-len(NEW_TOKENS):].detach().half().contiguous()
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "flamingo.safetensors.partial")
@@ -127,12 +135,14 @@ def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
         raise MissingPart(f"Mini's weights are missing ({file.name}): restore the folder assets/mini from the repository.")
     stored = load_file(file)
     rows = stored.pop(NEW_ROWS)
+    low_rank = {k: stored.pop(k) for k in [k for k in stored if k.startswith(lora.PREFIX)]}
     state = {k: (v.float() * stored[k + ".scale"].float() if v.dtype == torch.int8 else v.float())
              for k, v in stored.items() if not k.endswith(".scale")}
     wanted = {k for k in model.state_dict() if AudioFlamingo.is_audio_parameter(k)}
     if wanted != set(state):
         raise MissingPart(f"Mini's weights do not fit this version ({sorted(wanted ^ set(state))[0]}): restore the folder assets/mini.")
     model.load_state_dict(state, strict=False)
+    lora.load_(model, low_rank)
     with torch.no_grad():
         table = model.get_input_embeddings().weight
         table[-len(NEW_TOKENS):] = rows.to(table.dtype)

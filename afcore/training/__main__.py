@@ -1,6 +1,6 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → tags → labels → cuts → student → features → align → flamingo → bank → calibrate. DIR needs about 40 GB and keeps what
+corpus → tags → labels → cuts → student → features → align → pretrain → sft → bank → calibrate. DIR needs about 40 GB and keeps what
 each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
 by `tags` and `cuts` only.
 """
@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 CUTS = 44_000
+RANK = 16    # of the low-rank updates that fine-tuning makes
+SHOTS = 0.5  # share of interleaved samples in fine-tuning
 
 
 def corpus(options) -> None:
@@ -77,18 +79,29 @@ def align(options) -> None:
     step.align(ClipSet(options.work / "clips"), options.out)
 
 
-def flamingo(options) -> None:
+def language_side(options, out: Path, minutes: float, **settings) -> None:
+    """One stage of the language side's training, from the stored features; writes `out`."""
     from afcore.clap.mini import MiniClap
     from afcore.training import flamingo as step
     from afcore.training.clips import ClipSet
     from afcore.training.describe import neighbours
+    from afcore.training.held_out import is_held_out
     clips, clap = ClipSet(options.work / "clips"), MiniClap.load(options.out)
     vectors = clips.clap_vectors(clap, range(len(clips)))
-    usable = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label])
+    usable = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label and not is_held_out(clips[i])])
     near = neighbours(vectors, [clips[i].package for i in range(len(clips))], usable)
-    step.train(options.work / "clips", options.out, options.work / "flamingo", options.minutes or 60, near)
+    step.train(options.work / "clips", options.out, out, options.minutes or minutes, near, **settings)
+
+
+def pretrain(options) -> None:
+    language_side(options, options.work / "pretrained", 24)
+
+
+def sft(options) -> None:
+    out = options.work / "tuned"
+    language_side(options, out, 55, resume=options.work / "pretrained", shots=SHOTS, rank=RANK, peak=4e-4)
     for name in ("flamingo.safetensors", "config.json"):
-        shutil.copy(options.work / "flamingo" / name, options.out / name)
+        shutil.copy(out / name, options.out / name)
 
 
 def bank(options) -> None:
@@ -108,7 +121,7 @@ def calibrate(options) -> None:
     print(json.dumps(step.calibrate(options.out, ClipSet(options.work / "clips"))))
 
 
-STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, features, align, flamingo, bank, calibrate)}
+STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, features, align, pretrain, sft, bank, calibrate)}
 
 
 def main() -> None:
@@ -118,7 +131,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for packages, decoded sounds, cuts, features, checkpoints")
     parser.add_argument("--teacher", type=Path, help="folder with mn04_as_mAP_432.pt and audioset_labels.csv")
     parser.add_argument("--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)")
-    parser.add_argument("--minutes", type=float, help="wall time of student or flamingo")
+    parser.add_argument("--minutes", type=float, help="wall time of student, pretrain or sft")
     parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
     options = parser.parse_args()
     if options.step in ("tags", "labels", "cuts", "student", "all") and not options.teacher:

@@ -1,4 +1,5 @@
-"""Step `features`: every piece of the corpus as a described clip with the student's features, and mixtures of two.
+"""Step `features`: every piece of the corpus as a described clip with the student's features, mixtures of two,
+and noise.
 
 What is known of a clip: its label and caption from file names (`labels.jsonl`), and the AudioSet classes that the teacher hears
 (at least 0.3 sure: an event; at least 0.05: "maybe", never used as an absent sound).
@@ -6,6 +7,7 @@ What is known of a clip: its label and caption from file names (`labels.jsonl`),
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +85,26 @@ def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000
             continue
         infos.append(mixed_info(infos[a], infos[b], rng))
         features.append(embed(encoder, mix(sounds.samples(a), sounds.samples(b), rng)))
+    for samples in noises(np.random.default_rng(seed + 1)):
+        infos.append(ClipInfo(None, "", None, [], [], "noise", f"noise/{len(infos)}", "train", -1))
+        features.append(embed(encoder, samples))
     write_clips(out, infos, features)
+
+
+def noises(rng: np.random.Generator, count: int = 200) -> Iterator[np.ndarray]:
+    """Silence, noise of several colours and mains hum, 2 to 7 s at 32 kHz: nothing to name."""
+    for _ in range(count):
+        n, kind = int(rng.uniform(2, 7) * RATE), rng.integers(5)
+        if kind == 0:
+            yield np.zeros(n, np.float32)
+            continue
+        if kind == 1:
+            x = np.sin(2 * np.pi * rng.choice((50, 60)) * np.arange(n) / RATE) + 0.05 * rng.standard_normal(n)
+        else:  # power falls with frequency to the 0th, 1st or 2nd: white, pink, brown
+            spectrum = np.fft.rfft(rng.standard_normal(n))
+            spectrum /= np.maximum(np.fft.rfftfreq(n, 1 / RATE), 20) ** ((kind - 2) / 2)
+            x = np.fft.irfft(spectrum, n)
+        yield (x / np.abs(x).max() * 10 ** rng.uniform(-2.5, -0.1)).astype(np.float32)
 
 
 def mix(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Step `flamingo`: audio transformer, front end, cross-attention and the new tokens' embeddings, around the frozen SmolLM2.
 
-The paper's first stage (reference section 9) at mini's size, with its second stage's interleaved and chat samples mixed in.
+The paper's first and second stage (reference section 9) at mini's size; the second has the third's dialogues mixed in.
 Features come from the cache (`afcore.training.clips`), so a step costs the language model only.
 """
 from __future__ import annotations
@@ -19,10 +19,10 @@ from afcore.checkpoints.mini import NEW_TOKENS, build_mini, save_mini
 from afcore.encoders.mini import EMBEDDING
 from afcore.model import AudioFlamingo
 from afcore.training.clips import ClipSet
+from afcore.training.held_out import is_held_out
 from afcore.training.samples import Sample, SampleMaker
 from afcore.training.watch import Watch
 
-PLAIN_UNTIL = 0.3   # of the time: single sounds alone first, since they teach what is heard in an eighth of the tokens
 WITHOUT_TAGS = 0.15  # share of clips whose tags are hidden, so that the model hears with the embedding too
 DROPOUT = 0.1       # of the embedding's values
 AUDIO_SHARE = 0.3   # of the learning rate, for what comes before the cross-attention
@@ -141,48 +141,54 @@ def parameter_groups(model: AudioFlamingo, new: NewTokens) -> list[dict]:
             for (audio, matrix), parameters in groups.items()]
 
 
-def answer_scores(model: AudioFlamingo, new: NewTokens, batch: dict[str, Tensor]) -> Tensor:
-    """Mean log-probability of each sample's weighted tokens, (B,)."""
+def token_losses(model: AudioFlamingo, new: NewTokens, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of every token that has a weight, (N,), and where those stand, (B, T - 1) bool."""
     hidden = model.hidden_states(batch["input_ids"], batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"],
                                  inputs_embeds=new.embed(model, batch["input_ids"])).last_hidden_state
     wanted = batch["weights"][:, 1:] > 0
-    token = -F.cross_entropy(new.logits(model, hidden[:, :-1][wanted]), batch["input_ids"][:, 1:][wanted], reduction="none")
-    return torch.zeros(wanted.shape).masked_scatter(wanted, token).sum(1) / wanted.sum(1)
+    logits = new.logits(model, hidden[:, :-1][wanted])
+    return F.cross_entropy(logits, batch["input_ids"][:, 1:][wanted], reduction="none"), wanted
+
+
+def answer_scores(model: AudioFlamingo, new: NewTokens, batch: dict[str, Tensor]) -> Tensor:
+    """Mean log-probability of each sample's weighted tokens, (B,)."""
+    token, wanted = token_losses(model, new, batch)
+    return torch.zeros(wanted.shape).masked_scatter(wanted, -token).sum(1) / wanted.sum(1)
 
 
 def loss_of(model: AudioFlamingo, new: NewTokens, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Weighted mean cross-entropy of the answers' tokens, and the same over tokens of full weight alone (for the log)."""
-    hidden = model.hidden_states(batch["input_ids"], batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"],
-                                 inputs_embeds=new.embed(model, batch["input_ids"])).last_hidden_state
-    weights = batch["weights"][:, 1:]
-    wanted = weights > 0
-    logits = new.logits(model, hidden[:, :-1][wanted])
-    token = F.cross_entropy(logits, batch["input_ids"][:, 1:][wanted], reduction="none")
-    weights = weights[wanted]
-    full = token[weights == 1].detach().mean()
-    return (token * weights).sum() / weights.sum(), full
+    token, wanted = token_losses(model, new, batch)
+    weights = batch["weights"][:, 1:][wanted]
+    return (token * weights).sum() / weights.sum(), token[weights == 1].detach().mean()
 
 
 def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, neighbours: np.ndarray, batch_tokens: int = 1100,
-          peak: float = 6e-4, seed: int = 0, settings: dict | None = None, resume: Path | None = None, shots: float = 0.45,
-          open_gates: bool = True) -> None:
-    """Trains for `minutes` of wall time (warm-up, then cosine over time), logging to `out/log.jsonl`; writes `out`."""
+          peak: float = 6e-4, seed: int = 0, settings: dict | None = None, resume: Path | None = None, shots: float = 0.0,
+          rank: int = 0) -> None:
+    """Trains for `minutes` of wall time (warm-up, then cosine over time), logging to `out/log.jsonl`; writes `out`.
+
+    Stage 1 (pretraining): the language model is frozen, single sounds alone. Stage 2 (supervised fine-tuning): goes on from
+    `resume`, with LoRA of `rank` in the language model and a share `shots` of interleaved samples, and dialogues.
+    """
     torch.manual_seed(seed)
     clips = ClipSet(clips_folder)
     # Of clips in which neither a name nor the teacher finds anything, few: enough to learn to say so.
     few = np.random.default_rng(seed + 2)
-    ids = np.array([i for i in range(len(clips)) if clips[i].split == "train" and (clips[i].events or few.random() < 0.1)])
+    ids = np.array([i for i in range(len(clips)) if clips[i].split == "train" and (clips[i].events or few.random() < 0.1)
+                    and not is_held_out(clips[i])])
     maker = SampleMaker(clips, ids, neighbours, seed, shots)
-    model, tokenizer = build_mini(encoder_folder, settings or {}, resume)
+    model, tokenizer = build_mini(encoder_folder, settings or {}, resume, rank=rank)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(AudioFlamingo.is_audio_parameter(name))
+        parameter.requires_grad_(AudioFlamingo.is_audio_parameter(name) or ".lora_" in name)
+    model.train()
     model.language_model.to(torch.bfloat16)
     model.language_model.set_attn_implementation("eager")  # on a CPU the backward pass of the fused one costs a fifth of a step
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     new = NewTokens(model, None if resume else tokenizer)
-    if open_gates:
+    if not resume:
         open_gates_(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     print(f"{sum(p.numel() for p in trained) / 1e6:.2f} M trained parameters, {len(ids)} clips, {len(maker.labels)} labels", flush=True)
@@ -197,7 +203,6 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
         lr = peak * min(1, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * done)) * 0.98 + 0.02)
         for group in optimiser.param_groups:
             group["lr"] = lr * group["share"]
-        maker.shots = 0.0 if done < PLAIN_UNTIL and not resume else shots
         if not pool:  # samples of like length together: less padding
             drawn = [maker.sample() for _ in range(256)]
             drawn.sort(key=lambda s: sum(len(t) for t, _ in s.pieces))
@@ -223,9 +228,11 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
             row = {"step": step, "minutes": round((time.time() - begin) / 60, 2), "lr": lr, "loss": round(float(np.nanmean([w[0] for w in window])), 4),
                    "samples": sum(w[1] for w in window), "gates": gates}
             if step % WATCHED == 0:
+                model.eval()
                 with torch.autocast("cpu", torch.bfloat16):
                     row |= watch(lambda said: answer_scores(model, new, collate(said, clips, tokenizer, slots, rng, disturb=False)))
                     row["audio_spread"] = round(audio_spread(model, clips, [item.clip for item in watch.items]), 3)
+                model.train()
             print(json.dumps(row), flush=True)
             print(json.dumps(row), file=log, flush=True)
             window.clear()

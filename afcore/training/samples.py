@@ -15,11 +15,18 @@ from afcore import prompts
 from afcore.training.clips import ClipSet
 
 MAX_SHOTS = 8
-MISLEADING = 0.4   # share of interleaved samples with similar shots whose shots have none of the query's label
+MISLEADING = 0.3   # share of interleaved samples with similar shots whose shots have none of the query's label
 DIALOGUES = 0.12   # share of dialogues, once shots are in
 INVENTED = ("blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
             "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask").split()
 NOTHING = "i cannot make out any particular sound."
+UNKNOWN = "i cannot tell that from the sound."
+UNANSWERABLE = ("what is the {} of the {}?", "can you tell me the {} of the {}?", "do you know the {} of the {}?")
+INAUDIBLE = ("name", "colour", "price", "brand", "age", "owner", "weight", "address", "maker", "date", "telephone number", "nationality")
+ABOUT = {"animals": ("animal", ("what animal is it?", "which animal do you hear?", "what animal makes this sound?")),
+         "vehicles": ("vehicle", ("what vehicle is it?", "which vehicle do you hear?")),
+         "music": ("instrument", ("what instrument is playing?", "which instrument do you hear?")),
+         "weapons": ("weapon", ("what weapon is it?", "which weapon do you hear?"))}
 HEAR = ("What do you hear?", "What can you hear in this clip?", "What is this sound?", "Describe the sound.", "What is going on here?")
 MAKES = ("what is making this sound?", "what sound is this?", "what do you hear?", "name the sound.", "what can be heard?")
 KINDS = ("is this speech, music or something else?", "is it speech, music, or another kind of sound?")
@@ -90,13 +97,26 @@ class SampleMaker:
             return prompts.CLASSIFY, c.label, prompts.EVENTS, self.options(c.label)
         if roll < 0.76:
             return prompts.CAPTION, c.caption, prompts.CAPTIONING, None
-        if roll < 0.87:
+        if roll < 0.79:
+            question = self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice((self._choice(c.events), self._choice(self.labels), "recording", "place")))
+            return prompts.instruction(question), UNKNOWN, prompts.QUESTION_ANSWERING, None
+        if roll < 0.83 and c.label and c.extra.get("fine"):
+            return self.about(clip)
+        if roll < 0.89:
             event, truth = self.present(clip)
             question = self._choice(PRESENT).format(event)
             return prompts.instruction(question, yes_no=True), truth, prompts.QUESTION_ANSWERING, None
-        if roll < 0.91 and c.category:
+        if roll < 0.92 and c.category:
             return prompts.instruction(self._choice(KINDS)), c.category, prompts.QUESTION_ANSWERING, None
         return prompts.instruction(self._choice(MAKES)), " and ".join(c.events[:2]), prompts.QUESTION_ANSWERING, None
+
+    def about(self, clip: int) -> tuple[str, str, str, None]:
+        """Which animal, vehicle, instrument or weapon it is, and as often such a question about a sound that is none."""
+        c = self.clips[clip]
+        fine = c.extra["fine"] if c.extra["fine"] in ABOUT and self.rng.random() < 0.6 else self._choice(tuple(ABOUT))
+        noun, questions = ABOUT[fine]
+        answer = c.label if fine == c.extra["fine"] else f"i cannot hear {'an' if noun[0] in 'aeiou' else 'a'} {noun}."
+        return prompts.instruction(self._choice(questions)), answer, prompts.QUESTION_ANSWERING, None
 
     def name(self, clip: int) -> str:
         return self.clips[clip].label or " and ".join(self.clips[clip].events[:2])
@@ -126,7 +146,7 @@ class SampleMaker:
     def interleaved(self) -> Sample:
         count = int(self._choice((1, 2, 3, 4, 4, 4, 4, 8)))
         roll = self.rng.random()
-        if roll < 0.25:
+        if roll < 0.30:
             return self.renamed(count)
         query = self._draw(self.labelled, self.labelled_weights)
         similar = roll < 0.80
@@ -149,7 +169,7 @@ class SampleMaker:
         the answer learns to repeat a shot's label whatever it hears.
         """
         apart = self.clips[query].label if self.rng.random() < MISLEADING else None
-        shots = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label not in (None, apart)][:count][::-1]
+        shots = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label and clips[i].label != apart][:count][::-1]
         return shots if self.rng.random() < 0.75 else [int(i) for i in self.rng.permutation(shots)]
 
     def renamed(self, count: int) -> Sample:
@@ -194,6 +214,8 @@ class SampleMaker:
             more = [(self._choice(PRESENT).format(event).capitalize(), f"{truth}."), ("What makes the sound?", c.events[0])]
             if c.category:
                 more.append((self._choice(KINDS).capitalize(), c.category))
+            if self.rng.random() < 0.3:
+                more.append((self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice(c.events)).capitalize(), UNKNOWN))
             turns += [more[i] for i in self.rng.permutation(len(more))[:self.rng.integers(0, 3)]]
         *earlier, (question, answer) = turns
         return self._finish(prompts.chat(earlier, question), answer, [clip])
