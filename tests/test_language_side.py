@@ -9,7 +9,7 @@ from afcore.model import lora
 from afcore.training.clips import ClipInfo, ClipSet, write_clips
 from afcore.training.held_out import HELD_OUT, is_held_out
 from afcore.training.samples import NOTHING, UNKNOWN, SampleMaker
-from tests.tiny import tiny_model, tiny_tokenizer
+from tiny import tiny_model, tiny_tokenizer
 
 LABELS = {"dog barking": "animals", "car horn": "vehicles", "rain": "nature"}
 
@@ -43,14 +43,14 @@ def test_updates_read_back_give_the_trained_model():
     trained.eval()
     stored, wanted = lora.updates(trained), trained(ids).logits
     assert len(stored) == 2 * 2 * len(lora.PROJECTIONS), "A and B for two of three layers"
-    assert (wanted - before).abs().max() > 0.01
+    assert (wanted - before).abs().max() > 0.2
     used = tiny_model(tiny_tokenizer())
     lora.load_(used, stored)
-    assert torch.allclose(used(ids).logits, wanted, atol=2e-3), "half precision"
+    assert torch.allclose(used(ids).logits, wanted, atol=1e-2), "half precision"
     going_on = tiny_model(tiny_tokenizer())
     lora.add_adapters_(going_on, 4, first_layer=1)
     lora.load_(going_on, stored)
-    assert torch.allclose(going_on.eval()(ids).logits, wanted, atol=2e-3)
+    assert torch.allclose(going_on.eval()(ids).logits, wanted, atol=1e-2)
     assert lora.updates(used) == {}
 
 

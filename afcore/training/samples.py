@@ -169,7 +169,7 @@ class SampleMaker:
         the answer learns to repeat a shot's label whatever it hears.
         """
         apart = self.clips[query].label if self.rng.random() < MISLEADING else None
-        shots = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label and clips[i].label != apart][:count][::-1]
+        shots = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label and self.clips[i].label != apart][:count][::-1]
         return shots if self.rng.random() < 0.75 else [int(i) for i in self.rng.permutation(shots)]
 
     def renamed(self, count: int) -> Sample:
