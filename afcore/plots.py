@@ -79,7 +79,7 @@ def waveform(
     if magnified:
         figure.add_vrect(heard_start, heard_end, line=dict(color=ACCENT, width=2), fillcolor=ACCENT, opacity=0.35, row=1, col=1)
         figure.update_xaxes(range=[0, duration], row=1, col=1)
-        _clock_ticks(figure, 0.0, duration, row=1)
+        clock_ticks(figure, 0.0, duration, row=1)
         if heard_envelope is None:
             detail = _outline(envelope, duration, heard_start, heard_end, True)
         else:
@@ -91,9 +91,9 @@ def waveform(
     _add_windows(figure, windows, row=last)
     shown = (heard_start, heard_end) if magnified else (0.0, duration)
     for row in (last - 1, last):  # the waveform and its windows share their times
-        _clock_ticks(figure, *shown, row=row)
+        clock_ticks(figure, *shown, row=row)
         figure.update_xaxes(range=list(shown), showticklabels=row == last, row=row, col=1)
-    return _finish(figure, height=sum(heights) + sum(gaps) + 40, barmode="overlay", showlegend=False)
+    return finished(figure, height=sum(heights) + sum(gaps) + 40, barmode="overlay", showlegend=False)
 
 
 def mel(clip: Clip, bands: int = 64, columns: int = 300) -> go.Figure:
@@ -117,11 +117,11 @@ def mel(clip: Clip, bands: int = 64, columns: int = 300) -> go.Figure:
     )
     end = clip.start + clip.duration
     figure.update_xaxes(range=[clip.start, end], showgrid=False)
-    _clock_ticks(figure, clip.start, end)
+    clock_ticks(figure, clip.start, end)
     figure.update_yaxes(
         tickvals=np.interp(marks, centres, rows), ticktext=[_hertz(f) for f in marks], showgrid=False, fixedrange=True
     )
-    return _finish(figure, height=300)
+    return finished(figure, height=300)
 
 
 def tags(found: Sequence[tuple[str, float]]) -> go.Figure:
@@ -160,7 +160,7 @@ def neighbours(
     figure.add_trace(_dots(here[None], ["your sound"], "your sound", dict(color="#e69f00", size=18, symbol="star")))
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return _finish(figure, height=380)
+    return finished(figure, height=380)
 
 
 def _stack(heights: Sequence[int], gaps: Sequence[int]) -> go.Figure:
@@ -258,7 +258,7 @@ def _bars(labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> go.Fi
     figure.update_layout(bargap=0.25)
     named = any(series)
     thickness = 34 if len(series) == 1 else 14 + 22 * len(series)
-    return _finish(figure, height=24 + thickness * max(1, len(names)) + 44 * named, showlegend=named, barmode="group")
+    return finished(figure, height=24 + thickness * max(1, len(names)) + 44 * named, showlegend=named, barmode="group")
 
 
 def _dots(places: np.ndarray, names: Sequence[str], title: str, marker: dict) -> go.Scatter:
@@ -271,7 +271,7 @@ def _label(figure: go.Figure, x: float, y: float, text: str, row: int) -> None:
     figure.add_annotation(x=x, y=y, text=text, showarrow=False, yanchor="bottom", font=dict(size=13), row=row, col=1)
 
 
-def _clock_ticks(figure: go.Figure, first: float, last: float, row: int | None = None) -> None:
+def clock_ticks(figure: go.Figure, first: float, last: float, row: int | None = None) -> None:
     """Ticks at round times: milliseconds or seconds in a short span, minutes and seconds in a long one."""
     steps = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
     step = next((s for s in steps if (last - first) / s <= 6), (last - first) / 6)
@@ -308,5 +308,6 @@ def _likeliest(answers, most: int) -> list[str]:
     return sorted(best, key=lambda label: -best[label])[:most]
 
 
-def _finish(figure: go.Figure, height: int, **layout) -> go.Figure:
+def finished(figure: go.Figure, height: int, **layout) -> go.Figure:
+    """``figure`` with the look that all have; ``height`` in px, the width is that of its place."""
     return figure.update_layout(template=_TEMPLATE, height=height, autosize=True, dragmode=False, **layout)

@@ -35,7 +35,7 @@ def accuracy(proof: Proof) -> go.Figure:
                          annotation_position="top right")  # fmt: skip
     figure.update_xaxes(tickvals=list(range(len(titles))), ticktext=titles, showgrid=False, range=[-0.6, len(titles) - 0.4])
     figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
-    return plots._finish(figure, height=360, showlegend=True, bargap=0.3)
+    return plots.finished(figure, height=360, showlegend=True, bargap=0.3)
 
 
 def _accuracies(name: str, scores: Sequence[tuple[int, Score]], colour: str, pattern: str) -> go.Bar:
@@ -81,7 +81,7 @@ def confusion(labels: Sequence[str], matrix: np.ndarray) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(tickvals=places, ticktext=names, title="Answer", showgrid=False, side="bottom", tickangle=-30)
     figure.update_yaxes(tickvals=places, ticktext=names, title="True label", showgrid=False, autorange="reversed")
-    return plots._finish(figure, height=140 + 44 * max(3, len(labels)))
+    return plots.finished(figure, height=140 + 44 * max(3, len(labels)))
 
 
 def timeline(segments: Sequence[Segment], duration: float) -> go.Figure:
@@ -111,12 +111,12 @@ def timeline(segments: Sequence[Segment], duration: float) -> go.Figure:
                 name=html.escape(shown(label)),
             )
         )
-    plots._clock_ticks(figure, 0.0, duration)
+    plots.clock_ticks(figure, 0.0, duration)
     figure.update_xaxes(range=[0, duration])
     figure.update_yaxes(
         tickvals=list(range(len(labels))), ticktext=[_wrapped(shown(label), 22) for label in labels], showgrid=False,
         range=[max(1, len(labels)) - 0.5, -0.5], fixedrange=True, ticklabelstandoff=6)  # fmt: skip
-    return plots._finish(figure, height=70 + 40 * max(1, len(labels)), barmode="overlay", showlegend=False)
+    return plots.finished(figure, height=70 + 40 * max(1, len(labels)), barmode="overlay", showlegend=False)
 
 
 def shot_effects(why: Why) -> go.Figure:
@@ -161,7 +161,7 @@ def _signed(names: Sequence[str], values: Sequence[float], said: Sequence[str]) 
     figure.add_vline(0, line=dict(color=QUIET, width=1))
     figure.update_yaxes(tickvals=places, ticktext=[_wrapped(name, 24) for name in names], range=[len(names) - 0.5, -0.5],
                         showgrid=False, ticklabelstandoff=6)  # fmt: skip
-    return plots._finish(figure, height=30 + 36 * max(1, len(names)), showlegend=False, bargap=0.25)
+    return plots.finished(figure, height=30 + 36 * max(1, len(names)), showlegend=False, bargap=0.25)
 
 
 def _wrapped(text: str, width: int) -> str:

@@ -3,7 +3,6 @@
 import threading
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from teaching import NamedEngine, sound, sounds
 from tiny import RATE, TONES, tiny_engine, tone
@@ -16,10 +15,11 @@ from afcore.teach import predict
 from afcore.teach.loading import add_files, cut
 from afcore.teach.loop import Loop
 from afcore.teach.predict import classify, hear, passes
+from afcore.teach.proof import of_project
 from afcore.teach.review import Queue
 from afcore.teach.schema import Changed, Label, Settings
 from afcore.teach.store import Store
-from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED, gain, make_tutorial
+from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED, make_tutorial
 
 DOGS, CATS = [f"dog {n}.wav" for n in range(3)], [f"cat {n}.wav" for n in range(3)]
 
@@ -374,15 +374,14 @@ def test_the_tutorial_keeps_sources_apart_and_shows_the_gain(tmp_path):
     assert len({item.group_key for item in items}) == len(items)
     assert {(item.truth, item.label) for item in project.items("open")} == {(label, None) for label in CLASSES}
     assert items[0].source == "CC0"
-    loop = Loop(project, NamedEngine(tmp_path / "other"))
-    before = gain(loop)
-    assert all(len(pairs) == 4 * TESTED for pairs in before.values())
+    engine = NamedEngine(tmp_path / "other")
     queue = Queue(project)
     while (item := queue.next_clip("Mara")) is not None:
         queue.accept(item.id, item.truth, "Mara", item.version)
-    found = gain(loop)
-    right = {method: np.mean([truth == label for truth, label in pairs]) for method, pairs in found.items()}
-    assert right["lm-zero"] == 0.25 and right["lm-shots"] > 0.8 and right["clap-nn"] > 0.8
+    found = list(of_project(project, engine, shots=(0, 4)))[-1].result()
+    assert found.total == 4 * TESTED and "test clips" in found.note
+    assert found.score("lm-zero").accuracy == 0.25
+    assert found.score("lm-shots", 4).accuracy > 0.8 and found.score("clap-nn").accuracy > 0.8
 
 
 def test_a_bank_without_the_classes_makes_no_tutorial(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 from afcore.clap import Clap
 from afcore.results import Heard
@@ -70,6 +71,12 @@ def interval(values: np.ndarray, groups: list[str], statistic: Callable[[np.ndar
     means = [statistic(values[np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])]) for _ in range(draws)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    """95 % interval of the share of which `count` of `total` independent trials are a sample (Wilson 1927)."""
+    found = binomtest(count, total).proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def macro(correct: np.ndarray, labels: list[str]) -> float:

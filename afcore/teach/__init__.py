@@ -56,5 +56,5 @@ to the disk when it returns. Any number of threads and processes may work on one
     queue.undo(who) -> Item                    # the reviewer's last judgement; the clip is in their hands again
 
 **transfer**: ``export_project(project, target)``, ``import_project(store, source, who) -> Project``.
-**tutorial**: ``make_tutorial(store, bank, who) -> Project``; ``gain(loop) -> {method: [(truth, label)]}``, its test clips.
+**tutorial**: ``make_tutorial(store, bank, who) -> Project``; what its labels have brought is what `proof.of_project` says.
 '''

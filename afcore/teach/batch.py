@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from afcore.errors import AudioError, BadRequest
 from afcore.teach import exports
 from afcore.teach.exports import Row
+from afcore.teach.media import sounds_in
 from afcore.teach.records import METHODS, check_settings
 from afcore.teach.schema import EXAMPLE, Settings, storage
 
@@ -187,20 +188,6 @@ def local_labeller(project: Project, make_engine: MakeEngine, how: How) -> Label
     """With a model in this process."""
     engine = make_engine()
     return Labeller(engine, prepared(project, engine), how)
-
-
-def sounds_in(folder: Path) -> dict[str, Path]:
-    """Sound files in a folder and the folders in it, but hidden ones: path within it -> path. Raises BadRequest for none."""
-    from afcore.bank import SOUNDS
-
-    if not folder.is_dir():
-        raise BadRequest(f"There is no folder {folder}.")
-    found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*"))
-             if file.suffix.lower() in SOUNDS and file.is_file()}
-    found = {name: file for name, file in found.items() if not any(part.startswith(".") for part in name.split("/"))}
-    if not found:
-        raise BadRequest(f"There are no sounds in {folder}.")
-    return found
 
 
 def prepared(project: Project, engine: Engine) -> Examples:

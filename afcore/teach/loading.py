@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from afcore.audio import MAX_BYTES, open_recording
 from afcore.bank import SOUNDS
 from afcore.errors import AudioError, BadRequest
-from afcore.teach.media import MAX_MEMBERS, Source, TooMuch, Unpacking, is_unsafe, keep_sound, opened_zip, shown_name
+from afcore.teach.media import (
+    MAX_MEMBERS, Source, TooMuch, Unpacking, is_unsafe, keep_sound, opened_zip, shown_name, sounds_in)  # fmt: skip
 from afcore.teach.project import Project
 from afcore.teach.records import INTO_SEGMENTS, RELABELLED, RESTORED, bump, check_label, check_who, item, record, update_clip
 from afcore.teach.schema import CUT, EXAMPLE, GONE, OPEN, SKIPPED, TEST, Changed, Item, NoSpace, now
@@ -111,18 +112,10 @@ def add_folder(
     root, allowed = Path(folder).expanduser().resolve(), allowed_folders()
     if not any(root.is_relative_to(one) for one in allowed):
         raise BadRequest("This folder may not be read from here: the server's AFCORE_SERVER_FOLDERS says which may.")
-    if not root.is_dir():
-        raise BadRequest(f"There is no folder {root}.")
-    entries = []
-    for file in sorted(root.rglob("*")):
-        if file.suffix.lower() not in SOUNDS or not file.is_file() or file.name.startswith("."):
-            continue
-        if not any(file.resolve().is_relative_to(one) for one in allowed):  # a link that leads elsewhere
-            continue
-        own = _folder_label(file.relative_to(root).as_posix()) if folders_are_labels else label
-        entries.append(_Entry(shown_name(file.name), lambda file=file: file, own))
-    if not entries:
-        raise BadRequest(f"There are no sounds in {root}.")
+    # A link may lead elsewhere.
+    found = sounds_in(root, lambda file: any(file.resolve().is_relative_to(one) for one in allowed))
+    entries = [_Entry(shown_name(file.name), lambda file=file: file, _folder_label(name) if folders_are_labels else label)
+               for name, file in found.items()]  # fmt: skip
     if len(entries) > MAX_MEMBERS:
         raise BadRequest(f"There are {len(entries)} sounds in {root}; {MAX_MEMBERS} is the most at once.")
     return _add(project, entries, len(entries), who, test, progress, stop, folders_are_labels)

@@ -158,8 +158,7 @@ class Loop:
     def _predict(
         self, item: Item, heard: Heard, examples: Examples, settings: Settings, basis: str, stop: threading.Event | None
     ) -> Prediction:
-        exclude = examples.same_sound(item.sha256, item.start, item.seconds) | {item.id}
-        previous = self.project.prediction(item.id)
+        exclude, previous = examples.sharing_sound(item), self.project.prediction(item.id)
         found = classify(self.engine, heard, examples, settings.method, settings.k, exclude, previous, stop)
         return replace(found, basis=basis, clip_id=item.id)
 

@@ -13,11 +13,12 @@ import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from afcore.bank import SOUNDS
 from afcore.errors import BadRequest
 from afcore.teach.schema import storage
 
@@ -88,6 +89,21 @@ def abandoned(path: Path) -> bool:
 
 
 # Zips
+
+
+def sounds_in(folder: Path, wanted: Callable[[Path], bool] = lambda file: True) -> dict[str, Path]:
+    """Sound files in a folder and the folders in it, but hidden ones: path within it -> path, in order.
+
+    Raises BadRequest where there is no folder, or in it no sound that is ``wanted``.
+    """
+    if not folder.is_dir():
+        raise BadRequest(f"There is no folder {folder}.")
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*"))
+             if file.suffix.lower() in SOUNDS and file.is_file() and wanted(file)}  # fmt: skip
+    found = {name.as_posix(): file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)}
+    if not found:
+        raise BadRequest(f"There are no sounds in {folder}.")
+    return found
 
 
 @contextmanager

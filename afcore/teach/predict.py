@@ -98,6 +98,10 @@ class Examples:
         return {i for i, clip in self.items.items()
                 if clip.sha256 == sha256 and clip.start < start + seconds and start < clip.start + clip.seconds}
 
+    def sharing_sound(self, clip: Item) -> set[int]:
+        """The same for a clip of the project, which is among them where it is an example itself."""
+        return self.same_sound(clip.sha256, clip.start, clip.seconds)
+
 
 def hear(engine: Engine, clip: Clip, stop: threading.Event | None = None) -> Heard:
     """As `Engine.hear`, in its turn, with the features rounded as they are when stored: what is predicted from a file and

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, recall_score
 
 from afcore.errors import BadRequest
 from afcore.evaluation.items import interval as bootstrap
+from afcore.evaluation.items import wilson
 
 if TYPE_CHECKING:
     from afcore.engine import Engine
@@ -175,8 +175,7 @@ def accuracy_interval(hits: np.ndarray, groups: Sequence[str]) -> tuple[float, f
     """
     sources = len(set(groups))
     if sources == len(hits) or hits.all() or not hits.any():
-        found = binomtest(round(float(hits.mean()) * sources), sources).proportion_ci(0.95, method="wilson")
-        return float(found.low), float(found.high)
+        return wilson(round(float(hits.mean()) * sources), sources)
     return bootstrap(hits.astype(float), list(groups))
 
 
@@ -187,8 +186,7 @@ def paired_interval(difference: np.ndarray, groups: Sequence[str]) -> tuple[floa
     """
     if (difference != difference[0]).any():
         return bootstrap(difference, list(groups))
-    sources = len(set(groups))
-    slack = float(binomtest(0, sources).proportion_ci(0.95, method="wilson").high)
+    _, slack = wilson(0, len(set(groups)))
     return max(-1.0, float(difference[0]) - slack), min(1.0, float(difference[0]) + slack)
 
 
@@ -237,7 +235,7 @@ def of_project(
 
     def excluded(clip) -> set[int]:
         same = {i for i in examples.items if by_source and source[i] == source[clip.id]}
-        return same | examples.same_sound(clip.sha256, clip.start, clip.seconds) | {clip.id}
+        return same | examples.sharing_sound(clip)
 
     def ask(trial, method: str, k: int = 0) -> dict[str, float]:
         return classify(engine, loop.heard(trial), examples, method, k, excluded(trial), stop=stop).probabilities

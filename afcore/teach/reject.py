@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest
 
 from afcore.errors import BadRequest, Cancelled
+from afcore.evaluation.items import StoredClip, wilson
 
 if TYPE_CHECKING:
     from afcore.bank import Bank
@@ -86,7 +86,7 @@ def calibrate(
     let_in = [sum(not _below(e, limit) for e in unknown) for limit in limits]
     best = int(np.argmin(let_in))
     count = {} if not unknown else dict(
-        false_accept=let_in[best] / len(unknown), false_accept_interval=_wilson(let_in[best], len(unknown)))
+        false_accept=let_in[best] / len(unknown), false_accept_interval=wilson(let_in[best], len(unknown)))
     return Threshold(*limits[best], false_reject=steps / (len(known) + 1), known=len(known), unknown=len(unknown), **count)
 
 
@@ -114,8 +114,7 @@ def of_project(
             raise Cancelled()
         if done < len(clips):
             clip = clips[done]
-            exclude = examples.same_sound(clip.sha256, clip.start, clip.seconds) | {clip.id}
-            heard = loop.heard(clip)
+            heard, exclude = loop.heard(clip), examples.sharing_sound(clip)
         else:
             heard, exclude = strangers[done - len(clips)], set()
         prediction = classify(engine, heard, examples, settings.method, settings.k, exclude, stop=stop)
@@ -128,8 +127,6 @@ def of_project(
 
 def _strangers(engine: Engine, bank: Bank, examples, most: int) -> list:
     """Sounds of the bank, as heard, whose label and sound are no example's; drawn with a fixed seed."""
-    from types import SimpleNamespace
-
     import torch
 
     from afcore.prompts import answer_of
@@ -140,7 +137,7 @@ def _strangers(engine: Engine, bank: Bank, examples, most: int) -> list:
     hashes = {clip.sha256 for clip in examples.items.values()}
     rows = [n for n, e in enumerate(retriever.examples) if answer_of(e.label) not in taken and e.sha256 not in hashes]
     chosen = np.random.default_rng(0).permutation(rows)[:most].tolist()
-    return [Heard(SimpleNamespace(key=e.sha256, sha256=e.sha256, notices=()),
+    return [Heard(StoredClip(e.sha256, e.sha256),
                   torch.as_tensor(bank.features(e.id, engine.features_name)), [], retriever.vectors[n], [], {})
             for n, e in ((n, retriever.examples[n]) for n in chosen)]  # fmt: skip
 
@@ -149,8 +146,3 @@ def _below(evidence: Evidence, limits: tuple[float | None, float | None]) -> boo
     probability, similarity = limits
     return (probability is not None and evidence.probability < probability) or (
         similarity is not None and evidence.similarity < similarity)  # fmt: skip
-
-
-def _wilson(count: int, total: int) -> tuple[float, float]:
-    found = binomtest(count, total).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)

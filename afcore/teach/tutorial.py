@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 
 from afcore.errors import BadRequest
 from afcore.teach.loading import add_from_bank
-from afcore.teach.loop import Loop, Progress
 from afcore.teach.project import Project
-from afcore.teach.records import METHODS, check_who
-from afcore.teach.schema import TEST, Label, Settings
+from afcore.teach.records import check_who
+from afcore.teach.schema import Label, Settings
 from afcore.teach.store import Store
 
 if TYPE_CHECKING:
-    import threading
-
     from afcore.bank import Bank
 
 NAME = "Tutorial"
@@ -49,22 +46,6 @@ def make_tutorial(store: Store, bank: Bank, who: str, classes: dict[str, str] | 
     tests = [i for ids in lists for i in ids[GIVEN + QUEUED :][:TESTED]]
     add_from_bank(project, bank, tests, who, own_labels=True, test=True)
     return project
-
-
-def gain(
-    loop: Loop, progress: Progress | None = None, stop: threading.Event | None = None
-) -> dict[str, list[tuple[str, str]]]:
-    """(truth, predicted label) for each test clip of a project, by each of ``METHODS``: what the examples have brought."""
-    tests = loop.project.items(TEST)
-    found: dict[str, list[tuple[str, str]]] = {method: [] for method in METHODS}
-    for done, item in enumerate(tests):
-        for method in METHODS:
-            if stop is not None and stop.is_set():
-                return found
-            found[method].append((item.label, loop.predict(item, method, stop=stop).label))
-        if progress is not None:
-            progress(done + 1, len(tests))
-    return found
 
 
 def _distinct(bank: Bank, label: str) -> list[int]:
