@@ -55,13 +55,14 @@ def _get(options) -> None:
 
 def table(wanted) -> str:
     """What would come, for people: sizes are rounded, and exact once the hub is asked."""
-    rows = [(f"{item.size / 1e9:.1f} GB" if item.size > 5e7 else f"{item.size / 1e6:.0f} MB",
-             f"{item.repository}: {', '.join(item.names)}", item.licence) for item in wanted]
+    from afcore.published_items import CONVERTED
+
+    rows = [(item.shown_size, f"{item.repository}: {', '.join(item.names)}", item.licence) for item in wanted]
     wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
     lines = [f"  {size:>{wide[0]}}  {files:<{wide[1]}}  {licence}" for size, files, licence in rows]
     total = sum(item.size for item in wanted) / 1e9
-    converted = " and 5 GB more once it is converted" if any(item.key == "weights" for item in wanted) else ""
-    together = f"Together about {total:.1f} GB{converted}; what is here already is not fetched."
+    more = f" and {CONVERTED / 1e9:.0f} GB more once it is converted" if any(item.key == "weights" for item in wanted) else ""
+    together = f"Together about {total:.1f} GB{more}; what is here already is not fetched."
     return "\n".join(["What is needed:", *lines, together])
 
 

@@ -22,6 +22,13 @@ TOP_TAGS = 10
 SILENCE_RATE = 48_000  # Hz, at which no encoder listens: so that warming up with silence includes resampling
 
 
+def listen(encoder: AudioEncoder, clip: Clip) -> tuple[np.ndarray, Tensor]:
+    """What ``encoder`` is given of ``clip``, (T,) float32 samples at its rate, and what it makes of them: window features
+    (n, E) float32 on the CPU."""
+    samples = normalise(clip.resampled(encoder.plan.rate).samples)[: encoder.plan.max_samples]
+    return samples, encoder.embed(samples).float().cpu()
+
+
 class Hearing:
     """The part of `Engine` that listens."""
 
@@ -41,13 +48,11 @@ class Hearing:
                 # The same stretch may come from a file of another name; nothing was computed for it this time.
                 return replace(known, clip=clip, timings={"encode": 0.0})
             begun = time.perf_counter()
-            plan = self.encoder.plan
-            samples = normalise(clip.resampled(plan.rate).samples)[: plan.max_samples]
-            features = self.encoder.embed(samples).float().cpu()
+            samples, features = listen(self.encoder, clip)
             heard = Heard(
                 clip=clip,
                 features=features,
-                times=[(clip.start + start, clip.start + end) for start, end in plan.times(len(samples))],
+                times=[(clip.start + start, clip.start + end) for start, end in self.encoder.plan.times(len(samples))],
                 vector=embed_sound(self.clap, clip, features),
                 tags=self._tags(features),
                 timings={},

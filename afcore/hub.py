@@ -19,6 +19,7 @@ from pathlib import Path
 from afcore.errors import Cancelled, MissingPart
 
 TICK = 0.3  # seconds between looks at how far a download is
+STOPPED = "Stopped; what has been downloaded is kept for the next time."
 
 
 def sizes(repository: str, names: Sequence[str], stop: threading.Event | None = None) -> dict[str, int]:
@@ -66,7 +67,7 @@ def _run(arguments: list[str], look: Callable[[], None] | None, stop: threading.
                     break
                 except subprocess.TimeoutExpired:
                     if stop is not None and stop.is_set():
-                        raise Cancelled("Stopped; what has been downloaded is kept for the next time.") from None
+                        raise Cancelled(STOPPED) from None
                     if look is not None:
                         try:
                             look()

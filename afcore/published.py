@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from afcore import paths, precision
-from afcore.audio import Clip, normalise
+from afcore.audio import Clip
 from afcore.bank import Bank
 from afcore.calibration import Calibration
 from afcore.checkpoints import CheckpointError
@@ -29,6 +29,7 @@ from afcore.clap.mini import MiniClap
 from afcore.encoders.mini import MiniEncoder
 from afcore.engine import Engine
 from afcore.errors import BadRequest, MissingPart
+from afcore.hearing import listen
 from afcore.precision import Precision
 from afcore.published_paths import laion_file, name_of
 
@@ -111,9 +112,8 @@ class EarClap:
 
     def audio(self, clip: Clip) -> np.ndarray:
         """A clip -> (640,) float32 unit vector."""
-        plan = self.encoder.plan
-        samples = normalise(clip.resampled(plan.rate).samples)[: plan.max_samples]
-        return self.mini.audio_from_features(self.encoder.embed(samples).float().cpu())
+        _, features = listen(self.encoder, clip)
+        return self.mini.audio_from_features(features)
 
 
 class OwnBank(Bank):

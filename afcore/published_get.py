@@ -23,10 +23,9 @@ from afcore.checkpoints.convert import (
 from afcore.checkpoints.files import PARTS, require_space
 from afcore.clap import laion
 from afcore.errors import BadRequest, Cancelled, MissingPart
-from afcore.published_items import LAION, Item, is_ready, items, sort_given
+from afcore.published_items import CONVERTED, LAION, Item, is_ready, items, sort_given
 from afcore.published_paths import KINDS, downloads, home, laion_file, laion_folder, name_of
 
-CONVERTED = 5_000_000_000  # bytes: the model in bfloat16 and its audio encoder
 Progress = Callable[[str, float], None]
 
 
@@ -227,7 +226,7 @@ def _clear_unfinished() -> None:
 def _stoppable(progress: Progress | None, stop: threading.Event | None) -> Progress:
     def report(stage: str, share: float) -> None:
         if stop is not None and stop.is_set():
-            raise Cancelled("Stopped; what has been downloaded is kept for the next time.")
+            raise Cancelled(hub.STOPPED)
         if progress is not None:
             progress(stage, share)
 

@@ -30,7 +30,13 @@ class Item:
     cached: bool = False
     """Kept in the hub's own cache, where packages look for it."""
 
+    @property
+    def shown_size(self) -> str:
+        """`size` for people."""
+        return f"{self.size / 1e9:.1f} GB" if self.size > 5e7 else f"{self.size / 1e6:.0f} MB"
 
+
+CONVERTED = 5_000_000_000  # bytes: the model in bfloat16 and its audio encoder
 NVIDIA = "non-commercial use only (NVIDIA)"
 MODEL_ITEMS = (
     Item("tokenizer", "OPT-IML-MAX-1.3B, configuration and tokenizer", "facebook/opt-iml-max-1.3b",

@@ -20,6 +20,7 @@ import jsonschema
 
 from afcore.audio import MAX_BYTES
 from afcore.errors import BadRequest
+from afcore.json_files import read_description
 
 FORMAT, VERSION = "audio-flamingo-session", 1
 MAX_JSON_BYTES = 8 * 2**20  # thousands of turns
@@ -131,7 +132,7 @@ def open_session(data: bytes) -> Session:
     if len(data) > MAX_BYTES:
         raise BadRequest(f"This session file is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
     text, sound = _members(data)
-    content = _parse(text)
+    content = read_description(text, "session file", FORMAT, VERSION, _SCHEMA)
     if hashlib.sha256(sound).hexdigest() != content["sha256"]:
         raise BadRequest("This session file is damaged: its sound is not the one that was saved.")
     return Session(
@@ -177,24 +178,3 @@ def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
     if len(content) > most:
         raise BadRequest("This session file unpacks to more than a session can hold.")
     return content
-
-
-def _parse(text: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("This session file is damaged: its description cannot be read.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise BadRequest("This is not a session file.")
-    if content.get("version") != VERSION:
-        raise BadRequest("This session file was saved by another version of this program, which is not understood here.")
-    try:
-        jsonschema.validate(content, _SCHEMA)
-    except (jsonschema.ValidationError, RecursionError) as error:
-        where = "/".join(map(str, getattr(error, "absolute_path", ()))) or "its parts"
-        raise BadRequest(f"This session file is damaged: {where[:80]} is not as it should be.") from error
-    return content
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

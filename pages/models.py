@@ -55,16 +55,15 @@ def _missing(shelf: Shelf, name: str) -> None:
 
 
 def _offer(shelf: Shelf, name: str) -> None:
-    from afcore.published_items import items  # here, since mini does without
+    from afcore.published_items import CONVERTED, items  # here, since mini does without
 
     wanted = items(name)
     total = sum(item.size for item in wanted) / 1e9
-    st.markdown(f"**Not on this machine yet.** About {total:.0f} GB to download, and 5 GB more once converted. Only a GPU "
-                "answers at the speed of a conversation.")
+    st.markdown(f"**Not on this machine yet.** About {total:.0f} GB to download, and {CONVERTED / 1e9:.0f} GB more once "
+                "converted. Only a GPU answers at the speed of a conversation.")
     with st.expander("What and under which licence"):
         for item in wanted:
-            size = f"{item.size / 1e9:.1f} GB" if item.size > 5e7 else f"{item.size / 1e6:.0f} MB"
-            st.caption(f"**{size}** {item.what}: {item.licence}")
+            st.caption(f"**{item.shown_size}** {item.what}: {item.licence}")
         st.caption(f"All from the Hugging Face hub. For files that you have: `python -m afcore get {name} --from PATH`")
     agreed = st.checkbox(
         "I agree to the licences of NVIDIA and Meta: non-commercial use only", st.session_state.get(_AGREED, False),

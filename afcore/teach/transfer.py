@@ -17,10 +17,9 @@ from pathlib import Path
 from sqlite3 import IntegrityError
 from typing import Any, BinaryIO
 
-import jsonschema
-
 from afcore.audio import MAX_BYTES
 from afcore.errors import BadRequest
+from afcore.json_files import read_description
 from afcore.teach import media, records
 from afcore.teach.project import Project
 from afcore.teach.records import ORDERS, METHODS, check_labels, check_name, check_settings, check_who
@@ -119,19 +118,7 @@ def _fill(project: Project, content: dict[str, Any], who: str) -> None:
 
 
 def _parse(text: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("This project's file is damaged: its description cannot be read.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise BadRequest("This is not a project's file.")
-    if content.get("version") != FORMAT_VERSION:
-        raise BadRequest("This project's file was saved by another version of this program, which is not understood here.")
-    try:
-        jsonschema.Draft202012Validator(_SCHEMA).validate(content)
-    except (jsonschema.ValidationError, RecursionError) as error:
-        where = "/".join(map(str, getattr(error, "absolute_path", ()))) or "its parts"
-        raise BadRequest(f"This project's file is damaged: {where[:80]} is not as it should be.") from error
+    content = read_description(text, "project's file", FORMAT, FORMAT_VERSION, _SCHEMA)
     meta = {key: entry["value"] for key, entry in content["meta"].items()}
     check_name(meta["name"])
     check_settings(Settings(**meta["settings"]))
@@ -141,10 +128,6 @@ def _parse(text: bytes) -> dict[str, Any]:
         if (clip["label"] is None) == (clip["state"] in (EXAMPLE, TEST)) or clip["label"] not in {None, *labels}:
             raise BadRequest("This project's file is damaged: a clip has a label that the project does not have.")
     return content
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _object(**properties: Any) -> dict[str, Any]:
