@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,12 +16,14 @@ import numpy as np
 from afcore.errors import MissingPart
 from afcore.evaluation.items import Item, heard, interval, macro, make_items
 from afcore.training.clips import ClipSet
+from afcore.training.held_out import HELD_OUT
 
 SHOTS = 4
 
 
-def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, float]:
-    """1-nearest-neighbour label accuracy (mean over labels) of test clips among training clips: student's embedding and teacher's own."""
+def neighbour_hits(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, np.ndarray | list | int]:
+    """Whether the nearest training clip has the test clip's label, by the student's embedding and by the teacher's own: `student` and
+    `teacher` (n,) of 0 and 1, with the test clips' `truth` and `groups` (n,), and the size of the `bank`."""
     known = ~np.isnan(teacher[:, 0])
     bank = [i for i in np.flatnonzero(known) if clips[i].split == "train" and clips[i].label in labels]
     test = [i for i in np.flatnonzero(known) if clips[i].split == "test" and clips[i].label in labels]
@@ -28,16 +31,23 @@ def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> 
     truth = np.array([clips[i].label for i in test])
     names = np.array([clips[i].label for i in bank])
 
-    def accuracy(vectors: np.ndarray) -> float:
+    def right(vectors: np.ndarray) -> np.ndarray:
         centre, spread = vectors[bank].mean(0), vectors[bank].std(0) + 1e-3
         unit = (vectors - centre) / spread
         unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-        return macro((names[(unit[test] @ unit[bank].T).argmax(1)] == truth).astype(float), list(truth))
+        return (names[(unit[test] @ unit[bank].T).argmax(1)] == truth).astype(float)
 
     student = np.stack([clips.of(i).astype(np.float32)[:, :384].mean(0) for i in range(len(teacher))])
-    mine, its = accuracy(student), accuracy(teacher[:, :384].astype(np.float32))
-    return {"student": mine, "teacher": its, "share": mine / its, "queries": len(test), "bank": len(bank),
-            "chance": 1 / len(set(truth))}
+    return {"student": right(student), "teacher": right(teacher[:, :384].astype(np.float32)), "truth": truth.tolist(),
+            "groups": [clips[i].group for i in test], "bank": len(bank)}
+
+
+def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, float]:
+    """1-nearest-neighbour label accuracy (mean over labels) of test clips among training clips: student's embedding and teacher's own."""
+    found = neighbour_hits(clips, teacher, labels)
+    mine, its = macro(found["student"], found["truth"]), macro(found["teacher"], found["truth"])
+    return {"student": mine, "teacher": its, "share": mine / its, "queries": len(found["truth"]), "bank": found["bank"],
+            "chance": 1 / len(set(found["truth"]))}
 
 
 def teacher_rows(corpus: Path, clips: ClipSet) -> np.ndarray:
@@ -108,11 +118,20 @@ def evaluate(work: Path, limit: int | None, progress=None) -> dict:
     for name, answers in chosen.items():
         correct = (answers == truth).astype(float)
         scores[name] = {"accuracy": float(correct.mean()), "interval": interval(correct, groups), "macro": macro(correct, list(truth))}
-    gain = (chosen[f"{SHOTS} retrieved shots"] == truth).astype(float) - (chosen["zero-shot"] == truth)
+    hit = {name: (answers == truth).astype(float) for name, answers in chosen.items()}
+    gain = hit[f"{SHOTS} retrieved shots"] - hit["zero-shot"]
+    apart = {}
+    for name, kept in (("known", ~np.isin(truth, HELD_OUT)), ("held out", np.isin(truth, HELD_OUT))):
+        rows = np.flatnonzero(kept)
+        if len(rows):
+            by = [groups[i] for i in rows]
+            line = lambda values: {"mean": float(values[rows].mean()), "interval": interval(values[rows], by)}
+            apart[name] = {"items": len(rows), "labels": len(set(truth[rows])), "zero-shot": line(hit["zero-shot"]),
+                           "shots": line(hit[f"{SHOTS} retrieved shots"]), "gain": line(gain)}
     return {"items": len(items), "sources": len(set(groups)), "packages": len({i.package for i in items}), "labels": len(set(truth)),
             "options": 10, "chance": 0.1, "calibration": vars(engine.calibration), "precision": engine.dtype_reason,
             "nearest_neighbour": nearest_neighbour(clips, teacher, test & train), "ten_options": scores,
-            "gain_of_shots": {"mean": float(gain.mean()), "interval": interval(gain, groups)}}
+            "gain_of_shots": {"mean": float(gain.mean()), "interval": interval(gain, groups)}, "apart": apart}
 
 
 def table(result: dict) -> str:
@@ -125,20 +144,38 @@ def table(result: dict) -> str:
     for name, s in result["ten_options"].items():
         lines.append(f"| {name} | {s['accuracy']:.1%} | {s['interval'][0]:.1%} to {s['interval'][1]:.1%} | {s['macro']:.1%} |")
     gain = result["gain_of_shots"]
-    lines += ["", f"Paired gain of {SHOTS} shots over none: {gain['mean']:+.1%} ({gain['interval'][0]:+.1%} to {gain['interval'][1]:+.1%})."]
+    lines += ["", f"Paired gain of {SHOTS} shots over none: {gain['mean']:+.1%} ({gain['interval'][0]:+.1%} to {gain['interval'][1]:+.1%}).",
+              "", f"| labels | clips | zero-shot | {SHOTS} shots | paired gain |", "|---|---|---|---|---|"]
+    span = lambda s, form: f"{s['mean']:{form}} ({s['interval'][0]:{form}} to {s['interval'][1]:{form}})"
+    for name, a in result["apart"].items():
+        lines.append(f"| {a['labels']} {name} | {a['items']} | {span(a['zero-shot'], '.1%')} | {span(a['shots'], '.1%')} | {span(a['gain'], '+.1%')} |")
     return "\n".join(lines)
 
 
 def add_evaluate(commands) -> None:
     """Adds `evaluate` to the command line."""
     parser = commands.add_parser("evaluate", help="score mini on held-out packages")
-    parser.add_argument("what", choices=["mini"])
+    parser.add_argument("what", choices=["mini", "mini-card"], help="mini: ten options; mini-card: every row of the model card")
     parser.add_argument("--work", type=Path, required=True, help="folder made by python -m afcore.training")
-    parser.add_argument("--limit", type=int, help="only so many test clips, drawn with a fixed seed")
+    parser.add_argument("--limit", type=int, help="only so many items, drawn with a fixed seed (mini-card: of each ability)")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", metavar="A,B", help="mini-card: only these abilities (docs/mini-card.md)")
+    parser.add_argument("--controls", type=_count, default=150, help="mini-card: items per ability asked with controls too (default 150)")
+    parser.add_argument("--processes", type=_count, default=os.cpu_count() or 1, help="mini-card: processes of one thread each")
+    parser.add_argument("--sounds-only", action="store_true", help="mini-card: make its sounds and stop")
     parser.set_defaults(run=_run)
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
+
+
 def _run(options: argparse.Namespace) -> None:
+    if options.what == "mini-card":
+        from afcore.evaluation import card
+        return card.run(options)
     result = evaluate(options.work, options.limit, lambda n, of: print(f"{n} of {of}", file=sys.stderr, flush=True))
     print(json.dumps(result, indent=1) if options.json else table(result))

@@ -1,0 +1,152 @@
+"""Rows of the card about captions: named events against the true ones, and CIDEr without and with shots."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from afcore.evaluation.answer_rows import SENTENCE, mixtures
+from afcore.evaluation.card_context import Context
+from afcore.evaluation.card_rows import PERMUTED, Ability, Control, Row, Scores, degraded, hidden_tags, other_audio, share
+from afcore.evaluation.items import interval
+from afcore.evaluation.naming import names, true_claims
+from afcore.evaluation.sounds import HOWS, Subject
+from afcore.metrics import cider
+from afcore.retrieval import prompt_order
+from afcore.shuffling import shuffled
+from afcore.training.held_out import HELD_OUT
+
+SHOTS = 4
+SUFFIX = " can be heard"  # of one of the forms in which the corpus writes the same caption
+
+
+@dataclass(frozen=True)
+class CaptionItem:
+    subject: Subject
+    other: Subject   # a sound without any of its labels
+    group: str
+
+    @property
+    def single(self) -> bool:
+        return len(self.subject.clips) == 1
+
+
+def references(context: Context, item: CaptionItem) -> list[str]:
+    """A single clip's held-out caption, in both forms."""
+    caption = context.clips[item.subject.clips[0]].caption.removesuffix(SUFFIX)
+    return [caption, caption + SUFFIX]
+
+
+def _items(context: Context) -> list[CaptionItem]:
+    """Single clips and mixtures in turn."""
+    rng = np.random.default_rng(51)
+    singles = [Subject((i,)) for i in context.test_clips(set(context.everyday) - set(HELD_OUT))]
+    order = [s for pair in zip(singles, mixtures(context)) for s in pair]
+    found = []
+    for subject in order:
+        true = set(context.labels_of(subject))
+        others = [s for s in rng.permutation(np.array(order, object))[:60] if not set(context.labels_of(s)) & true]
+        found.append(CaptionItem(subject, others[0], "+".join(sorted(context.clips[i].group for i in subject.clips))))
+    return found
+
+
+def _answer(context: Context, item: CaptionItem, controls: bool) -> dict:
+    engine = context.engine
+    say = lambda sound, shots=(): engine.caption(sound, shots, SENTENCE).text
+    sound = context.heard(item.subject)
+    record = {"said": say(sound)}
+    if item.single:
+        shots = prompt_order(engine.neighbours(sound, SHOTS))
+        record |= {"shots": say(sound, shots), "shown": [shot.example.caption for shot in shots]}
+        if controls:
+            record["shots, other"] = say(context.heard(item.other), shots)
+            record["shots, permuted"] = say(sound, shuffled(shots))
+            record["shots, no tags"] = say(context.heard(item.subject, "no tags"), shots)
+            for how in ("phone", "room"):
+                changed = context.heard(item.subject, how)
+                record[f"shots, {how}"] = say(changed, prompt_order(engine.neighbours(changed, SHOTS)))
+    if controls:
+        record["other"] = say(context.heard(item.other))
+        record |= {how: say(context.heard(item.subject, how)) for how in HOWS}
+    return record
+
+
+def named(context: Context, subject: Subject, said: str) -> tuple[int, int, int, int]:
+    """(true claims, all claims, true labels named, all true labels) of a caption."""
+    infos = [context.clips[i] for i in subject.clips]
+    labels = context.labels_of(subject)
+    verdicts = true_claims(said, labels, [e for info in infos for e in info.events], [m for info in infos for m in info.maybe])
+    return sum(verdicts), len(verdicts), sum(names(said, label) for label in labels), len(labels)
+
+
+def rates(counts: Sequence[tuple[int, int, int, int]], groups: Sequence[str]) -> dict[str, tuple[float, tuple[float, float]]]:
+    """Precision and recall over all captions, each with its interval."""
+    table = np.asarray(counts, float)
+    ratio = lambda hit, all: lambda rows: float(table[rows, hit].sum() / max(table[rows, all].sum(), 1))
+    every = np.arange(len(table))
+    return {name: (ratio(*columns)(every), interval(every, list(groups), ratio(*columns), draws=500))
+            for name, columns in (("precision", (0, 1)), ("recall", (2, 3)))}
+
+
+def _score(context: Context, items: list[CaptionItem], records: list[dict]) -> Scores:
+    scores, pairs = Scores(), list(zip(items, records))
+    groups = [i.group for i in items]
+    of = lambda pairs, key: rates([named(context, i.subject, r[key]) for i, r in pairs], [i.group for i, _ in pairs])
+    found = of(pairs, "said")
+    # What guessing reaches: the same captions held against the next item's sound.
+    guessed = rates([named(context, i.subject, r["said"]) for (i, _), (_, r) in zip(pairs, pairs[3:] + pairs[:3])], groups)
+    kinds = f"{sum(i.single for i in items)} clips, {sum(not i.single for i in items)} mixtures"
+    for name, bar in (("precision", 0.70), ("recall", 0.60)):
+        scores.rows.append(Row(f"caption: named events, {name}", *found[name], len(items), guessed[name][0], f"{bar:.0%}", found[name][0] >= bar, kinds))
+    for name, single in (("single clips", True), ("mixtures", False)):
+        part = [p for p in pairs if p[0].single == single]
+        scores.rows += [Row(f"of these, {name}, {kind}", *value, len(part)) for kind, value in of(part, "said").items()] if part else []
+    some = [p for p in pairs if "other" in p[1]]
+    if some:
+        beside = of(some, "said")
+        for kind in ("precision", "recall"):
+            line = f"caption, {kind}", len(some), beside[kind][0], guessed[kind][0]
+            value = lambda how: of(some, how)[kind]
+            scores.controls += [other_audio(line[0], value("other"), *line[1:]), hidden_tags(line[0], value("no tags"), *line[1:]),
+                                degraded(line[0], "phone", value("phone"), *line[1:]), degraded(line[0], "room", value("room"), *line[1:])]
+    _score_cider(context, [p for p in pairs if p[0].single], scores)
+    return scores
+
+
+def _score_cider(context: Context, pairs: list[tuple[CaptionItem, dict]], scores: Scores) -> None:
+    """Adds the rows of CIDEr. Controls are over fewer clips, so what words weigh is counted over the same few."""
+    if not pairs:
+        return
+
+    def value(pairs, key, told=None):
+        said = cider([r[key] for _, r in pairs], told or [references(context, i) for i, _ in pairs])
+        return said, (float(said.mean()), interval(said, [i.group for i, _ in pairs], draws=500))
+
+    (zero, none), (shown, four) = value(pairs, "said"), value(pairs, "shots")
+    n, gain = len(pairs), shown - zero
+    chance = value(pairs, "said", [references(context, i) for i, _ in pairs[5:] + pairs[:5]])[1][0]
+    spread = interval(gain, [i.group for i, _ in pairs], draws=500)
+    scores.rows += [Row("caption: CIDEr against held-out captions, zero-shot", *none, n, chance, plain=True),
+                    Row(f"caption: CIDEr, {SHOTS} shots", *four, n, chance, plain=True),
+                    Row(f"caption: CIDEr, paired gain of {SHOTS} shots", float(gain.mean()), spread, n, 0.0, "shots better", bool(gain.mean() > 0), plain=True)]
+    some = [p for p in pairs if "shots, other" in p[1]]
+    if not some:
+        return
+    for kind, key in (("CIDEr, zero-shot", "{}"), (f"CIDEr, {SHOTS} shots", "shots, {}")):
+        beside = value(some, "said" if key == "{}" else "shots")[1][0]
+        guess = value(some, "said" if key == "{}" else "shots", [references(context, i) for i, _ in some[1:] + some[:1]])[1][0]
+        told = {how: value(some, key.format(how))[1] for how in ("other", *HOWS)}
+        line = len(some), beside, guess
+        lines = [other_audio(kind, told["other"], *line), hidden_tags(kind, told["no tags"], *line),
+                 degraded(kind, "phone", told["phone"], *line), degraded(kind, "room", told["room"], *line)]
+        scores.controls += [Control(**{**vars(control), "plain": True}) for control in lines]
+    permuted = value(some, "shots, permuted")[1]
+    scores.controls.append(Control(f"CIDEr, {SHOTS} shots", PERMUTED, *permuted, len(some), value(some, "shots")[1][0], None,
+                                   "shown: captions follow where it falls", plain=True))
+    copied = [float(r["shots"].strip().lower() in {text.lower() for text in r["shown"]}) for _, r in pairs]
+    scores.controls.append(Control(f"caption, {SHOTS} shots", "share that repeats a shot's caption word for word",
+                                   *share(copied, [i.group for i, _ in pairs]), n, float(np.mean(copied)), None, "shown"))
+
+
+ABILITIES = (Ability("captions", _items, _answer, _score, lambda item: (item.subject, item.other)),)

@@ -1,0 +1,115 @@
+"""Rows of the card, and the statistics they are made of."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from afcore.evaluation.card_context import Context
+from afcore.evaluation.items import interval, macro
+
+OTHER, PERMUTED = "another clip's audio", "shot labels permuted"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the card. `measured` with its 95 % interval, over `n` items; `met` is None where there is no bar."""
+
+    ability: str
+    measured: float
+    interval: tuple[float, float]
+    n: int
+    chance: float | None = None
+    bar: str = "reported"
+    met: bool | None = None
+    note: str = ""
+    plain: bool = False
+    """A number, not a share."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A score's control. `beside`: the score without it on the same `n` items; `wanted`: what should be seen."""
+
+    ability: str
+    control: str
+    measured: float
+    interval: tuple[float, float]
+    n: int
+    beside: float
+    chance: float | None
+    wanted: str
+    met: bool | None = None
+    plain: bool = False
+
+
+@dataclass
+class Scores:
+    rows: list[Row] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Ability:
+    """How rows are computed: `items` in a fixed order, `answer` for one of them (with its controls, where asked) as plain data,
+    and `score` of the items answered. `sounds`: the sounds of an item that must be made first."""
+
+    name: str
+    items: Callable[[Context], list]
+    answer: Callable[[Context, Any, bool], dict]
+    score: Callable[[Context, list, list[dict]], Scores]
+    sounds: Callable[[Any], tuple] = lambda item: ()
+    most: int = 600  # items, where nothing else limits them
+
+
+def mean(correct: Sequence[float], labels: Sequence[str], groups: Sequence[str]) -> tuple[float, tuple[float, float]]:
+    """Mean over labels of the mean within each, and its 95 % interval over redrawn sources."""
+    values, names = np.asarray(correct, float), np.asarray(labels)
+    low, high = interval(np.arange(len(values)), list(groups), lambda rows: macro(values[rows], list(names[rows])), draws=500)
+    return macro(values, list(names)), (low, high)
+
+
+def share(correct: Sequence[float], groups: Sequence[str]) -> tuple[float, tuple[float, float]]:
+    """Plain mean and its 95 % interval over redrawn sources."""
+    values = np.asarray(correct, float)
+    return float(values.mean()), interval(values, list(groups), draws=500)
+
+
+def other_audio(ability: str, value: tuple, n: int, beside: float, chance: float) -> Control:
+    """The control with another clip's audio: chance must lie within its interval or above it."""
+    measured, (low, high) = value
+    return Control(ability, OTHER, measured, (low, high), n, beside, chance, "falls to chance", bool(low <= chance))
+
+
+def hidden_tags(ability: str, value: tuple, n: int, beside: float, chance: float) -> Control:
+    """The control without tag words: at least half of the lead over chance must be left."""
+    measured, bounds = value
+    return Control(ability, "tag words removed", measured, bounds, n, beside, chance, "keeps half of its lead over chance",
+                   bool(measured - chance >= (beside - chance) / 2))
+
+
+def degraded(ability: str, how: str, value: tuple, n: int, beside: float, chance: float | None) -> Control:
+    """Through the simulated phone or room, or whatever has no bar: only shown."""
+    return Control(ability, how, value[0], value[1], n, beside, chance, "shown")
+
+
+def table(scores: Scores) -> str:
+    """Both tables as Markdown."""
+    mark = {None: "", True: "yes", False: "**no**"}
+    show = lambda value, plain: f"{value:.2f}" if plain else f"{value:.1%}"
+    span = lambda bounds, plain: f"{show(bounds[0], plain)} to {show(bounds[1], plain)}"
+    lines = ["| ability | measured | 95 % | n | chance | bar | met? |", "|---|---|---|---|---|---|---|"]
+    for r in scores.rows:
+        chance = "" if r.chance is None else show(r.chance, r.plain)
+        name = f"{r.ability} ({r.note})" if r.note else r.ability
+        lines.append(f"| {name} | {show(r.measured, r.plain)} | {span(r.interval, r.plain)} | {r.n} | {chance} | {r.bar} | {mark[r.met]} |")
+    if scores.controls:
+        lines += ["", "| control of | control | measured | 95 % | n | without it, same items | chance | wanted | seen? |",
+                  "|---|---|---|---|---|---|---|---|---|"]
+    for c in scores.controls:
+        chance = "" if c.chance is None else show(c.chance, c.plain)
+        lines.append(f"| {c.ability} | {c.control} | {show(c.measured, c.plain)} | {span(c.interval, c.plain)} | {c.n} "
+                     f"| {show(c.beside, c.plain)} | {chance} | {c.wanted} | {mark[c.met]} |")
+    return "\n".join(lines)

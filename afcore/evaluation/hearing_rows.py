@@ -1,0 +1,67 @@
+"""Rows of the card about hearing alone: the encoder's embedding against its teacher's, and mini CLAP's search by text."""
+from __future__ import annotations
+
+import numpy as np
+
+from afcore.evaluation.card_context import Context
+from afcore.evaluation.card_rows import Ability, Row, Scores, mean, share
+from afcore.evaluation.caption_rows import SUFFIX
+from afcore.evaluation.first_bar import neighbour_hits, teacher_rows
+from afcore.evaluation.items import interval, macro
+
+POOL, AT = 500, 10
+
+
+def _embedding(context: Context, item: None, controls: bool) -> dict:
+    clips = context.clips
+    labels = [{info.label for info in clips.info if info.split == split and info.label} for split in ("train", "test")]
+    found = neighbour_hits(clips, teacher_rows(context.work / "corpus", clips), labels[0] & labels[1])
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in found.items()}
+
+
+def _embedding_score(context: Context, items: list, records: list[dict]) -> Scores:
+    found, = records
+    truth, groups, n = found["truth"], found["groups"], len(found["truth"])
+    mine, its, names = np.array(found["student"]), np.array(found["teacher"]), np.array(truth)
+    ratio = lambda rows: macro(mine[rows], list(names[rows])) / max(macro(its[rows], list(names[rows])), 1e-9)
+    share_of = ratio(np.arange(n))
+    chance = 1 / len(set(truth))
+    return Scores([
+        Row("1-nearest-neighbour accuracy of the embedding, share of the teacher's own", share_of,
+            interval(np.arange(n), groups, ratio, draws=500), n, None, "95 %", share_of >= 0.95, f"against {found['bank']} training clips"),
+        Row("of it, the student's embedding", *mean(mine, truth, groups), n, chance),
+        Row("of it, the teacher's embedding", *mean(its, truth, groups), n, chance)])
+
+
+def distinct(context: Context, named_only: bool) -> list[tuple[int, str]]:
+    """(test clip, caption) with each caption once, at most `POOL`: captions by file name first, then those that the teacher's tags give."""
+    rng, taken = np.random.default_rng(61), {}
+    order = [i for i in rng.permutation(len(context.clips)).tolist() if context.clips[i].split == "test" and context.clips[i].caption]
+    for i in sorted(order, key=lambda i: context.clips[i].label is None):  # stable: the order within each kind stays drawn
+        info = context.clips[i]
+        if info.label or not named_only:
+            taken.setdefault(info.caption.removesuffix(SUFFIX).removesuffix(" playing"), i)
+    return [(i, caption) for caption, i in taken.items()][:POOL]
+
+
+def _search(context: Context, item: bool, controls: bool) -> dict:
+    pool = distinct(context, named_only=item)
+    sounds = context.clips.clap_vectors(context.engine.clap, [i for i, _ in pool])
+    similar = context.engine.clap.text([caption for _, caption in pool]) @ sounds.T
+    ranks = (similar > np.diag(similar)[:, None]).sum(1)
+    return {"ranks": ranks.tolist(), "groups": [context.clips[i].group for i, _ in pool]}
+
+
+def _search_score(context: Context, items: list[bool], records: list[dict]) -> Scores:
+    rows = []
+    for named_only, record in zip(items, records):
+        value = share([rank < AT for rank in record["ranks"]], record["groups"])
+        n = len(record["ranks"])
+        note = "captions by file name alone" if named_only else f"all {n} distinct captions that the test packages give" if n < POOL else ""
+        rows.append(Row(f"mini CLAP, text → audio, recall at {AT}", *value, n, min(1.0, AT / n), "reported" if named_only else "60 %",
+                        None if named_only else value[0] >= 0.60, note))
+    return Scores(rows)
+
+
+ABILITIES = (Ability("embedding", lambda context: [None], _embedding, _embedding_score),
+             Ability("search", lambda context: [False, True], _search, _search_score))

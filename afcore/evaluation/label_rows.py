@@ -1,0 +1,201 @@
+"""Rows of the card about the right label among ten: everyday classes, classes held out of training, invented names."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from afcore.evaluation.card_context import Context, renamed, ten_options
+from afcore.evaluation.card_rows import (
+    PERMUTED, Ability, Control, Row, Scores, degraded, hidden_tags, mean, other_audio, share)
+from afcore.evaluation.sounds import HOWS, Subject
+from afcore.retrieval import Shot, prompt_order
+from afcore.training.held_out import HELD_OUT
+
+CHANCE = 0.1
+SHOTS, SHOTS_NEW = 4, 8  # for known classes, for new ones
+# Words that mean nothing, neither those of training (samples.INVENTED) nor those of calibration.
+INVENTED = ("abbid brolt chuvey dremmel ebbix frunt glave hemsor ilvet jorrib kelvoo lopsat murgle noffin ospey prell quavid "
+            "rindop skolm tavvit ulbren vessom wirrel yombat zelkin").split()
+
+
+@dataclass(frozen=True)
+class LabelItem:
+    """`other`: a test clip with another label. `called`: what the options are called, in their order."""
+
+    subject: Subject
+    label: str
+    options: tuple[str, ...]
+    called: tuple[str, ...]
+    other: Subject
+    group: str
+
+    @property
+    def name(self) -> str:
+        """What the right option is called."""
+        return self.called[self.options.index(self.label)]
+
+
+def items(context: Context, labels: set[str], invented: bool, seed: int) -> list[LabelItem]:
+    """Test clips with one of `labels`, each with ten of those that test clips have."""
+    rng = np.random.default_rng(seed)
+    clips = context.test_clips(labels)
+    labels = {context.clips[i].label for i in clips}
+    found = []
+    for i in clips:
+        info = context.clips[i]
+        options = ten_options(rng, info.label, sorted(labels), context)
+        called = tuple(map(str, rng.permutation(INVENTED)[:len(options)])) if invented else options
+        others = [j for j in rng.permutation(clips)[:50].tolist() if context.clips[j].label != info.label]
+        found.append(LabelItem(Subject((i,)), info.label, options, called, Subject((others[0],)), info.group))
+    return found
+
+
+def best(found: dict[str, float]) -> str:
+    """The likeliest label."""
+    return max(found, key=found.get)
+
+
+def permutation(shots: Sequence[Shot], options: Sequence[str]) -> dict[str, str]:
+    """Every label among the shots → another's: each the next one's in alphabetical order; a lone one → another option."""
+    labels = sorted({shot.example.label for shot in shots})
+    if len(labels) == 1:
+        return {labels[0]: next(option for option in options if option != labels[0])}
+    return dict(zip(labels, [*labels[1:], labels[0]]))
+
+
+def answer(context: Context, item: LabelItem, shots_of, controls: bool, bare: bool) -> dict:
+    """The label chosen in each condition. `shots_of`: Heard → shots in the prompt's order, as the options are called. `bare`: controls
+    without shots too. Another clip's audio comes with the right clip's shots, so that what is copied from them is seen."""
+    engine, options = context.engine, list(item.called)
+    sound = context.heard(item.subject)
+    shots = shots_of(sound)
+    record = {"zero": best(engine.classify(sound, options)), "shots": best(engine.classify(sound, options, shots)),
+              "near": shots[-1].example.label if shots else "", "shot labels": [shot.example.label for shot in shots]}
+    if controls:
+        for how in ("other", *HOWS):
+            changed = context.heard(item.other) if how == "other" else context.heard(item.subject, how)
+            if bare:
+                record[f"zero, {how}"] = best(engine.classify(changed, options))
+            record[f"shots, {how}"] = best(engine.classify(changed, options, shots if how in ("other", "no tags") else shots_of(changed)))
+        swap = permutation(shots, options)
+        record["shots, permuted"] = best(engine.classify(sound, options, renamed(shots, swap)))
+        record["followed"] = swap.get(item.name, "")  # what stands where the right name stood; "" where no shot had it
+    return record
+
+
+def hits(items: Sequence[LabelItem], records: Sequence[dict], condition: str) -> np.ndarray:
+    return np.array([record[condition] == item.name for item, record in zip(items, records)], float)
+
+
+def controls_of(ability: str, kind: str, items: Sequence[LabelItem], records: Sequence[dict]) -> list[Control]:
+    """Controls of the score `kind`, "zero" or "shots", over the items that were asked for them."""
+    pairs = [(item, record) for item, record in zip(items, records) if f"{kind}, other" in record]
+    if not pairs:
+        return []
+    items, records = zip(*pairs)
+    labels, groups, n = [i.label for i in items], [i.group for i in items], len(items)
+    value = lambda how: mean(hits(items, records, f"{kind}, {how}"), labels, groups)
+    beside = mean(hits(items, records, kind), labels, groups)[0]
+    found = [other_audio(ability, value("other"), n, beside, CHANCE), hidden_tags(ability, value("no tags"), n, beside, CHANCE),
+             degraded(ability, "phone", value("phone"), n, beside, CHANCE), degraded(ability, "room", value("room"), n, beside, CHANCE)]
+    moved = [(item, record) for item, record in pairs if kind == "shots" and record["followed"]]
+    if moved:
+        groups = [item.group for item, _ in moved]
+        follows = share([record["shots, permuted"] == record["followed"] for _, record in moved], groups)
+        right = float(np.mean([record["shots"] == item.name for item, record in moved]))
+        found.append(Control(ability, PERMUTED, *follows, len(moved), right, CHANCE, "answers follow the permutation (more than half)",
+                             follows[0] > 0.5))
+    return found
+
+
+def gain_of(items, records) -> tuple[float, tuple[float, float]]:
+    """Mean over labels of the paired gain of shots, and its interval."""
+    gain = hits(items, records, "shots") - hits(items, records, "zero")
+    return mean(gain, [i.label for i in items], [i.group for i in items])
+
+
+def _everyday_items(context: Context) -> list[LabelItem]:
+    return items(context, set(context.everyday) - set(HELD_OUT), invented=False, seed=11)
+
+
+def _everyday_answer(context: Context, item: LabelItem, controls: bool) -> dict:
+    engine = context.engine
+    record = answer(context, item, lambda sound: prompt_order(engine.neighbours(sound, SHOTS)), controls, bare=True)
+    sound = context.heard(item.subject)
+    near = engine.retriever().nearest(sound.vector, 1, labels=item.options)
+    record["near among options"] = near[0].example.label if near else ""
+    if controls:
+        large = prompt_order(engine.neighbours(sound, SHOTS, bank=context.training_bank))
+        record["shots of the large bank"] = best(engine.classify(sound, list(item.options), large))
+    return record
+
+
+def _everyday_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
+    labels, groups, n = [i.label for i in items], [i.group for i in items], len(items)
+    trained = {info.label for info in context.clips.info if info.split == "train"}
+    kinds = len(set(labels))
+    zero, shots, gain = (mean(hits(items, records, "zero"), labels, groups), mean(hits(items, records, "shots"), labels, groups),
+                         gain_of(items, records))
+    rows = [Row("everyday sound among 10 options, zero-shot", *zero, n, CHANCE, "70 %", zero[0] >= 0.70, f"{kinds} classes"),
+            Row(f"the same with {SHOTS} retrieved shots", *shots, n, CHANCE, "85 %", shots[0] >= 0.85, "shipped bank"),
+            Row(f"paired gain of {SHOTS} shots", *gain, n, 0.0, "above 0", gain[1][0] > 0)]
+    for name, key in (("beside it: CLAP nearest example among the options", "near among options"),
+                      ("beside it: CLAP nearest example of any label", "near")):
+        rows.append(Row(name, *mean(hits(items, records, key), labels, groups), n, CHANCE))
+    for name, known in (("of these, classes with training clips", True), ("of these, classes without any", False)):
+        some = [(i, r) for i, r in zip(items, records) if (i.label in trained) == known]
+        if some:
+            part, told = zip(*some)
+            of, by = [i.label for i in part], [i.group for i in part]
+            rows += [Row(f"{name}, {what}", *mean(hits(part, told, key), of, by), len(part), CHANCE, note=f"{len(set(of))} classes")
+                     for what, key in (("zero-shot", "zero"), (f"{SHOTS} shots", "shots"))]
+    large = [(i, r) for i, r in zip(items, records) if "shots of the large bank" in r]
+    if large:
+        part, told = zip(*large)
+        rows.append(Row(f"{SHOTS} shots from a bank of {len(context.training_bank.examples())} training clips",
+                        *mean(hits(part, told, "shots of the large bank"), [i.label for i in part], [i.group for i in part]), len(part), CHANCE))
+    return Scores(rows, controls_of("everyday, zero-shot", "zero", items, records) + controls_of(f"everyday, {SHOTS} shots", "shots", items, records))
+
+
+def _new_shots(context: Context, item: LabelItem):
+    """The nearest clips of the training bank among the options' classes, by the names that these have here."""
+    names = dict(zip(item.options, item.called))
+    found = lambda sound: context.engine.neighbours(sound, SHOTS_NEW, bank=context.training_bank, labels=set(item.options))
+    return lambda sound: renamed(prompt_order(found(sound)), names)
+
+
+def _new_answer(context: Context, item: LabelItem, controls: bool) -> dict:
+    return answer(context, item, _new_shots(context, item), controls, bare=item.called == item.options)
+
+
+def _held_out_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
+    labels, groups, n = [i.label for i in items], [i.group for i in items], len(items)
+    note = f"{len(set(labels))} classes with test clips; bank: {SHOTS_NEW} nearest of the training clips of the options"
+    rows = [Row("held-out labels among 10 options, zero-shot", *mean(hits(items, records, "zero"), labels, groups), n, CHANCE, note=note),
+            Row(f"held-out labels, {SHOTS_NEW} shots", *mean(hits(items, records, "shots"), labels, groups), n, CHANCE),
+            Row(f"held-out labels, paired gain of {SHOTS_NEW} shots", *gain_of(items, records), n, 0.0),
+            Row("beside it: CLAP nearest example among the options", *mean(hits(items, records, "near"), labels, groups), n, CHANCE)]
+    return Scores(rows, controls_of("held out, zero-shot", "zero", items, records)
+                  + controls_of(f"held out, {SHOTS_NEW} shots", "shots", items, records))
+
+
+def _invented_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
+    labels, groups, n = [i.label for i in items], [i.group for i in items], len(items)
+    zero, shots = mean(hits(items, records, "zero"), labels, groups), mean(hits(items, records, "shots"), labels, groups)
+    rows = [Row(f"the same classes under invented names, {SHOTS_NEW} shots", *shots, n, CHANCE, "60 %", shots[0] >= 0.60),
+            Row("invented names, zero-shot (must be chance)", *zero, n, CHANCE, "chance", zero[1][0] <= CHANCE <= zero[1][1]),
+            Row("beside it: CLAP nearest example among the options", *mean(hits(items, records, "near"), labels, groups), n, CHANCE)]
+    return Scores(rows, controls_of(f"invented names, {SHOTS_NEW} shots", "shots", items, records))
+
+
+def _sounds(item: LabelItem) -> tuple:
+    return item.subject, item.other
+
+
+ABILITIES = (
+    Ability("everyday", _everyday_items, _everyday_answer, _everyday_score, _sounds),
+    Ability("held-out", lambda context: items(context, set(HELD_OUT), False, 12), _new_answer, _held_out_score, _sounds),
+    Ability("invented", lambda context: items(context, set(HELD_OUT), True, 13), _new_answer, _invented_score, _sounds),
+)
