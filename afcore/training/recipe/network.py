@@ -1,0 +1,233 @@
+"""The model of a config, what of it a stage trains, and the loss: built the same in every process, before anything is sharded.
+
+Stages hand their weights on as one `safetensors` file with everything that a stage so far has trained (`weights_of`).
+"""
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from afcore.checkpoints import mini
+from afcore.errors import BadRequest, MissingPart
+from afcore.model import AudioFlamingo, AudioFlamingoConfig
+from afcore.training.recipe.config import Config, Lora, Stage
+from afcore.training.recipe.config import Model as Spec
+
+WEIGHTS = "weights.safetensors"
+ROWS = "new_token_rows."   # keys of the new tokens' embeddings in a weights file
+
+
+class NewRows(nn.Module):
+    """The embeddings of `<audio>`, `<|endofchunk|>` and `<SEP>` as parameters of their own, since the other rows stay frozen in the
+    first stage. `output` only where the head is not tied to the embeddings."""
+
+    def __init__(self, model: AudioFlamingo):
+        super().__init__()
+        config = model.config
+        self.ids = [config.audio_token_id, config.endofchunk_token_id, config.sep_token_id]
+        table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        self.input = nn.Parameter(table.detach()[self.ids].float().clone())
+        self.output = None if head is table else nn.Parameter(head.detach()[self.ids].float().clone())
+
+    def embed(self, ids: Tensor, known: Tensor) -> Tensor:
+        """`known` (B, T, H), the table's embeddings of ids (B, T), with the new tokens' rows put in."""
+        for row, token in zip(self.input, self.ids):
+            known = torch.where((ids == token)[..., None], row.to(known.dtype), known)
+        return known
+
+    def logits(self, hidden: Tensor, known: Tensor) -> Tensor:
+        """`known` (N, V), the head's logits of hidden (N, H), with those of the new tokens put in; float32."""
+        rows = self.input if self.output is None else self.output
+        index = torch.tensor(self.ids, device=known.device)
+        return known.float().index_copy(1, index, F.linear(hidden, rows.to(hidden.dtype)).float())
+
+    @torch.no_grad()
+    def write_back(self, model: AudioFlamingo) -> None:
+        table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        table[self.ids] = self.input.to(table.dtype)
+        if self.output is not None:
+            head[self.ids] = self.output.to(head.dtype)
+
+
+class AnswerLoss(nn.Module):
+    """What is trained: the model, and the new tokens' rows where the table of embeddings is frozen."""
+
+    def __init__(self, model: AudioFlamingo, rows: NewRows | None):
+        super().__init__()
+        self.model, self.rows = model, rows
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Summed cross-entropy of each sample's answer tokens (B,) float32, and how many those are (B,)."""
+        ids, labels = batch["input_ids"], batch["labels"][:, 1:]
+        embeds = self.model.get_input_embeddings()(ids)
+        if self.rows is not None:
+            embeds = self.rows.embed(ids, embeds)
+        hidden = self.model.hidden_states(ids, batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"],
+                                          inputs_embeds=embeds, use_cache=False).last_hidden_state
+        counted = labels != -100
+        hidden = hidden[:, :-1][counted]
+        logits = self.model.get_output_embeddings()(hidden)
+        logits = logits.float() if self.rows is None else self.rows.logits(hidden, logits)
+        token = F.cross_entropy(logits, labels[counted], reduction="none")
+        return torch.zeros(counted.shape, device=token.device).masked_scatter(counted, token).sum(1), counted.sum(1)
+
+
+@dataclass
+class Built:
+    """`start`: names and values, in a weights file's form, of what earlier stages or `model.weights` gave."""
+
+    net: AnswerLoss
+    tokenizer: PreTrainedTokenizerBase
+    inherited: set[str]
+
+    @property
+    def model(self) -> AudioFlamingo:
+        return self.net.model
+
+
+def build(config: Config, stage: Stage, before: Path | None) -> Built:
+    """The model ready for `stage`: weights in place, what is not trained frozen, adapters in. `before`: the weights file of the stage
+    before. The same seed gives the same model. Raises MissingPart, BadRequest."""
+    torch.manual_seed(config.seed)
+    model, tokenizer, inherited = base_model(config.model)
+    if before is not None:
+        inherited = load_weights(model, before)
+    elif config.model.open_gates and config.model.weights is None:
+        from afcore.training.flamingo import open_gates_
+        open_gates_(model)
+    if model.config.front_end == "tags":
+        names = json.loads((config.model.encoder / "audioset.json").read_text())
+        model.front_end.set_tag_text(model.get_input_embeddings(), mini.tag_token_ids(tokenizer, names))
+    rows = None if stage.train == "all" else NewRows(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(stage.train == "all" or AudioFlamingo.is_audio_parameter(name))
+    if stage.train == "lora":
+        add_lora(model, stage.lora)
+    for parameter in model.parameters():
+        half = stage.precision == "bf16" and not parameter.requires_grad
+        parameter.data = parameter.data.to(torch.bfloat16 if half else torch.float32)
+    if stage.gradient_checkpointing:
+        checkpoint_layers(model)
+    return Built(AnswerLoss(model, rows), tokenizer, inherited)
+
+
+def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[str]]:
+    """(model, tokenizer, names of parameters that were trained before) as the config names them, float32."""
+    if spec.converted:
+        from afcore.checkpoints.converted import load_flamingo
+        model = load_flamingo(spec.converted, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(spec.converted, local_files_only=True)
+        return model, tokenizer, set() if spec.weights is None else load_weights(model, spec.weights / WEIGHTS)
+    folder = mini.language_model_folder() if spec.language_model == "mini" else spec.language_model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise MissingPart(f"The language model {folder} cannot be loaded: {str(error).splitlines()[0].rstrip('.')}.") from error
+    old = language_model.get_input_embeddings().weight.detach().mean(0)
+    fresh = [token for token in mini.NEW_TOKENS if token not in tokenizer.get_vocab()]
+    tokenizer.add_special_tokens({"additional_special_tokens": list(mini.NEW_TOKENS)}, replace_additional_special_tokens=False)
+    if language_model.get_input_embeddings().weight.shape[0] != len(tokenizer):
+        language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if fresh:  # the mean of all tokens, near which an untrained token is least in the way
+        with torch.no_grad():
+            for table in {language_model.get_input_embeddings().weight, language_model.get_output_embeddings().weight}:
+                table[tokenizer.convert_tokens_to_ids(fresh)] = old if table.shape[1] == len(old) else table.mean(0)
+    model = AudioFlamingo(_settings(spec, language_model, tokenizer), language_model)
+    if spec.weights is None:
+        return model, tokenizer, set()
+    if (spec.weights / WEIGHTS).exists():
+        return model, tokenizer, load_weights(model, spec.weights / WEIGHTS)
+    mini.load_trained(model, spec.weights)
+    return model, tokenizer, {n for n, _ in model.named_parameters() if AudioFlamingo.is_audio_parameter(n)} | {ROWS + "input"}
+
+
+def _settings(spec: Spec, language_model, tokenizer) -> AudioFlamingoConfig:
+    text = language_model.config.to_dict()
+    audio, eoc, sep = tokenizer.convert_tokens_to_ids(mini.NEW_TOKENS)
+    if spec.language_model == "mini":
+        tags = len(json.loads((spec.encoder / "audioset.json").read_text()))
+        stored = spec.weights if spec.weights and (spec.weights / "config.json").exists() else None
+        return AudioFlamingoConfig(text_config=text, **mini.config_settings(spec.settings, stored, tokenizer, tags))
+    try:
+        return AudioFlamingoConfig(text_config=text, audio_token_id=audio, endofchunk_token_id=eoc, sep_token_id=sep, **spec.settings)
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"The model's settings do not fit: {error}") from error
+
+
+def add_lora(model: AudioFlamingo, lora: Lora) -> None:
+    """peft's low-rank updates at the language model's own layers. Raises BadRequest where no layer is called so."""
+    from peft import LoraConfig, inject_adapter_in_model
+    wanted = rf".*\.decoder_layer\.(.*\.)?({'|'.join(map(re.escape, lora.targets))})"
+    if not any(re.fullmatch(wanted, name) for name, _ in model.language_model.named_modules()):
+        raise BadRequest(f"The language model has no layers called {', '.join(lora.targets)} for LoRA.")
+    inject_adapter_in_model(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=wanted),
+                            model.language_model)
+
+
+def merge_lora(model: AudioFlamingo) -> set[str]:
+    """Adds the updates into the weights they belong to and takes the adapters out; returns those weights' names."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    for name, module in adapted:
+        module.merge()
+        parent, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, module.get_base_layer())
+    return {plain_name(f"{name}.weight") for name, _ in adapted}
+
+
+def checkpoint_layers(model: AudioFlamingo) -> None:
+    """Each decoder layer, with its cross-attention, is computed a second time in the backward pass instead of being remembered."""
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    from afcore.model.flamingo import decoder_layers
+    layers = decoder_layers(model.language_model)
+    for i, layer in enumerate(layers):
+        layers[i] = checkpoint_wrapper(layer)
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name without what gradient checkpointing puts in."""
+    return name.replace("_checkpoint_wrapped_module.", "")
+
+
+def load_weights(model: AudioFlamingo, file: Path) -> set[str]:
+    """Fills the model from a weights file and returns the names in it. Raises MissingPart for a file that is absent or does not fit."""
+    from safetensors.torch import load_file
+    if not file.is_file():
+        raise MissingPart(f"There are no weights in {file}.")
+    state = load_file(file)
+    names = set(state)
+    rows = {key: state.pop(key) for key in list(state) if key.startswith(ROWS)}
+    known = {plain_name(name): p for name, p in model.named_parameters()}
+    wrong = [key for key, value in state.items() if key not in known or known[key].shape != value.shape]
+    if wrong:
+        raise MissingPart(f"The weights {file} do not fit this model ({wrong[0]}).")
+    with torch.no_grad():
+        for key, value in state.items():
+            known[key].copy_(value)
+        ids = [model.config.audio_token_id, model.config.endofchunk_token_id, model.config.sep_token_id]
+        if ROWS + "input" in rows:
+            model.get_input_embeddings().weight[ids] = rows[ROWS + "input"]
+        if ROWS + "output" in rows:
+            model.get_output_embeddings().weight[ids] = rows[ROWS + "output"]
+    return names
+
+
+def weights_of(model: AudioFlamingo, names: set[str]) -> dict[str, Tensor]:
+    """The weights file's content: the parameters `names`, and the new tokens' rows unless the whole table is among them."""
+    parameters = {plain_name(name): p for name, p in model.named_parameters()}
+    state = {key: value.detach().float().cpu().contiguous() for key, value in parameters.items() if key in names}
+    ids = [model.config.audio_token_id, model.config.endofchunk_token_id, model.config.sep_token_id]
+    table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    for key, weight in {"input": table, "output": head}.items():
+        if (key == "input" or head is not table) and not any(weight is p for n, p in parameters.items() if n in names):
+            state[ROWS + key] = weight.detach()[ids].float().cpu().contiguous()
+    return state
