@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 
+import huggingface_hub
 import librosa
 import numpy as np
 import pytest
@@ -197,6 +198,38 @@ def test_files_missing_from_the_hub_cache_are_named(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "laion_clap", raising=False)
     with pytest.raises(MissingPart, match="vocab.txt of bert-base-uncased.*afcore get"):
         laion.import_laion_clap()
+
+
+def test_no_start_asks_the_network(hub, checkpoint, monkeypatch):
+    asked = []
+
+    def look_up(host, *_, **__):
+        asked.append(host)
+        raise OSError("no network")
+
+    file, _ = checkpoint
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("transformers.utils.hub._is_offline_mode", False)
+    huggingface_hub.configure_http_backend()  # its sessions remember that they were offline
+    laion.LaionClap(file)
+    assert asked == []
+    RobertaConfig.from_pretrained("roberta-base")
+    assert asked  # as it is without care
+    monkeypatch.undo()
+    huggingface_hub.configure_http_backend()
+
+
+def test_a_damaged_file_in_the_hub_cache_is_a_sentence(hub, checkpoint):
+    cache, _ = hub
+    [weights] = cache.glob("models--roberta-base/snapshots/*/model.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    try:
+        with pytest.raises(MissingPart, match="could not be opened here.*roberta-base.*afcore get laion-clap"):
+            laion.LaionClap(checkpoint[0])
+    finally:
+        weights.write_bytes(whole)
 
 
 def test_package_missing(monkeypatch):

@@ -104,13 +104,31 @@ def import_laion_clap() -> types.ModuleType:
                                   RobertaTokenizer)
         path = list(sys.path)
         try:
-            with _torchvision_stand_in():
+            with _from_cache(), _torchvision_stand_in():
                 import laion_clap
-        except (ImportError, OSError) as error:
+        except ImportError as error:
             raise MissingPart(f"The package laion-clap could not be loaded here: {_first_line(error)}.") from error
         finally:
             sys.path[:] = path  # the package appends its own folder, whose `training` would be found as a module
         return laion_clap
+
+
+@contextlib.contextmanager
+def _from_cache() -> Iterator[None]:
+    """Inside, the package's `from_pretrained` calls read `HUB_FILES` from the local cache and never ask the network, which
+    would tell the hub about every start here, and without a connection wait for it. Raises MissingPart for a file there
+    that cannot be read."""
+    from safetensors import SafetensorError
+    from transformers.utils import hub
+    before, hub._is_offline_mode = hub._is_offline_mode, True  # the environment variable was read at its import
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise MissingPart(
+            f"LAION-CLAP could not be opened here ({_first_line(error)}): where a file in the hub's cache is damaged, remove "
+            f"the folders of {', '.join(HUB_FILES)} there and run `python -m afcore get laion-clap`.") from error
+    finally:
+        hub._is_offline_mode = before
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Tensor]:
@@ -154,7 +172,8 @@ class LaionClap:
         if encoder is None:
             raise CheckpointError(f"{Path(file).name} holds an audio encoder that the package laion-clap does not know.")
         self.package = import_laion_clap()
-        self.net = self.package.CLAP_Module(enable_fusion=self.fusion, device="cpu", amodel=encoder).eval()
+        with _from_cache():
+            self.net = self.package.CLAP_Module(enable_fusion=self.fusion, device="cpu", amodel=encoder).eval()
         try:
             self.net.model.load_state_dict(weights)
         except RuntimeError as error:
