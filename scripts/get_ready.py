@@ -55,6 +55,12 @@ def digest(*names: str) -> str:
     return sha.hexdigest()
 
 
+def pins(name: str) -> list[str]:
+    """The lines of a requirements file that name a package."""
+    lines = (REPOSITORY / name).read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
 def make_venv(kind: str) -> None:
     """An empty `.venv`, unless a whole one of this kind (Python version, CPU or CUDA) is there."""
     discarded = VENV.with_name(".venv-discarded")
@@ -91,7 +97,10 @@ def install_cpu_torch(pin: str) -> None:
 
 
 def install(files: tuple[str, ...], stamp: Path, kind: str) -> None:
-    """Install requirement `files` as requirements.lock pins them; `stamp` remembers what was installed."""
+    """Install requirement `files` as requirements.lock pins them; `stamp` remembers what was installed.
+
+    What requirements-nodeps.txt names comes without what it declares, also where requirements.txt names it too.
+    """
     key = digest("requirements.lock", *files)
     if stamp.is_file() and stamp.read_text() == key:
         return
@@ -99,12 +108,12 @@ def install(files: tuple[str, ...], stamp: Path, kind: str) -> None:
     say("installing " + " and ".join(files) + size)
     UNFINISHED.touch()
     if kind.endswith("cpu") and "requirements.txt" in files:
-        lines = (REPOSITORY / "requirements.txt").read_text().split()
-        install_cpu_torch(next(line for line in lines if line.startswith("torch==")))
+        install_cpu_torch(next(pin for pin in pins("requirements.txt") if pin.startswith("torch==")))
     lock = str(REPOSITORY / "requirements.lock")
+    alone = pins("requirements-nodeps.txt")
     for name in files:
-        extra = ["--no-deps"] if "nodeps" in name else ["--use-pep517"]
-        if not pip(*extra, "-c", lock, "-r", str(REPOSITORY / name)):
+        wanted = ["--no-deps", *alone] if "nodeps" in name else ["--use-pep517", *(p for p in pins(name) if p not in alone)]
+        if not pip("-c", lock, *wanted):
             stop(f"pip could not install {name}: see the lines above, then run the same command again.")
     stamp.write_text(key)
     UNFINISHED.unlink()
@@ -192,9 +201,9 @@ def main() -> None:
         kind = f"{platform.python_version()} {'cuda' if nvidia_gpu() else 'cpu'}"
         make_venv(kind)
         install(("requirements.txt", "requirements-nodeps.txt"), VENV / ".app", kind)
-        if purpose == "app":
+        if purpose != "unit":
             get_ffmpeg()
-        else:
+        if purpose != "app":
             install(("requirements-test.txt",), VENV / ".test", kind)
         if purpose == "test":
             get_browser()

@@ -50,6 +50,9 @@ def test_what_declares_too_much_comes_without_it(setup):
     setup.install(("requirements.txt", "requirements-nodeps.txt"), setup.VENV / ".app", "3.11.2 cuda")
     everything, alone = setup.pip_calls
     assert "--no-deps" in alone and "--no-deps" not in everything and "-c" in everything
+    # laion-clap is named as a requirement, and still comes without the wandb that it declares.
+    assert "laion-clap==1.1.7" in setup.pins("requirements.txt") and "laion-clap==1.1.7" in alone
+    assert "laion-clap==1.1.7" not in everything and {"streamlit==1.67.0", "faiss-cpu==1.15.1"} <= set(everything)
 
 
 def test_a_failed_installation_leaves_no_stamp_and_is_made_again_from_nothing(setup, capsys, monkeypatch):
