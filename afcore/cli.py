@@ -143,8 +143,7 @@ def _classify(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple
     labels = _labels(options.labels, bank)
     shots, retrieve = _retrieve(engine, heard, bank, options.shots)
     begun = time.perf_counter()
-    prompt = engine.build_prompt(heard, CLASSIFY, shots, labels=labels)
-    probabilities = engine.probabilities(heard, prompt, labels, engine.build_prompt(heard, CLASSIFY, labels=labels))
+    probabilities = engine.classify(heard, labels, shots)
     score = {"score": time.perf_counter() - begun}
     best = max(probabilities, key=probabilities.get)
     data = {
@@ -153,7 +152,7 @@ def _classify(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple
         "probabilities": probabilities,
         "shots": [shot_json(shot) for shot in shots],
         **_about(engine, heard, heard.timings | retrieve | score),
-        "prompt": prompt.text,
+        "prompt": engine.build_prompt(heard, CLASSIFY, shots, labels=labels).text,
     }
     ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
     return data, "\n".join(f"{100 * p:5.1f} %  {label}" for label, p in ranked)

@@ -1,8 +1,11 @@
 """The command line on the tiny engine: what is printed, where, and the exit codes."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+from media import chirps, encode
 from tiny import RATE, tiny_engine, tone
 
 import afcore.engine
@@ -76,6 +79,31 @@ def test_several_files_load_the_model_once_and_a_bad_one_stops_nothing(capsys, l
     assert code == 2 and loads == ["mini"]
     assert [data["file"] for data in found] == [sounds[0], sounds[2]]
     assert err.count("\n") == 1 and "paper.wav" in err and err.endswith(".\n")
+
+
+def test_unusual_sounds_are_answered_with_a_notice_and_unreadable_ones_refused_in_a_sentence(capsys, loads, tmp_path):
+    unusual = {
+        "short.wav": (encode(chirps(0.01, 16_000), 16_000), "10 ms"),
+        "channels.wav": (encode(np.tile(chirps(1.0, 16_000), (8, 1)), 16_000), "8 channels"),
+        "low.wav": (encode(chirps(1.0, 4_000), 4_000), "4 kHz"),
+        "high.wav": (encode(chirps(0.5, 192_000), 192_000), "192 kHz"),
+        "silence.wav": (encode(np.zeros(16_000), 16_000), "silent"),
+        "hours.flac": (encode(np.zeros(7200 * 1_000), 1_000, "flac", "flac"), "of 2:00:00 is heard"),
+    }
+    unreadable = {
+        "empty.wav": b"",
+        "corrupt.mp3": bytes(range(256)) * 40,
+        "nan.wav": encode(np.full(4_000, np.nan), 16_000),
+        "paper.wav": b"%PDF-1.7\n1 0 obj\n<< >>\nendobj\n%%EOF\n",
+    }
+    files = {name: data for name, (data, _) in unusual.items()} | unreadable
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    code, found, err = run(capsys, "caption", *(str(tmp_path / name) for name in files), "--max-tokens", "3")
+    assert code == 2 and [Path(data["file"]).name for data in found] == list(unusual)
+    for data, (_, words) in zip(found, unusual.values()):
+        assert words in " ".join(data["notices"])
+    assert [name in line for name, line in zip(unreadable, err.splitlines(), strict=True)] == [True] * 4
 
 
 def test_classify(capsys, loads, sounds):
