@@ -20,7 +20,7 @@ from afcore import hub
 from afcore.checkpoints import Broken, CheckpointError
 from afcore.checkpoints.convert import (
     CLAPCAP, convert_clapcap, convert_flamingo, disk_errors, published_config, published_tokenizer)
-from afcore.checkpoints.files import PARTS, require_space
+from afcore.checkpoints.files import PARTS, joined_bytes, require_space
 from afcore.clap import laion
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.published_items import CONVERTED, LAION, Item, is_ready, items, sort_given
@@ -127,7 +127,9 @@ def _fetch(needed: list[Item], more: int, progress: Progress, stop: threading.Ev
     asked = [ask_hub(item, stop) for item in needed]
     total = sum(item.size for item, _ in asked)
     converted = 0 if needed[0].key.startswith(LAION) else CONVERTED
-    require_space(home(), max(total - sum(map(_already, needed)), 0) + converted + more)
+    # Parts may be slices of one file, which are put together; that cannot be told before they are here.
+    joined = sum(item.size for item, _ in asked if item.key == "weights" and len(item.names) > 1)
+    require_space(home(), max(total - sum(map(_already, needed)), 0) + joined + converted + more)
     found, before = {}, 0
     for item, sizes in asked:
         for file, size in sizes.items():
@@ -157,7 +159,7 @@ def _convert(name: str, files: dict[str, Path], progress: Progress) -> None:
     staging = target.with_name(f".{name}.{os.getpid()}.partial")
     if target.exists():
         raise CheckpointError(f"{target} is there, but incomplete: remove it first.")
-    require_space(home(), CONVERTED)
+    require_space(home(), joined_bytes(files["weights"]) + CONVERTED)
     try:
         with disk_errors(target):
             staging.mkdir()

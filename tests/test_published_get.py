@@ -131,7 +131,7 @@ def test_without_laion_clap_the_model_is_ready_all_the_same(home, on_hub, source
     assert published_paths.is_ready("chat")
 
 
-def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path):  # noqa: F811
+def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path, monkeypatch):  # noqa: F811
     data = (sources / "chat.pt").read_bytes()
     size = len(data) // 5 + 1
     del on_hub.files["nvidia/audio-flamingo", "chat.pt"]
@@ -139,6 +139,18 @@ def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path):  # noqa: F811
         part = tmp_path / f"chat_part{n + 1}.pt"
         part.write_bytes(data[n * size: (n + 1) * size])
         on_hub.files["nvidia/audio-flamingo", part.name] = part
+    usage, disk = shutil.disk_usage(home.parent.parent), "afcore.checkpoints.files.shutil.disk_usage"
+    given = [tmp_path / "chat_part2.pt", sources / "opt", sources / "clapcap_weights_2023.pth"]
+    small = sum(file.stat().st_size for file in [*(sources / "opt").iterdir(), given[-1]])
+    room = len(data) + small + published_items.CONVERTED + published_items.LAION_ITEMS[0].size  # but for joining the parts
+    monkeypatch.setattr(disk, lambda path: usage._replace(free=room + len(data) // 2))
+    with pytest.raises(MissingPart, match="of free disk"):
+        published_get.get(CHAT, True)
+    monkeypatch.setattr(disk, lambda path: usage._replace(free=published_items.CONVERTED + len(data) // 2))
+    with pytest.raises(MissingPart, match="of free disk"):
+        published_get.get(CHAT, True, given)
+    assert on_hub.fetched == [] and left(home) == []
+    monkeypatch.setattr(disk, lambda path: usage._replace(free=room + len(data)))
     published_get.get(CHAT, True)
     assert published_paths.is_ready("chat") and "chat_part5.pt" in on_hub.fetched
     with pytest.raises(MissingPart, match="no file foundation_part1.pt"):

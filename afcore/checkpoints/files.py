@@ -78,8 +78,8 @@ def open_checkpoint(path: str | Path, scratch: Path):
     Raises CheckpointError for files that are missing, broken or hold a tensor twice.
     """
     parts = parts_of(path)
-    if len(parts) > 1 and not all(_is_zip(part) for part in parts):
-        require_space(scratch, sum(part.stat().st_size for part in parts))
+    if joined := joined_bytes(path):
+        require_space(scratch, joined)
         whole = scratch / "joined.pt"
         try:
             with whole.open("wb") as out:
@@ -97,6 +97,15 @@ def open_checkpoint(path: str | Path, scratch: Path):
                 raise CheckpointError(f"{part.name} holds {key}, which another part holds too.")
             state[key] = tensor
     yield state
+
+
+def joined_bytes(path: str | Path) -> int:
+    """Bytes of disk that `open_checkpoint` takes to put the parts of a checkpoint together; 0 where they need not be.
+    Raises CheckpointError naming a part that is missing."""
+    parts = parts_of(path)
+    if len(parts) == 1 or all(_is_zip(part) for part in parts):
+        return 0
+    return sum(part.stat().st_size for part in parts)
 
 
 def require_space(folder: Path, needed: int) -> None:
