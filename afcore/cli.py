@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -48,7 +50,7 @@ def add_classify(commands) -> None:
 
 def add_neighbours(commands) -> None:
     parser = _sound_command(commands, "neighbours", "find the most similar sounds of the bank", _neighbours)
-    parser.add_argument("-k", type=_count, default=5, help="how many (default 5)")
+    parser.add_argument("-k", type=_between(int, 0), default=5, help="how many (default 5)")
     _add_bank(parser)
 
 
@@ -199,18 +201,21 @@ def _labels(text: str | None, bank: Bank | None) -> list[str]:
 
 def _sound_command(commands, name: str, help: str, answer: Callable) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="sound or video files; the first 33.25 s from --start are heard")
+    parser.add_argument("files", nargs="+", metavar="FILE",
+                        help="sound or video files; the first 33.25 s from --start are heard")
     parser.add_argument("--json", action="store_true", help="one JSON object per file, each on a line of its own")
     parser.add_argument("--model", default="mini", metavar="NAME",
                         help="mini (default), or audio-flamingo-chat or audio-flamingo-foundation once `get` has fetched it")
-    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="hear each file from this second on")
+    parser.add_argument("--device", type=_device, help="cpu or cuda; default: a GPU if there is one")
+    parser.add_argument("--start", type=_between(float, 0), default=0.0, metavar="S",
+                        help="hear each file from this second on")
     parser.set_defaults(run=_run_on_files, answer=answer, bank=None)
     return parser
 
 
 def _add_shots(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shots", type=_count, default=0, metavar="K", help="similar examples in the prompt (default 0)")
+    parser.add_argument("--shots", type=_between(int, 0), default=0, metavar="K",
+                        help="similar examples in the prompt (default 0)")
     _add_bank(parser)
 
 
@@ -221,13 +226,14 @@ def _add_bank(parser: argparse.ArgumentParser) -> None:
 def _add_decoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=["benchmark", "foundation", "chat"],
                         help="decode as the paper's benchmarks (3 beams) or the published demos (sampling) did")
-    parser.add_argument("--max-tokens", type=_count, metavar="N", help="length of the answer at most (default 64)")
-    parser.add_argument("--temperature", type=float, metavar="T", help="0, the default, takes the likeliest token")
-    parser.add_argument("--top-k", type=_count, metavar="N")
-    parser.add_argument("--top-p", type=float, metavar="P")
-    parser.add_argument("--beams", type=_count, metavar="N")
+    parser.add_argument("--max-tokens", type=_between(int, 1), metavar="N", help="length of the answer at most (default 64)")
+    parser.add_argument("--temperature", type=_between(float, 0), metavar="T",
+                        help="0, the default, takes the likeliest token")
+    parser.add_argument("--top-k", type=_between(int, 0), metavar="N")
+    parser.add_argument("--top-p", type=_between(float, 0, 1), metavar="P")
+    parser.add_argument("--beams", type=_between(int, 1), metavar="N")
     parser.add_argument("--seed", type=int, metavar="N", help="makes sampling repeatable")
-    parser.add_argument("--candidates", type=_count, default=1, metavar="N",
+    parser.add_argument("--candidates", type=_between(int, 1), default=1, metavar="N",
                         help="draw N answers and order them by how well they fit the sound (CLAP); needs a temperature "
                              "above 0, for instance by --preset chat")
 
@@ -276,11 +282,24 @@ def _run_on_files(options) -> int:
     return failed
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+def _between(kind: type, least: float, most: float = math.inf) -> Callable[[str], Any]:
+    """An argparse type: a finite number from ``least`` to ``most``."""
+
+    def parse(text: str):
+        number = kind(text)
+        if not least <= number <= most or math.isinf(number):
+            allowed = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
+            raise argparse.ArgumentTypeError(f"must be {allowed}")
+        return number
+
+    parse.__name__ = kind.__name__  # argparse names it where the text is no number at all
+    return parse
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError("must be cpu or cuda")
+    return text
 
 
 def progress_line() -> Callable[[str, float], None] | None:

@@ -166,8 +166,19 @@ def test_requests_that_cannot_be_met(capsys, loads, sounds, arguments, sentence)
 def test_unknown_things(capsys):
     assert cli.main(["get", "nothing"]) == 2
     assert "mini" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--shots", "-1", "0 or more"), ("--start", "nan", "0 or more"), ("--start", "inf", "0 or more"),
+        ("--temperature", "-0.5", "0 or more"), ("--top-p", "1.5", "0 to 1"), ("--beams", "0", "1 or more"),
+        ("--max-tokens", "0", "1 or more"), ("--candidates", "three", "invalid int"), ("--device", "tpu", "cpu or cuda"),
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused_before_a_model_is_loaded(capsys, loads, option, value, words):
     with pytest.raises(SystemExit) as error:
-        cli.main(["caption", "x.wav", "--shots", "-1"])
-    assert error.value.code == 2
+        cli.main(["caption", "x.wav", f"{option}={value}"])
+    assert error.value.code == 2 and words in capsys.readouterr().err and loads == []
 
 
