@@ -1,4 +1,5 @@
-"""The recipe's data: configs and manifests that are checked, blended epochs, texts with the loss on answers, windows on disk."""
+"""The recipe's data: configs and manifests that are checked, blended epochs, texts with the loss on answers, windows on
+disk."""
 
 import json
 
@@ -26,7 +27,8 @@ def folder(tmp_path):
 
 def load(folder, stages=None, **more):
     model = folder / "no-language-model"
-    return config.load(tiny_recipe.config(folder, model, stages or [{"name": "one", "train": "audio", "mix": {"labels": 1}, "steps": 2}], **more),
+    return config.load(tiny_recipe.config(folder, model, stages or [{"name": "one", "train": "audio", "mix": {"labels": 1},
+                                                                     "steps": 2}], **more),
                        folder / "work")
 
 
@@ -50,7 +52,8 @@ def test_each_epoch_walks_on_through_the_same_shuffle():
 
 
 def test_an_epoch_shuffles_its_datasets_together_and_follows_from_the_seed():
-    draws = [[(d.dataset, d.row) for d in map(Blend({"a": 40, "b": 40}, {"a": 1, "b": 1}, seed=seed).draw, range(80))] for seed in (0, 0, 1)]
+    draws = [[(d.dataset, d.row) for d in map(Blend({"a": 40, "b": 40}, {"a": 1, "b": 1}, seed=seed).draw,
+                                              range(80))] for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     assert len({name for name, _ in draws[0][:12]}) == 2
     blend = Blend({"a": 40, "b": 40}, {"a": 1, "b": 1}, seed=0)
@@ -76,17 +79,20 @@ QUERY = Row(Sound("q.wav"), "Classify this sound.", "Dog", "event classification
 
 def test_one_sound_and_its_answer():
     sample = make(QUERY)
-    assert sample.text == "</s>the task is event classification.<audio>classify this sound.\nanswer:<SEP>dog<|endofchunk|></s>"
+    assert sample.text == (
+        "</s>the task is event classification.<audio>classify this sound.\nanswer:<SEP>dog<|endofchunk|></s>")
     assert counted(sample) == ["dog<|endofchunk|></s>"]
     assert sample.sounds == (Sound("q.wav"),)
 
 
 def test_shots_stand_before_the_query_and_only_it_lists_options():
-    shots = [Row(Sound(f"{k}.wav"), "Classify this sound.", answer, "event classification") for k, answer in enumerate(("Cat", "Rain drops"))]
+    shots = [Row(Sound(f"{k}.wav"), "Classify this sound.", answer, "event classification") for k,
+             answer in enumerate(("Cat", "Rain drops"))]
     sample = make(QUERY, shots=shots, augmentations={"options": 1.0})
     assert sample.text == (
         "</s>Here are similar examples. The task is event classification. "
-        "<audio>classify this sound.\nanswer:<SEP>cat<|endofchunk|><audio>classify this sound.\nanswer:<SEP>rain drops<|endofchunk|>"
+        "<audio>classify this sound.\nanswer:<SEP>cat<|endofchunk|>"
+        "<audio>classify this sound.\nanswer:<SEP>rain drops<|endofchunk|>"
         "<audio>classify this sound.\nOPTIONS:\n - cat.\n - dog.\n - rain drops.\nanswer:<SEP>dog<|endofchunk|></s>")
     assert counted(sample) == ["cat<|endofchunk|>", "rain drops<|endofchunk|>", "dog<|endofchunk|></s>"]
     assert [s.file for s in sample.sounds] == ["0.wav", "1.wav", "q.wav"]
@@ -94,7 +100,8 @@ def test_shots_stand_before_the_query_and_only_it_lists_options():
 
 
 def test_a_dialogue_counts_every_answer():
-    sample = make(Row(Sound("q.wav"), task="dialog", turns=(("What is it?", "A Dog."), ("Is it near?", "Yes."))), kind="chat")
+    sample = make(Row(Sound("q.wav"), task="dialog", turns=(("What is it?", "A Dog."), ("Is it near?", "Yes."))),
+                  kind="chat")
     assert sample.text == ("</s>the task is dialog.<audio>user: What is it? \nassistant: <SEP>A Dog.<|endofchunk|></s>\n"
                            "user: Is it near? \nassistant: <SEP>Yes.<|endofchunk|></s>")
     assert counted(sample) == ["A Dog.<|endofchunk|></s>", "Yes.<|endofchunk|></s>"]
@@ -111,9 +118,11 @@ def test_the_task_is_named_as_often_as_the_config_says():
 @pytest.mark.parametrize("name, row, prompt, answer", [
     ("as_is", QUERY, "classify this sound.", "dog"),
     ("options", QUERY, "classify this sound.\nOPTIONS:\n - cat.\n - dog.\n - rain drops.", "dog"),
-    ("yes_no", Row(Sound("q"), "question: Is it a dog?", "Yes"), "please answer this question: is it a dog?\nOPTIONS:\nyes.\nno.", "yes"),
+    ("yes_no", Row(Sound("q"), "question: Is it a dog?", "Yes"),
+     "please answer this question: is it a dog?\nOPTIONS:\nyes.\nno.", "yes"),
     ("yes_no", Row(Sound("q"), "question: How many?", "Two"), "please answer this question: how many?", "two"),
-    ("alphabetic", Row(Sound("q"), "x", "Rain, dog, cat."), "describe this sound in the alphabetic order.", "cat, dog, rain"),
+    ("alphabetic", Row(Sound("q"), "x", "Rain, dog, cat."), "describe this sound in the alphabetic order.",
+     "cat, dog, rain"),
     ("sentence", Row(Sound("q"), "x", "A dog."), "describe the sound in a sentence.", "a dog."),
     ("length", Row(Sound("q"), "x", "A dog."), "describe the sound at length.", "a dog."),
     ("paragraph", Row(Sound("q"), "x", "A dog. It barks."), "describe the sound in a paragraph.", "a dog; it barks."),
@@ -131,7 +140,8 @@ def test_labels_are_counted_and_options_drawn_in_any_order():
     assert "describe the sound in 3 labels." in make(row, augmentations={"count_labels": 1.0}).text
     places = set()
     for seed in range(30):
-        options = make(QUERY, seed, augmentations={"some_options": 1.0}).text.split("OPTIONS:\n - ")[1].split(".\nanswer:")[0].split(".\n - ")
+        listed = make(QUERY, seed, augmentations={"some_options": 1.0}).text.split("OPTIONS:\n - ")[1].split(".\nanswer:")[0]
+        options = listed.split(".\n - ")
         assert "dog" in options and 2 <= len(set(options)) == len(options) <= 3
         places.add(options.index("dog"))
     assert len(places) == 3
@@ -198,10 +208,13 @@ def test_the_configs_that_ship_are_right(file, tmp_path):
 
 
 def test_the_published_config_holds_the_papers_values(tmp_path):
-    stages = {s.name: s for s in config.load(paths.ASSETS.parent / "afcore/training/configs/audio-flamingo.json", tmp_path).stages}
+    stages = {s.name: s for s in config.load(paths.ASSETS.parent / "afcore/training/configs/audio-flamingo.json",
+                                             tmp_path).stages}
     pretraining, tuning, chat = stages["pretraining"], stages["sft-4-shot"], stages["chat"]
-    assert (pretraining.train, pretraining.lr, pretraining.batch, pretraining.precision, pretraining.pad_audios_to) == ("audio", 1e-4, 384, "bf16", 8)
-    assert (tuning.train, tuning.lr, tuning.batch, tuning.precision, tuning.pad_audios_to, tuning.shots) == ("all", 2e-5, 128, "fp32", 4, (3,))
+    assert (pretraining.train, pretraining.lr, pretraining.batch, pretraining.precision,
+            pretraining.pad_audios_to) == ("audio", 1e-4, 384, "bf16", 8)
+    assert (tuning.train, tuning.lr, tuning.batch, tuning.precision, tuning.pad_audios_to,
+            tuning.shots) == ("all", 2e-5, 128, "fp32", 4, (3,))
     assert (chat.train, chat.mix) == ("all", {"af-dialogue-audiosetsl": 1.0, "af-dialogue-musiccaps": 5.0})
     for stage in stages.values():
         assert (stage.warmup, stage.clip, stage.weight_decay, stage.schedule) == (1875, 1.0, 0.1, "constant")
@@ -237,7 +250,8 @@ def _samples(sound):
 
 
 def test_shots_are_neighbours_or_random_and_never_the_query_itself(folder):
-    loaded = load(folder, [{"name": "one", "train": "audio", "mix": {"labels:knn": 1, "labels:random": 1}, "steps": 2, "shots": [2]}])
+    loaded = load(folder, [{"name": "one", "train": "audio", "mix": {"labels:knn": 1, "labels:random": 1}, "steps": 2,
+                            "shots": [2]}])
     windows = Windows(loaded.cache, loaded.model)
     samples = batches.Samples(loaded, loaded.stages[0], windows)
     windows.fill(samples.sounds())

@@ -15,10 +15,11 @@ from afcore.errors import BadRequest, MissingPart
 from afcore.training.recipe import config, engine, network, parallel, state
 
 TOLERANCE = 2e-4
-"""Relative, between the losses of one process and of two: the same micro-batches in both, whose gradients are summed in another
-order, which AdamW's first steps magnify."""
+"""Relative, between the losses of one process and of two: the same micro-batches in both, whose gradients are summed in
+another order, which AdamW's first steps magnify."""
 
-PLAIN = {"name": "one", "train": "audio", "steps": 8, "mix": {"labels": 1.0, "labels:random": 0.5, "dialogues": 0.2}, "shots": [1, 2]}
+PLAIN = {"name": "one", "train": "audio", "steps": 8, "mix": {"labels": 1.0, "labels:random": 0.5, "dialogues": 0.2},
+         "shots": [1, 2]}
 WHOLE = {"name": "one", "train": "all", "steps": 5, "mix": {"labels": 1.0}, "pad_audios_to": 2, "batch": 4, "micro_batch": 1,
          "gradient_checkpointing": True}
 
@@ -47,7 +48,8 @@ def processes(file, work, count):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    started = [tiny_recipe.start(file, work, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
+    started = [tiny_recipe.start(file, work, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count),
+                                 MASTER_ADDR="127.0.0.1",
                                  MASTER_PORT=port) for rank in range(count)]
     for process in started:
         process.join()
@@ -106,14 +108,17 @@ def test_a_run_of_two_processes_goes_on_in_one(folder):
     file = tiny_recipe.config(folder, folder / "opt", stages, tiny_recipe.OPT)
     tiny_recipe.start(file, folder / "opt-two").join()
     same(tiny_recipe.log(folder / "opt-two", "one"), single)
-    assert [row["loss"] for row in single] != sorted(row["loss"] for row in single)[::-1] or single[-1]["loss"] < single[0]["loss"]
+    assert single[-1]["loss"] < single[0]["loss"]
 
 
 def test_three_stages_hand_their_weights_on(folder, capsys):
     stages = [
-        {"name": "pretraining", "train": "audio", "mix": {"labels": 1.0}, "steps": 3, "held_out_every": 3, "precision": "bf16"},
-        {"name": "sft", "train": "lora", "mix": {"labels:knn": 1.0}, "steps": 2, "shots": [2], "lora": {"rank": 2}, "checkpoint_every": 2},
-        {"name": "chat", "train": "lora", "mix": {"dialogues": 1.0}, "steps": 2, "schedule": "cosine", "lora": {"rank": 2}, "checkpoint_every": 2}]
+        {"name": "pretraining", "train": "audio", "mix": {"labels": 1.0}, "steps": 3, "held_out_every": 3,
+         "precision": "bf16"},
+        {"name": "sft", "train": "lora", "mix": {"labels:knn": 1.0}, "steps": 2, "shots": [2], "lora": {"rank": 2},
+         "checkpoint_every": 2},
+        {"name": "chat", "train": "lora", "mix": {"dialogues": 1.0}, "steps": 2, "schedule": "cosine", "lora": {"rank": 2},
+         "checkpoint_every": 2}]
     file = tiny_recipe.config(folder, folder / "llama", stages, held_out={"data": "held_out", "items": 4, "options": 3})
     work = folder / "stages"
     loaded = config.load(file, work)
@@ -155,7 +160,8 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
 
 
 def test_many_processes_want_the_windows_made_before(folder, tmp_path):
-    loaded = config.load(tiny_recipe.config(folder, folder / "llama", [PLAIN], cache=str(tmp_path / "empty")), tmp_path / "w")
+    loaded = config.load(tiny_recipe.config(folder, folder / "llama", [PLAIN], cache=str(tmp_path / "empty")),
+                         tmp_path / "w")
     two = parallel.World(0, 2, torch.device("cpu"))
     with pytest.raises(MissingPart, match="--prepare"):
         engine.run(loaded, two)
@@ -167,7 +173,8 @@ def test_many_processes_want_the_windows_made_before(folder, tmp_path):
 
 def test_the_rate_warms_up_and_then_stays_or_falls(folder):
     stage = config.Stage("s", "audio", 1e-3, 1, {}, warmup=10)
-    assert engine.rate(stage, 0, 100) == pytest.approx(1e-4) and engine.rate(stage, 9, 100) == engine.rate(stage, 99, 100) == 1e-3
+    assert engine.rate(stage, 0, 100) == pytest.approx(1e-4) and engine.rate(stage, 9, 100) == engine.rate(stage, 99,
+                                                                                                           100) == 1e-3
     falling = config.Stage("s", "audio", 1e-3, 1, {}, warmup=10, schedule="cosine")
     assert engine.rate(falling, 10, 100) == 1e-3 and engine.rate(falling, 100, 100) == pytest.approx(2e-5)
 
@@ -181,7 +188,8 @@ def test_the_loss_is_on_answers_alone_and_new_rows_stand_in_for_the_table(folder
     batch = engine.collate([samples[k] for k in range(3)], windows, built.tokenizer, 16)
     sums, counts = built.net(batch)
     with torch.no_grad():  # the same through the model's own forward pass, whose loss is the mean over tokens
-        out = built.model(batch["input_ids"], batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"], labels=batch["labels"])
+        out = built.model(batch["input_ids"], batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"],
+                          labels=batch["labels"])
     assert float(sums.sum() / counts.sum()) == pytest.approx(float(out.loss), rel=1e-5)
     changed = batch | {"labels": torch.where(batch["labels"] == -100, -100, batch["labels"])}
     changed["input_ids"] = batch["input_ids"].clone()

@@ -1,5 +1,5 @@
-"""The endless sequence of training samples, and the tensors of a batch. Sample number k is the same whoever asks for it, when,
-and in how many processes: everything random in it comes from the seed and k."""
+"""The endless sequence of training samples, and the tensors of a batch. Sample number k is the same whoever asks for it,
+when, and in how many processes: everything random in it comes from the seed and k."""
 from __future__ import annotations
 
 import threading
@@ -31,10 +31,10 @@ class Samples:
         self.labels = {key: texts.labels_of(self.data[key], self.rows[key]) for key in stage.mix}
         for key, rows in self.rows.items():
             if ":" in key and len(rows) <= max(stage.shots):
-                raise BadRequest(f"The dataset {key} has {len(rows)} rows, too few for {max(stage.shots)} shots and a query.")
+                raise BadRequest(f"{key} has {len(rows)} rows, too few for a query and {max(stage.shots)} shots.")
             most = max(len(row.sounds) for row in rows)
             if stage.pad_audios_to and most > stage.pad_audios_to:
-                raise BadRequest(f"A row of {key} has {most} sounds, more than the {stage.pad_audios_to} audios that {stage.name} pads to.")
+                raise BadRequest(f"A row of {key} has {most} sounds, and {stage.name} pads to only {stage.pad_audios_to}.")
         self.sizes = {key: len(rows) for key, rows in self.rows.items()}
         self.blend = Blend(self.sizes, stage.mix, stage.epoch_share, config.seed)
         if self.blend.start(1) < 1:
@@ -47,7 +47,8 @@ class Samples:
         if self.stage.steps:
             return self.stage.steps
         whole = int(self.stage.epochs)
-        samples = self.blend.start(whole) + (self.stage.epochs - whole) * (self.blend.start(whole + 1) - self.blend.start(whole))
+        before, after = self.blend.start(whole), self.blend.start(whole + 1)
+        samples = before + (self.stage.epochs - whole) * (after - before)
         return max(1, int(samples) // self.stage.batch)
 
     def sounds(self) -> list[Sound]:
@@ -82,8 +83,9 @@ class Samples:
 
 def collate(samples: list[Sample], windows: Windows, tokenizer, slots: int, pad_audios_to: int | None = None,
             max_tokens: int = 512) -> dict[str, Tensor]:
-    """input_ids, attention_mask (B, T), padded on the right and cut after `max_tokens`; labels (B, T), −100 where there is no loss;
-    audio_embeds (B, A·slots, E) and audio_mask (B, A·slots), padded with silence to `pad_audios_to` audios or to the most there are."""
+    """input_ids, attention_mask (B, T), padded on the right and cut after `max_tokens`; labels (B, T), −100 where there
+    is no loss; audio_embeds (B, A·slots, E) and audio_mask (B, A·slots), padded with silence to `pad_audios_to` audios or
+    to the most there are."""
     rows = []
     with _tokenising:
         start = list(tokenizer("").input_ids)  # what the tokenizer puts in front by itself
@@ -96,7 +98,8 @@ def collate(samples: list[Sample], windows: Windows, tokenizer, slots: int, pad_
             rows.append((ids[:max_tokens], labels[:max_tokens]))
     length = max(len(ids) for ids, _ in rows)
     audios = pad_audios_to or max(len(sample.sounds) for sample in samples)
-    batch = {"input_ids": torch.full((len(rows), length), tokenizer.pad_token_id or 0), "labels": torch.full((len(rows), length), -100),
+    batch = {"input_ids": torch.full((len(rows), length), tokenizer.pad_token_id or 0),
+             "labels": torch.full((len(rows), length), -100),
              "attention_mask": torch.zeros(len(rows), length, dtype=torch.long),
              "audio_embeds": torch.from_numpy(windows.silence).repeat(len(rows), audios * slots, 1),
              "audio_mask": torch.zeros(len(rows), audios * slots, dtype=torch.bool)}

@@ -1,8 +1,7 @@
 """The config file: JSON, checked against a schema, paths and defaults filled in.
 
-A path is taken from the folder of the config file; `${ASSETS}`, `${DATA}` and `${WORK}` in it stand for `afcore.paths.ASSETS`,
-`afcore.paths.DATA` and the folder given with `--work`.
-"""
+A path is taken from the folder of the config file; `${ASSETS}`, `${DATA}` and `${WORK}` in it stand for
+`afcore.paths.ASSETS`, `afcore.paths.DATA` and the folder given with `--work`."""
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +17,8 @@ from afcore import paths
 from afcore.errors import BadRequest
 from afcore.prompts import MARKS
 
-AUGMENTATIONS = ("as_is", "options", "some_options", "yes_no", "count_labels", "alphabetic", "sentence", "length", "paragraph")
+AUGMENTATIONS = ("as_is", "options", "some_options", "yes_no", "count_labels", "alphabetic", "sentence", "length",
+                 "paragraph")
 """What can be made of a row's prompt and answer; see `afcore.training.recipe.texts`."""
 
 
@@ -39,9 +39,9 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """`language_model`: a folder (or name on the hub) for `AutoModelForCausalLM`, or "mini"; or `converted`: a folder that the
-    published weights were converted to. `settings`: of `AudioFlamingoConfig`. `weights`: a folder to start from. `encoder`: mini's
-    folder or a ClapCap file; `clap`: mini's folder or a LAION-CLAP file, by default where `encoder` is."""
+    """`language_model`: a folder (or name on the hub) for `AutoModelForCausalLM`, or "mini"; or `converted`: a folder
+    that the published weights were converted to. `settings`: of `AudioFlamingoConfig`. `weights`: a folder to start from.
+    `encoder`: mini's folder or a ClapCap file; `clap`: mini's folder or a LAION-CLAP file, by default where `encoder` is."""
 
     marks: str
     encoder: Path
@@ -51,7 +51,8 @@ class Model:
     weights: Path | None = None
     clap: Path | None = None
     open_gates: bool = False
-    """Gates open and outputs zero at the start, which so small a model as mini needs (`afcore.training.flamingo.open_gates_`)."""
+    """Gates open and outputs zero at the start, which so small a model as mini needs
+    (`afcore.training.flamingo.open_gates_`)."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ class Lora:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage. `batch`: samples per optimiser step over all processes; `micro_batch`: of one forward pass. `mix`: weight per
-    dataset, the samples of one epoch being weight × its size; "NAME:knn" and "NAME:random" are its interleaved forms, with a
-    number of shots drawn from `shots`. `epoch_share`: all weights are multiplied by it, so that epochs are short ("virtual")."""
+    """One stage. `batch`: samples per optimiser step over all processes; `micro_batch`: of one forward pass. `mix`:
+    weight per dataset, the samples of one epoch being weight × its size; "NAME:knn" and "NAME:random" are its interleaved
+    forms, with a number of shots drawn from `shots`. `epoch_share`: all weights are multiplied by it, so that epochs are
+    short ("virtual")."""
 
     name: str
     train: str
@@ -135,7 +137,8 @@ SCHEMA = _object({
     "device": {"enum": ["cpu", "cuda"]},
     "cache": _TEXT,
     "model": _object({
-        "marks": {"enum": sorted(MARKS)}, "language_model": _TEXT, "converted": _TEXT, "settings": {"type": "object"}, "weights": _TEXT,
+        "marks": {"enum": sorted(MARKS)}, "language_model": _TEXT, "converted": _TEXT, "settings": {"type": "object"},
+        "weights": _TEXT,
         "encoder": _TEXT, "clap": _TEXT, "open_gates": {"type": "boolean"}}, ("marks", "encoder")),
     "data": {"type": "object", "minProperties": 1, "propertyNames": {"pattern": "^[^:]+$"}, "additionalProperties": _object({
         "manifest": _TEXT, "root": _TEXT, "prompt": _TEXT, "task": _TEXT, "labels": _TEXTS, "prefix": _SHARE,
@@ -143,8 +146,10 @@ SCHEMA = _object({
                           "additionalProperties": _SHARE}}, ("manifest",))},
     "held_out": _object({"data": _TEXT, "items": _COUNT, "options": {"type": "integer", "minimum": 2}}, ("data",)),
     "stages": {"type": "array", "minItems": 1, "items": _object({
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}, "train": {"enum": ["audio", "all", "lora"]}, "lr": _POSITIVE,
-        "batch": _COUNT, "mix": {"type": "object", "minProperties": 1, "additionalProperties": _POSITIVE}, "epochs": _POSITIVE,
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}, "train": {"enum": ["audio", "all", "lora"]},
+        "lr": _POSITIVE,
+        "batch": _COUNT, "mix": {"type": "object", "minProperties": 1, "additionalProperties": _POSITIVE},
+        "epochs": _POSITIVE,
         "steps": _COUNT, "epoch_share": _POSITIVE, "micro_batch": _COUNT, "schedule": {"enum": ["constant", "cosine"]},
         "warmup": {"type": "integer", "minimum": 0}, "weight_decay": {"type": "number", "minimum": 0}, "clip": _POSITIVE,
         "precision": {"enum": ["fp32", "bf16"]}, "gradient_checkpointing": {"type": "boolean"}, "pad_audios_to": _COUNT,
@@ -153,8 +158,10 @@ SCHEMA = _object({
         "log_every": _COUNT, "checkpoint_every": _COUNT, "held_out_every": {"type": "integer", "minimum": 0}},
         ("name", "train", "lr", "batch", "mix"))},
     "dialogues": _object({
-        "facts": _TEXT, "out": _TEXT, "root": _TEXT, "maker": {"enum": ["templates", "language model"]}, "address": _TEXT, "name": _TEXT,
-        "key_variable": _TEXT, "most_turns": {"type": "integer", "minimum": 1, "maximum": 8}, "similarity": {"type": "number"},
+        "facts": _TEXT, "out": _TEXT, "root": _TEXT, "maker": {"enum": ["templates", "language model"]}, "address": _TEXT,
+        "name": _TEXT,
+        "key_variable": _TEXT, "most_turns": {"type": "integer", "minimum": 1, "maximum": 8},
+        "similarity": {"type": "number"},
         "refused": _TEXTS}, ("facts", "out")),
 }, ("model", "data", "stages"))
 
@@ -175,7 +182,8 @@ def load(file: str | Path, work: str | Path = "work") -> Config:
         try:
             return (file.parent / Template(text).substitute(places)).resolve()
         except (KeyError, ValueError) as error:
-            raise BadRequest(f"The config {file.name} has a path “{text}” with a name that is not ${{ASSETS}}, ${{DATA}} or ${{WORK}}.") from error
+            raise BadRequest(f"The path “{text}” in {file.name} has a name in it that is not ${{ASSETS}}, ${{DATA}} or "
+                             "${WORK}.") from error
 
     model = dict(content["model"])
     for name in ("converted", "weights", "encoder", "clap"):
@@ -212,7 +220,8 @@ def load(file: str | Path, work: str | Path = "work") -> Config:
 def _stage(entry: dict, file: Path) -> Stage:
     entry = dict(entry)
     if "lora" in entry:
-        entry["lora"] = Lora(**{**entry["lora"], **({"targets": tuple(entry["lora"]["targets"])} if "targets" in entry["lora"] else {})})
+        entry["lora"] = Lora(**{**entry["lora"],
+                                **({"targets": tuple(entry["lora"]["targets"])} if "targets" in entry["lora"] else {})})
     if "shots" in entry:
         entry["shots"] = tuple(entry["shots"])
     stage = Stage(**entry)
@@ -223,12 +232,14 @@ def _stage(entry: dict, file: Path) -> Stage:
         raise BadRequest(f"{where} has a batch of {stage.batch}, which micro-batches of {stage.micro_batch} do not make up.")
     for every in ("checkpoint_every", "held_out_every"):
         if getattr(stage, every) % stage.log_every:
-            raise BadRequest(f"{where} has a {every} of {getattr(stage, every)}, which is no multiple of its log_every of {stage.log_every}.")
+            raise BadRequest(f"{where} has a {every} of {getattr(stage, every)}, which is no multiple of its log_every of "
+                             f"{stage.log_every}.")
     for key in stage.mix:
         if key.partition(":")[2] not in ("", "knn", "random"):
             raise BadRequest(f"{where} mixes {key}, but a dataset's interleaved forms are called “:knn” and “:random”.")
         if ":" in key and stage.pad_audios_to and max(stage.shots) + 1 > stage.pad_audios_to:
-            raise BadRequest(f"{where} has {max(stage.shots)} shots and a query, more than the {stage.pad_audios_to} audios it pads to.")
+            raise BadRequest(f"{where} has {max(stage.shots)} shots and a query, more than the {stage.pad_audios_to} audios "
+                             "that it pads to.")
     return stage
 
 
@@ -237,14 +248,16 @@ def check(content, schema: dict, what: str) -> None:
     error = best_match(Draft202012Validator(schema).iter_errors(content))
     if error is not None:
         place = ".".join(map(str, error.absolute_path))
-        message = error.message if len(error.message) < 200 else f"{error.validator} {json.dumps(error.validator_value)[:150]} is not met"
+        rule = f"{error.validator} {json.dumps(error.validator_value)[:150]} is not met"
+        message = error.message if len(error.message) < 200 else rule
         raise BadRequest(f"{what} is not right{f' at {place}' if place else ''}: {message}.")
 
 
 def fingerprint(stage: Stage, sizes: dict[str, int], seed: int) -> str:
-    """Changes with everything that decides which samples come when, or what a step does; not with how often it logs, nor with
-    how a batch is divided."""
+    """Changes with everything that decides which samples come when, or what a step does; not with how often it logs, nor
+    with how a batch is divided."""
     settings = asdict(stage)
-    for name in ("log_every", "checkpoint_every", "held_out_every", "micro_batch", "gradient_checkpointing", "epochs", "steps"):
+    for name in ("log_every", "checkpoint_every", "held_out_every", "micro_batch", "gradient_checkpointing", "epochs",
+                 "steps"):
         settings.pop(name)
     return hashlib.sha256(json.dumps([settings, sizes, seed], sort_keys=True).encode()).hexdigest()[:16]

@@ -1,12 +1,13 @@
-"""Dialogue data, made as in the paper (section 4.3, appendix B): several questions and answers about a sound, from what is known of
-it, by a language model or by templates; cleaned by rules, then by the CLAP similarity of each answer with the sound.
+"""Dialogue data, made as in the paper (section 4.3, appendix B): several questions and answers about a sound, from what is
+known of it, by a language model or by templates; cleaned by rules, then by the CLAP similarity of each answer with the
+sound.
 
     python -m afcore.training.recipe.dialogues CONFIG --work DIR
 
-reads the config's “dialogues”: `facts`, JSON lines {"audio", "label", "caption", "tags", "events": [{"name", "from", "to"}]} of
-which all but the audio may be missing, and writes the manifest `out`. `maker`: "templates", or "language model" with the `address`
-of a server that speaks OpenAI's protocol (…/v1), the model's `name` and `key_variable`, the environment variable with its key.
-"""
+reads the config's “dialogues”: `facts`, JSON lines {"audio", "label", "caption", "tags", "events": [{"name", "from",
+"to"}]} of which all but the audio may be missing, and writes the manifest `out`. `maker`: "templates", or "language
+model" with the `address` of a server that speaks OpenAI's protocol (…/v1), the model's `name` and `key_variable`, the
+environment variable with its key."""
 from __future__ import annotations
 
 import argparse
@@ -36,24 +37,27 @@ LONGEST = 60   # words of an answer
 FACTS = {"type": "object", "required": ["audio"], "additionalProperties": False, "properties": {
     "audio": {"type": "string", "minLength": 1}, "start": {"type": "number", "minimum": 0}, "label": {"type": "string"},
     "caption": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}},
-    "events": {"type": "array", "items": {"type": "object", "required": ["name"], "additionalProperties": False, "properties": {
+    "events": {"type": "array",
+               "items": {"type": "object", "required": ["name"], "additionalProperties": False, "properties": {
         "name": {"type": "string"}, "from": {"type": "number"}, "to": {"type": "number"}}}}}}
 
 REFUSED = (
-    "does not specify", "doesn't specify", "not specified", "does not mention", "not mentioned", "cannot be determined", "can't be determined",
-    "hard to determine", "difficult to determine", "hard to tell", "impossible to tell", "without additional context",
-    "without more context", "without further", "not provided", "information provided", "given information", "the description", "the caption",
-    "the label", "the tags", "the metadata", "as an ai", "language model", "i'm sorry", "i am sorry", "i cannot", "i can't")
+    "does not specify", "doesn't specify", "not specified", "does not mention", "not mentioned", "cannot be determined",
+    "can't be determined", "hard to tell", "impossible to tell",
+    "hard to determine", "difficult to determine", "without additional context", "without more context", "without further",
+    "not provided", "information provided", "given information", "the description", "the caption", "the label", "the tags",
+    "the metadata", "as an ai", "language model", "i'm sorry", "i am sorry", "i cannot", "i can't")
 """What an answer must not say: it speaks of the text instead of the sound, or not of the sound at all."""
 TIME_STAMP = re.compile(r"\d\s?s\b|\d+(\.\d+)?\s?-?\s?seconds?\b|\d:\d\d")
 MARK = re.compile(r"<audio>|<SEP>|<\|[a-z_]+\|>|</?s>")
 
 ASK = """\
-You write a dialogue between a person who has just played a sound and an assistant that hears it. You are given what is known of the \
-sound; neither of the two has read it, they speak only of what is heard. The person asks varied questions that build on the answers so \
-far, and refers to what was named before with words like "it", "he" or "they". The assistant answers helpfully and truthfully in one or \
-two sentences, never mentions times in seconds, and claims nothing that does not follow from what is known. Write {turns} question and \
-answer pairs, each on a line of its own as a JSON object with the keys "user" and "assistant". Write nothing else.
+You write a dialogue between a person who has just played a sound and an assistant that hears it. You are given what is \
+known of the sound; neither of the two has read it, they speak only of what is heard. The person asks varied questions that \
+build on the answers so far, and refers to what was named before with words like "it", "he" or "they". The assistant \
+answers helpfully and truthfully in one or two sentences, never mentions times in seconds, and claims nothing that does not follow \
+from what is known. Write {turns} question and answer pairs, each on a line of its own as a JSON object with the keys \
+"user" and "assistant". Write nothing else.
 
 Known of the sound: {known}"""
 
@@ -100,9 +104,11 @@ class LanguageModel:
 
 def known(facts: dict) -> str:
     """What a language model is told of a sound."""
-    parts = [f"it is labelled “{facts['label']}”" if facts.get("label") else "", f"a person described it as “{facts['caption']}”" if facts.get("caption") else "",
+    parts = [f"it is labelled “{facts['label']}”" if facts.get("label") else "",
+             f"a person described it as “{facts['caption']}”" if facts.get("caption") else "",
              f"its tags are {', '.join(facts['tags'])}" if facts.get("tags") else ""]
-    events = [f"{e['name']} [{e['from']:g}s-{e['to']:g}s]" if "from" in e and "to" in e else e["name"] for e in facts.get("events", ())]
+    timed = lambda e: f"{e['name']} [{e['from']:g}s-{e['to']:g}s]" if "from" in e and "to" in e else e["name"]
+    events = [timed(event) for event in facts.get("events", ())]
     parts.append(f"its sound events are {'; '.join(events)}" if events else "")
     return "; ".join(part for part in parts if part) + "."
 
@@ -123,19 +129,22 @@ def pairs_in(text: str) -> list[Pair]:
 class Templates:
     """Dialogues without a language model. `every`: the facts of all sounds, for what is not heard in one of them."""
 
-    OPEN = ("What do you hear?", "What can be heard in this recording?", "Can you describe the sound?", "What is going on here?")
+    OPEN = ("What do you hear?", "What can be heard in this recording?", "Can you describe the sound?",
+            "What is going on here?")
     MAKER = ("What makes the sound?", "What is it most likely?", "What would you call it?")
     MORE = ("Do you hear anything else?", "What else can be heard in it?", "Is there more to it?")
     PRESENT = ("Can you also hear {}?", "Is there {} in it?", "Does it contain {}?")
     UNANSWERABLE = (("When was it recorded?", "when it was recorded"), ("Who recorded it?", "who recorded it"),
-                    ("Which city is it from?", "where it was recorded"), ("What colour is the thing that makes it?", "that from a sound"))
+                    ("Which city is it from?", "where it was recorded"),
+                    ("What colour is the thing that makes it?", "that from a sound"))
 
     def __init__(self, every: list[dict]):
         self.labels = sorted({facts["label"] for facts in every if facts.get("label")})
 
     def __call__(self, facts: dict, turns: int, rng: np.random.Generator) -> list[Pair]:
         pick = lambda options: options[int(rng.integers(len(options)))]
-        names = list(dict.fromkeys(n for n in [facts.get("label"), *(e["name"] for e in facts.get("events", ())), *facts.get("tags", ())] if n))
+        names = list(dict.fromkeys(n for n in [facts.get("label"), *(e["name"] for e in facts.get("events", ())),
+                                               *facts.get("tags", ())] if n))
         if not names and not facts.get("caption"):
             return []
         first = facts.get("caption") or f"{names[0]} can be heard"
@@ -162,8 +171,8 @@ def sentence(text: str) -> str:
 
 
 def clean(pairs: list[Pair], refused: tuple[str, ...] = REFUSED) -> list[Pair]:
-    """Those pairs whose answer speaks of the sound: no phrase of `refused`, no time stamps, no marks, at most 60 words, nothing said
-    twice (appendix B.3)."""
+    """Those pairs whose answer speaks of the sound: no phrase of `refused`, no time stamps, no marks, at most 60 words,
+    nothing said twice (appendix B.3)."""
     kept: list[Pair] = []
     for pair in pairs:
         answer = pair.answer.lower()
@@ -176,8 +185,9 @@ def clean(pairs: list[Pair], refused: tuple[str, ...] = REFUSED) -> list[Pair]:
 
 
 def similar(pairs: list[Pair], vector: np.ndarray, embed: Callable[[list[str]], np.ndarray], least: float) -> list[Pair]:
-    """Those whose text has at least the cosine similarity `least` with the sound's CLAP `vector` (d,). The text is the answer, of an
-    answer under four words the question with it. What no sound can bear out is kept as long as anything else is."""
+    """Those whose text has at least the cosine similarity `least` with the sound's CLAP `vector` (d,). The text is the
+    answer, of an answer under four words the question with it. What no sound can bear out is kept as long as anything
+    else is."""
     checked = [pair for pair in pairs if pair.grounded]
     if not checked:
         return []
@@ -187,7 +197,8 @@ def similar(pairs: list[Pair], vector: np.ndarray, embed: Callable[[list[str]], 
 
 
 def make(config: configs.Config, progress: Callable[[int, int], None] | None = None) -> dict[str, int]:
-    """Writes the manifest and returns counts. An interrupted run goes on: what a language model said is kept beside it as it comes.
+    """Writes the manifest and returns counts. An interrupted run goes on: what a language model said is kept beside it as it
+    comes.
 
     Raises BadRequest for facts that are not right, MissingPart where the language model does not answer.
     """
@@ -205,6 +216,7 @@ def make(config: configs.Config, progress: Callable[[int, int], None] | None = N
         maker, name = LanguageModel(settings["address"], settings["name"], settings.get("key_variable")), settings["name"]
     else:
         raise BadRequest("A language model that makes dialogues needs its address and its name in the config.")
+    least = settings.get("similarity", SIMILARITY)
     refused = tuple(phrase.lower() for phrase in settings.get("refused", REFUSED))
     out: Path = settings["out"]
     said = out.with_name(out.name + ".said")
@@ -222,16 +234,17 @@ def make(config: configs.Config, progress: Callable[[int, int], None] | None = N
                 keep.write(json.dumps([key, [[p.question, p.answer, p.grounded] for p in drafts[key]]]) + "\n")
                 keep.flush()
             by_rule = clean(drafts[key][:turns], refused)
-            kept = similar(by_rule, windows.vector(sound), windows.clap.text, settings.get("similarity", SIMILARITY))
+            kept = similar(by_rule, windows.vector(sound), windows.clap.text, least)
             for count, pairs in (("pairs", drafts[key][:turns]), ("after the rules", by_rule), ("after CLAP", kept)):
                 counts[count] += len(pairs)
             if kept:
-                rows.append({"audio": os.path.relpath(sound.file, out.parent), "task": prompts.DIALOG, **({"start": sound.start} if sound.start else {}),
+                rows.append({"audio": os.path.relpath(sound.file, out.parent), "task": prompts.DIALOG,
+                             **({"start": sound.start} if sound.start else {}),
                              "turns": [[pair.question, pair.answer] for pair in kept]})
             if progress:
                 progress(i + 1, len(every))
     if not rows:
-        raise BadRequest(f"None of the {counts['pairs']} pairs came through the rules and the similarity of {settings.get('similarity', SIMILARITY)}: lower it.")
+        raise BadRequest(f"None of {counts['pairs']} pairs came through the rules and the similarity of {least}: lower it.")
     manifests.write(out, rows)
     said.unlink()
     return counts | {"dialogues": len(rows)}

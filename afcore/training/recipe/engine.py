@@ -28,8 +28,8 @@ DONE = "done.json"
 
 
 def run(config: Config, world: World, only: str | None = None, prepare: bool = False) -> Path:
-    """Runs every stage that is not done (or the stage `only`) and returns the folder of the last one. `prepare`: fills the caches and
-    stops. Raises AfcoreError in one sentence where something is missing or does not fit."""
+    """Runs every stage that is not done (or the stage `only`) and returns the folder of the last one. `prepare`: fills
+    the caches and stops. Raises AfcoreError in one sentence where something is missing or does not fit."""
     windows = Windows(config.cache, config.model, world.device)
     stages = [stage for stage in config.stages if only in (None, stage.name)]
     if not stages:
@@ -39,7 +39,8 @@ def run(config: Config, world: World, only: str | None = None, prepare: bool = F
         folder = config.work / stage.name
         if stage in stages:
             samples = Samples(config, stage, windows)
-            held_out = HeldOutItems(config, stage, windows) if config.held_out and (stage.held_out_every or prepare) else None
+            watched = config.held_out and (stage.held_out_every or prepare)
+            held_out = HeldOutItems(config, stage, windows) if watched else None
             gather(samples, held_out, windows, world)
             if not prepare:
                 StageRun(config, stage, samples, held_out, before, world).run()
@@ -54,12 +55,13 @@ def gather(samples: Samples, held_out: HeldOutItems | None, windows: Windows, wo
         say = lambda done, of: print(f"encoded {done} of {of} sounds", flush=True) if done % 100 == 0 or done == of else None
         windows.fill(sounds, say)
     elif missing := windows.missing(sounds):
-        raise MissingPart(f"{len(missing)} sounds have no windows yet: run the recipe once with --prepare, in one process, before many.")
+        raise MissingPart(f"{len(missing)} sounds have no windows yet: run the recipe with --prepare first, in one process.")
     samples.prepare(make=world.size == 1)
 
 
 def rate(stage: Stage, step: int, steps: int) -> float:
-    """The learning rate of optimiser step `step`, from 0: linear warm-up, then constant (the paper's) or a cosine to a fiftieth."""
+    """The learning rate of optimiser step `step`, from 0: linear warm-up, then constant (the paper's) or a cosine to a
+    fiftieth."""
     value = stage.lr * min(1.0, (step + 1) / max(1, stage.warmup))
     if stage.schedule == "cosine":
         done = max(0.0, (step - stage.warmup) / max(1, steps - stage.warmup))
@@ -70,21 +72,25 @@ def rate(stage: Stage, step: int, steps: int) -> float:
 class StageRun:
     """One stage. `before`: the weights file of the stage before."""
 
-    def __init__(self, config: Config, stage: Stage, samples: Samples, held_out: HeldOutItems | None, before: Path | None, world: World):
-        self.config, self.stage, self.samples, self.held_out, self.before, self.world = config, stage, samples, held_out, before, world
+    def __init__(self, config: Config, stage: Stage, samples: Samples, held_out: HeldOutItems | None, before: Path | None,
+                 world: World):
+        self.config, self.stage, self.samples = config, stage, samples
+        self.held_out, self.before, self.world = held_out, before, world
         self.folder = config.work / stage.name
         self.steps = samples.steps
         self.print = fingerprint(stage, samples.sizes, config.seed)
         micro = stage.batch // stage.micro_batch
         if micro % world.size:
-            raise BadRequest(f"The stage {stage.name} has {micro} micro-batches a step, which {world.size} processes cannot share evenly.")
+            raise BadRequest(f"The stage {stage.name} has {micro} micro-batches a step, which {world.size} processes cannot "
+                             "share evenly.")
         self.mine = range(world.rank, micro, world.size)
 
     def run(self) -> None:
         if (self.folder / DONE).exists():
             facts = json.loads((self.folder / DONE).read_text())
             if facts["fingerprint"] != self.print:
-                raise BadRequest(f"The stage in {self.folder} was made with other settings or data: give another --work folder, or delete it.")
+                raise BadRequest(f"The stage in {self.folder} was made with other settings or data: give another --work "
+                                 "folder, or delete it.")
             if facts["step"] >= self.steps:
                 if self.world.first:
                     print(f"{self.stage.name}: done already ({facts['step']} steps)", flush=True)
@@ -129,7 +135,8 @@ class StageRun:
                 kept = done % stage.checkpoint_every == 0 or done == self.steps
                 if done % stage.log_every == 0 or done == self.steps:
                     loss, norm = (float(np.mean(column)) for column in zip(*seen))
-                    row = {"step": done, "epoch": self.samples.blend.epoch_of(done * stage.batch - 1), "samples": done * stage.batch,
+                    row = {"step": done, "epoch": self.samples.blend.epoch_of(done * stage.batch - 1),
+                           "samples": done * stage.batch,
                            "loss": loss, "gradient": norm, "lr": rate(stage, step, self.steps), "gates": gates(net)}
                     if watched:
                         row |= self.held_out(net, tokenizer, world, self._precision)
@@ -138,13 +145,15 @@ class StageRun:
                     if log:
                         log.add(row)
                 if kept:
-                    facts = {"step": done, "samples": done * stage.batch, "seed": self.config.seed, "fingerprint": self.print}
+                    facts = {"step": done, "samples": done * stage.batch, "seed": self.config.seed,
+                             "fingerprint": self.print}
                     state.save(self.folder / "state", net, optimiser, facts, world)
                 if log and (watched or kept):
                     log.plot(f"{self.config.file.stem}, {stage.name}")
 
     def _micro_batches(self, tokenizer, slots: int, step: int) -> list[tuple[int, dict[str, Tensor]]]:
-        """This process's micro-batches of a step, with their numbers. Which samples they hold does not depend on the number of processes."""
+        """This process's micro-batches of a step, with their numbers. Which samples they hold does not depend on the
+        number of processes."""
         stage, out = self.stage, []
         for k in self.mine:
             first = step * stage.batch + k * stage.micro_batch
@@ -176,8 +185,8 @@ class StageRun:
         return contextlib.nullcontext()
 
     def finish(self) -> None:
-        """Writes what the next stage begins with, `weights.safetensors`, and after the last stage a model to use: mini's files where
-        only what hears was trained, else a folder for `from_pretrained`."""
+        """Writes what the next stage begins with, `weights.safetensors`, and after the last stage a model to use: mini's
+        files where only what hears was trained, else a folder for `from_pretrained`."""
         from safetensors.torch import save_file
         built = network.build(self.config, self.stage, self.before)
         state.load_parameters(state.newest(self.folder / "state"), built.net)

@@ -2,11 +2,10 @@
 
     {"audio": "dog.ogg", "prompt": "classify this sound.", "answer": "dog barking", "task": "event classification"}
     {"audio": "rain.ogg", "turns": [["What do you hear?", "Rain."], ["Is it heavy?", "No."]], "task": "dialog"}
-    {"audio": "cat.ogg", "prompt": …, "answer": …, "task": …, "similar": true, "shots": [{"audio": …, "prompt": …, "answer": …}, …]}
+    {"audio": "cat.ogg", "prompt": …, "answer": …, "similar": true, "shots": [{"audio": …, "prompt": …, "answer": …}, …]}
 
-`audio` is a path from the dataset's `root`, `start` where to begin in seconds. Shots can stand in the manifest as above, or be
-drawn from the dataset itself, nearest neighbours or random ("NAME:knn", "NAME:random" in a stage's mix).
-"""
+`audio` is a path from the dataset's `root`, `start` where to begin in seconds. Shots can stand in the manifest as above,
+or be drawn from the dataset itself, nearest neighbours or random ("NAME:knn", "NAME:random" in a stage's mix)."""
 from __future__ import annotations
 
 import argparse
@@ -28,8 +27,10 @@ _SAID = _TEXT | {"pattern": r"^((?!<audio>|<SEP>|<\|[a-z_]+\|>|</?s>)[\s\S])*$"}
 _SHOT = {"audio": _TEXT, "start": {"type": "number", "minimum": 0}, "prompt": _SAID, "answer": _SAID}
 ROW = {
     "type": "object",
-    "properties": {**_SHOT, "task": _TEXT, "options": {"type": "array", "items": _SAID, "minItems": 2}, "similar": {"type": "boolean"},
-                   "turns": {"type": "array", "minItems": 1, "items": {"type": "array", "items": _SAID, "minItems": 2, "maxItems": 2}},
+    "properties": {**_SHOT, "task": _TEXT, "options": {"type": "array", "items": _SAID, "minItems": 2},
+                   "similar": {"type": "boolean"},
+                   "turns": {"type": "array", "minItems": 1,
+                             "items": {"type": "array", "items": _SAID, "minItems": 2, "maxItems": 2}},
                    "shots": {"type": "array", "items": {"type": "object", "properties": _SHOT, "additionalProperties": False,
                                                         "required": ["audio", "prompt", "answer"]}}},
     "required": ["audio"],
@@ -84,7 +85,8 @@ def _row(line: str, number: int, data: Data) -> Row:
     check(row, ROW, f"Line {number} of {data.manifest.name}")
     make = lambda entry: Sound(data.root / entry["audio"], float(entry.get("start", 0)))
     if "turns" in row:
-        return Row(make(row), task=data.task or row.get("task", prompts.DIALOG), turns=tuple((q, a) for q, a in row["turns"]))
+        return Row(make(row), task=data.task or row.get("task", prompts.DIALOG),
+                   turns=tuple((q, a) for q, a in row["turns"]))
     prompt = data.prompt or row["prompt"]
     task = data.task or row.get("task") or prompts.task_of(prompt)
     shots = tuple(Row(make(s), s["prompt"], s["answer"]) for s in row.get("shots", ()))
@@ -100,8 +102,9 @@ def write(file: Path, rows: list[dict]) -> None:
 
 
 def from_bank(bank: Bank, out: Path, per_label: int = 0) -> dict[str, int]:
-    """An example bank as manifests in `out`: `labels.jsonl`, `captions.jsonl`, `held_out.jsonl` (labels of every fifth source, which
-    the others lack) and `facts.jsonl` for dialogues. `per_label`: at most so many sounds of a label. Returns the counts."""
+    """An example bank as manifests in `out`: `labels.jsonl`, `captions.jsonl`, `held_out.jsonl` (labels of every fifth
+    source, which the others lack) and `facts.jsonl` for dialogues. `per_label`: at most so many sounds of a label.
+    Returns the counts."""
     files: dict[str, list[dict]] = {"labels": [], "captions": [], "held_out": [], "facts": []}
     taken: dict[str, int] = {}
     for example in bank.examples():
@@ -109,13 +112,16 @@ def from_bank(bank: Bank, out: Path, per_label: int = 0) -> dict[str, int]:
         if per_label and taken[example.label] > per_label:
             continue
         audio = os.path.relpath(bank.audio_path(example.id), out)
-        labelled = {"audio": audio, "prompt": prompts.CLASSIFY, "answer": prompts.answer_of(example.label), "task": prompts.EVENTS}
+        labelled = {"audio": audio, "prompt": prompts.CLASSIFY, "answer": prompts.answer_of(example.label),
+                    "task": prompts.EVENTS}
         if zlib.crc32((example.group_key or example.sha256).encode()) % 5 == 0:
             files["held_out"].append(labelled)
             continue
         files["labels"].append(labelled)
-        files["captions"].append({"audio": audio, "prompt": prompts.CAPTION, "answer": example.caption, "task": prompts.CAPTIONING})
-        files["facts"].append({"audio": audio, "label": example.label, "caption": example.caption, "tags": list(example.tags)})
+        files["captions"].append({"audio": audio, "prompt": prompts.CAPTION, "answer": example.caption,
+                                  "task": prompts.CAPTIONING})
+        files["facts"].append({"audio": audio, "label": example.label, "caption": example.caption,
+                               "tags": list(example.tags)})
     for name, rows in files.items():
         write(out / f"{name}.jsonl", rows)
     return {name: len(rows) for name, rows in files.items()}

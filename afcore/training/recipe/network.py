@@ -1,4 +1,5 @@
-"""The model of a config, what of it a stage trains, and the loss: built the same in every process, before anything is sharded.
+"""The model of a config, what of it a stage trains, and the loss: built the same in every process, before anything is
+sharded.
 
 Stages hand their weights on as one `safetensors` file with everything that a stage so far has trained (`weights_of`).
 """
@@ -25,8 +26,8 @@ ROWS = "new_token_rows."   # keys of the new tokens' embeddings in a weights fil
 
 
 class NewRows(nn.Module):
-    """The embeddings of `<audio>`, `<|endofchunk|>` and `<SEP>` as parameters of their own, since the other rows stay frozen in the
-    first stage. `output` only where the head is not tied to the embeddings."""
+    """The embeddings of `<audio>`, `<|endofchunk|>` and `<SEP>` as parameters of their own, since the other rows stay
+    frozen in the first stage. `output` only where the head is not tied to the embeddings."""
 
     def __init__(self, model: AudioFlamingo):
         super().__init__()
@@ -93,8 +94,8 @@ class Built:
 
 
 def build(config: Config, stage: Stage, before: Path | None) -> Built:
-    """The model ready for `stage`: weights in place, what is not trained frozen, adapters in. `before`: the weights file of the stage
-    before. The same seed gives the same model. Raises MissingPart, BadRequest."""
+    """The model ready for `stage`: weights in place, what is not trained frozen, adapters in. `before`: the weights file
+    of the stage before. The same seed gives the same model. Raises MissingPart, BadRequest."""
     torch.manual_seed(config.seed)
     model, tokenizer, inherited = base_model(config.model)
     if before is not None:
@@ -130,10 +131,12 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
         tokenizer = AutoTokenizer.from_pretrained(folder)
         language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise MissingPart(f"The language model {folder} cannot be loaded: {str(error).splitlines()[0].rstrip('.')}.") from error
+        why = str(error).splitlines()[0].rstrip(".")
+        raise MissingPart(f"The language model {folder} cannot be loaded: {why}.") from error
     old = language_model.get_input_embeddings().weight.detach().mean(0)
     fresh = [token for token in mini.NEW_TOKENS if token not in tokenizer.get_vocab()]
-    tokenizer.add_special_tokens({"additional_special_tokens": list(mini.NEW_TOKENS)}, replace_additional_special_tokens=False)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(mini.NEW_TOKENS)},
+                                 replace_additional_special_tokens=False)
     if language_model.get_input_embeddings().weight.shape[0] != len(tokenizer):
         language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     if fresh:  # the mean of all tokens, near which an untrained token is least in the way
@@ -146,7 +149,8 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
     if (spec.weights / WEIGHTS).exists():
         return model, tokenizer, load_weights(model, spec.weights / WEIGHTS)
     mini.load_trained(model, spec.weights)
-    return model, tokenizer, {n for n, _ in model.named_parameters() if AudioFlamingo.is_audio_parameter(n)} | {ROWS + "input"}
+    hearing = {name for name, _ in model.named_parameters() if AudioFlamingo.is_audio_parameter(name)}
+    return model, tokenizer, hearing | {ROWS + "input"}
 
 
 def _settings(spec: Spec, language_model, tokenizer) -> AudioFlamingoConfig:
@@ -157,7 +161,8 @@ def _settings(spec: Spec, language_model, tokenizer) -> AudioFlamingoConfig:
         stored = spec.weights if spec.weights and (spec.weights / "config.json").exists() else None
         return AudioFlamingoConfig(text_config=text, **mini.config_settings(spec.settings, stored, tokenizer, tags))
     try:
-        return AudioFlamingoConfig(text_config=text, audio_token_id=audio, endofchunk_token_id=eoc, sep_token_id=sep, **spec.settings)
+        return AudioFlamingoConfig(text_config=text, audio_token_id=audio, endofchunk_token_id=eoc, sep_token_id=sep,
+                                   **spec.settings)
     except (TypeError, ValueError) as error:
         raise BadRequest(f"The model's settings do not fit: {error}") from error
 
@@ -184,7 +189,8 @@ def merge_lora(model: AudioFlamingo) -> set[str]:
 
 
 def checkpoint_layers(model: AudioFlamingo) -> None:
-    """Each decoder layer, with its cross-attention, is computed a second time in the backward pass instead of being remembered."""
+    """Each decoder layer, with its cross-attention, is computed a second time in the backward pass instead of being
+    remembered."""
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
     from afcore.model.flamingo import decoder_layers
@@ -199,7 +205,8 @@ def plain_name(name: str) -> str:
 
 
 def load_weights(model: AudioFlamingo, file: Path) -> set[str]:
-    """Fills the model from a weights file and returns the names in it. Raises MissingPart for a file that is absent or does not fit."""
+    """Fills the model from a weights file and returns the names in it. Raises MissingPart for a file that is absent or
+    does not fit."""
     from safetensors.torch import load_file
     if not file.is_file():
         raise MissingPart(f"There are no weights in {file}.")

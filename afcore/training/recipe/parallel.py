@@ -1,9 +1,8 @@
 """One process or many: PyTorch's FSDP shards parameters, gradients and optimiser state over the processes that `torchrun` or
 `accelerate launch` started. On CPUs it runs over gloo, which is how it is tested; on GPUs over NCCL.
 
-PyTorch's own `fully_shard` is called, since `accelerate.Accelerator` turns its FSDP plugin on for accelerators only and would run
-two CPU processes by other code than many GPUs.
-"""
+PyTorch's own `fully_shard` is called, since `accelerate.Accelerator` turns its FSDP plugin on for accelerators only and
+would run two CPU processes by other code than many GPUs."""
 from __future__ import annotations
 
 import os
@@ -47,7 +46,8 @@ class World:
 
 
 def join(device: str | None = None) -> World:
-    """Joins the processes that the environment names (as torchrun and accelerate set it): RANK, WORLD_SIZE, LOCAL_RANK, MASTER_…"""
+    """Joins the processes that the environment names (as torchrun and accelerate set it): RANK, WORLD_SIZE, LOCAL_RANK,
+    MASTER_…"""
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if kind == "cuda":
@@ -69,8 +69,9 @@ def leave() -> None:
 
 
 def shard(net: AnswerLoss, world: World) -> AnswerLoss:
-    """Moves `net` to the device and, where there are several processes, shards it: each decoder layer with its cross-attention block,
-    the block's key-value map by itself (it runs before the layers do), the audio transformer, and all else as the root."""
+    """Moves `net` to the device and, where there are several processes, shards it: each decoder layer with its
+    cross-attention block, the block's key-value map by itself (it runs before the layers do), the audio transformer, and
+    all else as the root."""
     net.to(world.device)
     if world.size == 1:
         return net

@@ -1,4 +1,5 @@
-"""What a run shows of itself: a line of JSON per so many steps, a page with its curves, and how well held-out sounds are named."""
+"""What a run shows of itself: a line of JSON per so many steps, a page with its curves, and how well held-out sounds are
+named."""
 from __future__ import annotations
 
 import json
@@ -23,7 +24,8 @@ GATE = re.compile(r"(\d+)\.gated_cross_attn_layer\.(attn|ff)_gate$")
 
 
 class Log:
-    """`log.jsonl` of a stage. Lines of steps after `step`, which a killed run wrote after its last checkpoint, are taken out."""
+    """`log.jsonl` of a stage. Lines of steps after `step`, which a killed run wrote after its last checkpoint, are taken
+    out."""
 
     def __init__(self, folder: Path, step: int):
         self.file, self.rows = folder / "log.jsonl", []
@@ -46,7 +48,8 @@ class Log:
         with self.file.open("a") as out:
             out.write(json.dumps(row) + "\n")
         shown = {key: value for key, value in row.items() if key != "gates"}
-        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()), flush=True)
+        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key,
+                        value in shown.items()), flush=True)
 
     def plot(self, title: str) -> Path:
         """Writes `progress.html`: loss, gates, and held-out accuracy over steps."""
@@ -88,8 +91,8 @@ def gates(net: AnswerLoss) -> dict[str, dict[str, float]]:
 
 
 class HeldOutItems:
-    """Rows that no stage trains on, each answer among others: the one with the highest mean log-probability per token is chosen.
-    Beside it the same with another row's sound, which must fall to chance."""
+    """Rows that no stage trains on, each answer among others: the one with the highest mean log-probability per token is
+    chosen. Beside it the same with another row's sound, which must fall to chance."""
 
     def __init__(self, config: Config, stage: Stage, windows: Windows):
         data = config.data[config.held_out.data]
@@ -97,7 +100,8 @@ class HeldOutItems:
         rows = [row for row in manifests.read(data) if not row.turns]
         labels = texts.labels_of(data, rows)
         if len(labels) < config.held_out.options:
-            raise BadRequest(f"The held-out dataset {data.name} has {len(labels)} different answers, too few for {config.held_out.options} options.")
+            raise BadRequest(f"The held-out dataset {data.name} has {len(labels)} different answers, too few for "
+                             f"{config.held_out.options} options.")
         rng = np.random.default_rng([config.seed, 7])
         rows = [rows[i] for i in rng.permutation(len(rows))[:config.held_out.items]]
         self.config, self.stage, self.windows = config, stage, windows
@@ -106,7 +110,8 @@ class HeldOutItems:
         for row in rows:
             others = [label for label in labels if label != row.answer]
             options = [row.answer] + [others[i] for i in rng.permutation(len(others))[:config.held_out.options - 1]]
-            self.items.append([texts.sample(replace(row, answer=option), plain, labels, rng, config.model.marks) for option in options])
+            self.items.append([texts.sample(replace(row, answer=option), plain, labels, rng,
+                                            config.model.marks) for option in options])
         other = [self.items[(n + len(rows) // 2) % len(rows)][0].sounds for n in range(len(rows))]
         self.swapped = [[replace(sample, sounds=sounds) for sample in item] for item, sounds in zip(self.items, other)]
 
@@ -118,7 +123,8 @@ class HeldOutItems:
         for name, items in {"held_out": self.items, "held_out_other_audio": self.swapped}.items():
             hits, losses, counts = 0, 0.0, 0.0
             for item in items:
-                batch = collate(item, self.windows, tokenizer, net.model.config.max_windows_per_audio, self.stage.pad_audios_to,
+                batch = collate(item, self.windows, tokenizer, net.model.config.max_windows_per_audio,
+                                self.stage.pad_audios_to,
                                 self.stage.max_tokens)
                 with precision():
                     sums, tokens = net({key: value.to(world.device) for key, value in batch.items()})

@@ -4,9 +4,8 @@
                                      optimiser.safetensors   AdamW's moments and step counts, "NAME|exp_avg" …
                                      state.json              step, samples drawn, seed, fingerprint
 
-All that is random in a run follows from the seed and the number of the step or sample, so these numbers are its whole state. A
-checkpoint appears under its name when it is complete; the newest two are kept.
-"""
+All that is random in a run follows from the seed and the number of the step or sample, so these numbers are its whole
+state. A checkpoint appears under its name when it is complete; the newest two are kept."""
 from __future__ import annotations
 
 import json
@@ -70,7 +69,8 @@ def facts_of(checkpoint: Path, fingerprint: str) -> dict:
     """Its `state.json`. Raises BadRequest where it belongs to other settings or data."""
     facts = json.loads((checkpoint / "state.json").read_text())
     if facts["fingerprint"] != fingerprint:
-        raise BadRequest(f"The checkpoint {checkpoint} was made with other settings or data: give another --work folder, or delete this one.")
+        raise BadRequest(f"The checkpoint {checkpoint} was made with other settings or data: give another --work folder, or "
+                         "delete this one.")
     return facts
 
 
@@ -81,7 +81,8 @@ def load_parameters(checkpoint: Path, net: AnswerLoss) -> None:
     try:
         state = load_file(checkpoint / "model.safetensors")
     except (OSError, SafetensorError) as error:
-        raise MissingPart(f"The checkpoint {checkpoint} is damaged: delete it, and the run goes on from the one before.") from error
+        raise MissingPart(f"The checkpoint {checkpoint} is damaged: delete it, and the run goes on from the one before."
+                          ) from error
     parameters = trained(net)
     if state.keys() != parameters.keys() or any(state[n].shape != p.shape for n, p in parameters.items()):
         raise MissingPart(f"The checkpoint {checkpoint} is of another model: give another --work folder.")

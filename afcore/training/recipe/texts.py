@@ -1,7 +1,7 @@
 """From manifest rows to training texts, by the templates of `afcore.prompts`, and where in them the loss is.
 
-Prefix and options are varied as the reference does (its `data.py`): the task is named with the dataset's probability, and one of
-its augmentations is drawn:
+Prefix and options are varied as the reference does (its `data.py`): the task is named with the dataset's probability, and
+one of its augmentations is drawn:
 
 as_is         prompt and answer as they are
 options       all labels of the dataset are listed after the prompt, in the alphabet's order
@@ -40,9 +40,10 @@ class Sample:
         return "".join(text for text, _ in self.pieces)
 
 
-def sample(row: Row, data: Data, labels: list[str], rng: np.random.Generator, kind: str, shots: list[Row] = (), similar: bool = True) -> Sample:
-    """The training sample of `row`. `labels`: of its dataset. `shots`: rows in prompt order, where it is interleaved; those that
-    stand in the row itself come first. `similar`: whether they are nearest neighbours."""
+def sample(row: Row, data: Data, labels: list[str], rng: np.random.Generator, kind: str, shots: list[Row] = (),
+           similar: bool = True) -> Sample:
+    """The training sample of `row`. `labels`: of its dataset. `shots`: rows in prompt order, where it is interleaved;
+    those that stand in the row itself come first. `similar`: whether they are nearest neighbours."""
     if row.turns:
         *earlier, (question, answer) = row.turns
         prompt = prompts.chat(earlier, question, row.task, kind=kind)
@@ -100,8 +101,8 @@ def without_prefix(text: str, task: str) -> str:
 
 
 def loss_pieces(text: str, kind: str) -> tuple[tuple[str, bool], ...]:
-    """`text` cut where the loss begins and ends: it counts what follows a `<SEP>` up to and including `<|endofchunk|>`, and the end
-    of text that follows that (reference section 5)."""
+    """`text` cut where the loss begins and ends: it counts what follows a `<SEP>` up to and including `<|endofchunk|>`,
+    and the end of text that follows that (reference section 5)."""
     marks = prompts.MARKS[kind]
     sep, eoc, eos = map(re.escape, (marks.sep, marks.eoc, marks.eos))
     pieces, end = [], 0

@@ -1,9 +1,8 @@
 """What the frozen encoder hears, on disk: each sound is decoded, cut into windows and encoded once, then only read.
 
-A file per sound, `<first two hex digits>/<key>.npy` (windows, E) float16, in a folder named after the encoder's weights, so that
-others are never read by mistake; `silence.npy` (E,) is the embedding that fills padded places. Files are written whole, so that
-several processes may fill and read one cache. Nearest neighbours by CLAP are kept beside them.
-"""
+A file per sound, `<first two hex digits>/<key>.npy` (windows, E) float16, in a folder named after the encoder's weights,
+so that others are never read by mistake; `silence.npy` (E,) is the embedding that fills padded places. Files are written
+whole, so that several processes may fill and read one cache. Nearest neighbours by CLAP are kept beside them."""
 from __future__ import annotations
 
 import hashlib
@@ -94,7 +93,7 @@ class Windows:
             if progress:
                 progress(done, len(missing))
         if broken:
-            more = f" ({len(broken)} sounds cannot be read in all; take them out of the manifests)" if len(broken) > 1 else ""
+            more = f" ({len(broken)} sounds cannot be read; take them out of the manifests)" if len(broken) > 1 else ""
             raise AudioError(f"{str(broken[0][1]).rstrip('.')}: {broken[0][0].file}{more}.")
         return len(missing)
 
@@ -108,14 +107,16 @@ class Windows:
 
     def neighbours_file(self, rows: list[Row]) -> Path:
         """Where `neighbours` keeps its answer; it changes with the CLAP and with the sounds."""
-        digest = hashlib.sha256(_digest(self.model.clap or self.model.encoder, "encoder.safetensors", "clap.safetensors").encode())
+        digest = hashlib.sha256(_digest(self.model.clap or self.model.encoder, "encoder.safetensors",
+                                        "clap.safetensors").encode())
         for row in rows:
             digest.update(self.file(row.sound).name.encode())
         return self.folder / f"neighbours-{digest.hexdigest()[:16]}.npy"
 
     def neighbours(self, rows: list[Row], make: bool = False) -> np.ndarray:
-        """For each row its nearest other rows by CLAP, nearest first, −1 where there are fewer: (rows, 32) int64. Its own file and
-        repeats of one file are left out (reference section 8). Raises MissingPart where they were not made, unless `make`."""
+        """For each row its nearest other rows by CLAP, nearest first, −1 where there are fewer: (rows, 32) int64. Its own
+        file and repeats of one file are left out (reference section 8). Raises MissingPart where they were not made,
+        unless `make`."""
         file = self.neighbours_file(rows)
         if file.exists():
             return np.load(file)
