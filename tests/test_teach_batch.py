@@ -11,7 +11,7 @@ import pytest
 from tiny import RATE, tiny_engine, tone
 
 import afcore.engine
-from afcore import cli
+from afcore import cli, paths
 from afcore.audio import from_samples
 from afcore.errors import BadRequest, MissingPart
 from afcore.teach import batch
@@ -102,6 +102,21 @@ def test_a_second_run_does_only_what_is_missing(engine, project, folder, tmp_pat
     add_files(project, [("900.wav", wave(900))], "Mara", "high")
     label_folder(project, folder, out, lambda: engine, HOW)
     assert {"b.wav", "new.wav"} <= {Path(name).name for name in engine.names}, "the examples are others now"
+
+
+def test_new_weights_label_everything_afresh(engine, project, folder, tmp_path, monkeypatch):
+    mini = tmp_path / "mini"
+    mini.mkdir()
+    monkeypatch.setattr(paths, "MINI", mini)
+    for file, content in (("flamingo.safetensors", b"old"), ("flamingo.safetensors", b"new"), ("config.json", b"{}")):
+        (mini / file).write_bytes(content)
+        engine.names.clear()
+        label_folder(project, folder, tmp_path / "l.csv", lambda: engine, HOW)
+        assert {"a.wav", "deep/b.wav"} <= set(engine.names), file
+    engine.names.clear()
+    (mini / "README.md").write_text("about it")
+    label_folder(project, folder, tmp_path / "l.csv", lambda: engine, HOW)
+    assert engine.names == []
 
 
 def test_what_was_done_before_a_kill_is_kept(engine, project, folder, tmp_path, monkeypatch):

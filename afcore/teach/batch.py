@@ -27,6 +27,7 @@ from afcore.teach.exports import Row
 from afcore.teach.media import sounds_in
 from afcore.teach.records import METHODS, check_settings
 from afcore.teach.schema import EXAMPLE, Settings, storage
+from afcore.teach.weights import weights_of
 
 if TYPE_CHECKING:
     from afcore.engine import Engine
@@ -200,12 +201,12 @@ def prepared(project: Project, engine: Engine) -> Examples:
 
 
 def basis_of(project: Project, how: How, model: str) -> str:
-    """Names all that a file's label depends on beside its content: model, labels, examples, method."""
+    """Names all that a file's label depends on beside its content: model and weights, labels, examples, method."""
     with project.db.read():
         labels = [asdict(label) for label in project.labels]
         examples = sorted((clip.key, clip.label) for clip in project.items(EXAMPLE))
     settings = asdict(replace(how.settings, order=Settings.order))
-    parts = [model, labels, examples, settings, how.segments]
+    parts = [model, weights_of(model), labels, examples, settings, how.segments]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

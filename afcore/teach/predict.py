@@ -26,6 +26,7 @@ from afcore.retrieval import Retriever, Shot, prompt_order
 from afcore.teach.project import Project
 from afcore.teach.records import METHODS
 from afcore.teach.schema import EXAMPLE, Item, Label, Prediction, now
+from afcore.teach.weights import weights_of
 
 if TYPE_CHECKING:
     import threading
@@ -40,9 +41,19 @@ NN_TEMPERATURE = TEXT_TEMPERATURE = 0.05
 """Divide CLAP similarities before the softmax. They do not change which label is best, only how sure a clip looks."""
 
 
+_names: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
+
+
 def model_name(engine: Engine) -> str:
-    """Names the model and its encoder; another name makes predictions stale."""
-    return f"{engine.name}, {engine.features_name}"
+    """Names the model, its weights and its encoder; another name makes predictions stale."""
+    if engine not in _names:  # asked once: files that are replaced later are not what this engine has read
+        _names[engine] = f"{engine.name} {weights_of(engine.name)}, {engine.features_name}"
+    return _names[engine]
+
+
+def source_of(clip: Item) -> str:
+    """What takes of one source share."""
+    return clip.group_key or clip.sha256
 
 
 class Examples:
@@ -101,6 +112,21 @@ class Examples:
     def sharing_sound(self, clip: Item) -> set[int]:
         """The same for a clip of the project, which is among them where it is an example itself."""
         return self.same_sound(clip.sha256, clip.start, clip.seconds)
+
+    @cached_property
+    def sources(self) -> dict[str, set[str]]:
+        """Label -> the sources of its examples."""
+        found: dict[str, set[str]] = {}
+        for clip in self.items.values():
+            found.setdefault(clip.label, set()).add(source_of(clip))
+        return found
+
+    def left_out(self, clip: Item) -> set[int]:
+        """Ids of examples that must not be shots when ``clip`` is judged as if it were new: what shares sound with it, and
+        all takes of its source, as long as every label has other sources."""
+        apart = all(len(sources) > 1 for sources in self.sources.values())
+        takes = {i for i, other in self.items.items() if apart and source_of(other) == source_of(clip)}
+        return takes | self.sharing_sound(clip)
 
 
 def hear(engine: Engine, clip: Clip, stop: threading.Event | None = None) -> Heard:

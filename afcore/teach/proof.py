@@ -218,7 +218,7 @@ def of_project(
     BadRequest where there is too little to test, Cancelled.
     """
     from afcore.teach.loop import Loop
-    from afcore.teach.predict import classify
+    from afcore.teach.predict import classify, source_of
     from afcore.teach.schema import TEST
 
     loop = Loop(project, engine)
@@ -227,37 +227,28 @@ def of_project(
     clips = tests or [clip for clip in examples.items.values() if clip.label in examples.names]
     if len({clip.label for clip in clips}) < 2:
         raise BadRequest("Give at least two labels some examples or test clips first.")
-    source = {clip.id: clip.group_key or clip.sha256 for clip in [*clips, *examples.items.values()]}
-    by_label: dict[str, set[str]] = {}
-    for clip in examples.items.values():
-        by_label.setdefault(clip.label, set()).add(source[clip.id])
-    by_source = all(len(sources) > 1 for sources in by_label.values())
-
-    def excluded(clip) -> set[int]:
-        same = {i for i in examples.items if by_source and source[i] == source[clip.id]}
-        return same | examples.sharing_sound(clip)
 
     def ask(trial, method: str, k: int = 0) -> dict[str, float]:
-        return classify(engine, loop.heard(trial), examples, method, k, excluded(trial), stop=stop).probabilities
+        return classify(engine, loop.heard(trial), examples, method, k, examples.left_out(trial), stop=stop).probabilities
 
     baselines = {
         Method("clap-nn", 0, "CLAP, nearest example"): lambda clip, labels: ask(clip, "clap-nn"),
         Method("clap-text", 0, "CLAP, name of the label"): lambda clip, labels: ask(clip, "clap-text"),
     }
-    trials = [Trial(clip, clip.label, source[clip.id]) for clip in clips]
+    trials = [Trial(clip, clip.label, source_of(clip)) for clip in clips]
     most = len(examples) - (not tests)
     shots = [k for n, k in enumerate(shots) if k <= most or (n and shots[n - 1] < most)]  # beyond that all are the same
     yield from run(trials, examples.names, lambda clip, labels, k: ask(clip, "lm-shots" if k else "lm-zero", k), baselines,
-                   shots, stop, _note(bool(tests), by_source, by_label))  # fmt: skip
+                   shots, stop, _note(bool(tests), examples.sources))  # fmt: skip
 
 
-def _note(tests: bool, by_source: bool, by_label: Mapping[str, set[str]]) -> str:
+def _note(tests: bool, by_label: Mapping[str, set[str]]) -> str:
     if tests:
         return "Judged on the test clips, which are never shots."
     text = "There are no test clips, so each example was judged with itself left out of the shots (leave-one-out)."
-    if by_source:
-        return text + " Other takes of the same source were left out too."
     single = [label for label, sources in by_label.items() if len(sources) == 1]
+    if not single:
+        return text + " Other takes of the same source were left out too."
     return text + (f" All examples of “{single[0]}” are of one source, so other takes of a source could be shots: new "
                    "sounds may do worse.")  # fmt: skip
 

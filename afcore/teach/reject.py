@@ -2,14 +2,16 @@
 
 Each example is predicted with itself left out. What of that lies lowest says how low a clip of a known class may come out
 (split-conformal quantile: of n examples and one new clip, each is equally likely to be the lowest). Sounds that belong to
-no class, say of the bank, show what would be let in, and choose between probability and similarity.
+no class, say of the bank, show what would be let in; they choose how many of the examples lie below the limit, and whether
+it is one of probability, of similarity, or both. With few examples that matters: the lowest of twelve may be an odd one, and
+a limit there would let most strangers in.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,14 +19,19 @@ import numpy as np
 
 from afcore.errors import BadRequest, Cancelled
 from afcore.evaluation.items import StoredClip, wilson
+from afcore.teach.schema import NONE, is_none_of_these
 
 if TYPE_CHECKING:
     from afcore.bank import Bank
     from afcore.engine import Engine
+    from afcore.results import Heard
     from afcore.teach.loop import Loop
+    from afcore.teach.predict import Examples
 
 FEWEST = 5  # examples to calibrate on
 TARGET = 0.1
+MOST = 0.3
+"""Share of the known clips that may be rejected for the sake of the strangers that are then kept out."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,13 @@ class Evidence:
     probability: float
     """Of its best label."""
     similarity: float
-    """Cosine with the nearest example."""
+    """Cosine with the nearest example; -1 where there is none."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A clip is none of these where either value is below its limit; None: not looked at. The limits are `Settings.reject_below`
-    and `Settings.reject_similarity`."""
+    """A clip is none of these where either value is below its limit; None: not looked at. The limits are
+    `Settings.reject_below` and `Settings.reject_similarity`."""
 
     probability: float | None
     similarity: float | None
@@ -52,6 +59,7 @@ class Threshold:
     """95 %, Wilson."""
     known: int = 0
     unknown: int = 0
+    """Sounds that `false_accept` was counted on."""
 
     def sentence(self) -> str:
         """For people."""
@@ -65,67 +73,81 @@ class Threshold:
 
 
 def calibrate(
-    known: Sequence[Evidence], unknown: Sequence[Evidence] = (), target: float = TARGET, similarity: bool = True
-) -> Threshold:
-    """The limits that let in the fewest of ``unknown`` while at most ``target`` of new clips of known classes are rejected.
+    known: Sequence[Evidence], unknown: Sequence[Evidence] = (), target: float = TARGET, most: float = MOST,
+    similarity: bool = True,
+) -> Threshold:  # fmt: skip
+    """The limits by which new clips of known classes are seldom rejected and strangers seldom let in.
 
-    The n examples bound that share in steps of 1 / (n + 1); where ``target`` is below one step, it is one step. Without
-    ``unknown`` the steps are shared between both limits, probability first. ``similarity`` False: probability alone.
-    Raises BadRequest for fewer than `FEWEST` examples.
+    The n examples bound the share of clips that is rejected in steps of 1 / (n + 1), at least one. With ``unknown``: of all
+    limits that reject at most ``most``, those for which both shares of mistakes have the least sum; every second stranger
+    chooses, the others count what is let in. Without: those that reject ``target``, shared between both limits, probability
+    first. ``similarity`` False: probability alone. Raises BadRequest for fewer than `FEWEST` examples.
     """
-    if len(known) < FEWEST:
-        raise BadRequest(f"A limit for “none of these” needs at least {FEWEST} examples; there are {len(known)}.")
-    if not 0 < target < 1:
-        raise ValueError("target is a share between 0 and 1")
-    steps = max(1, math.floor(target * (len(known) + 1) + 1e-9))
-    p, s = np.sort([e.probability for e in known]), np.sort([e.similarity for e in known])
-    pairs = [(i, steps - i) for i in range(steps, -1, -1)] if similarity else [(steps, 0)]
-    if not unknown:
-        pairs = [(steps - steps // 2, steps // 2)] if similarity else pairs
-    limits = [(float(p[i - 1]) if i else None, float(s[j - 1]) if j else None) for i, j in pairs]
-    let_in = [sum(not _below(e, limit) for e in unknown) for limit in limits]
-    best = int(np.argmin(let_in))
-    count = {} if not unknown else dict(
-        false_accept=let_in[best] / len(unknown), false_accept_interval=wilson(let_in[best], len(unknown)))
-    return Threshold(*limits[best], false_reject=steps / (len(known) + 1), known=len(known), unknown=len(unknown), **count)
+    _check_enough(len(known))
+    if not 0 < target < 1 or not 0 < most < 1:
+        raise ValueError("target and most are shares between 0 and 1")
+    share = len(known) + 1
+    steps = max(1, math.floor((most if unknown else target) * share + 1e-9))
+    p, s = sorted(e.probability for e in known), sorted(e.similarity for e in known)
+    choosing, counting = unknown[::2], unknown[1::2]
 
+    def limits(i: int, j: int) -> tuple[float | None, float | None]:
+        return p[i - 1] if i else None, s[j - 1] if j else None
 
-def apply(probabilities: Mapping[str, float], similarity: float | None, threshold: Threshold) -> str | None:
-    """The best label, or None for none of these. ``similarity``: with the nearest example, None where there is none."""
-    label = max(probabilities, key=probabilities.get)
-    nearest = -1.0 if similarity is None else similarity
-    return None if _below(Evidence(probabilities[label], nearest), (threshold.probability, threshold.similarity)) else label
+    def let_in(pair: tuple[int, int], some: Sequence[Evidence]) -> int:
+        return sum(not is_none_of_these(e.probability, e.similarity, *limits(*pair)) for e in some)
+
+    if choosing:
+        pairs = [(n - j, j) for n in range(1, steps + 1) for j in range(n + 1 if similarity else 1)]
+        best = min(pairs, key=lambda pair: sum(pair) / share + let_in(pair, choosing) / len(choosing))
+    else:
+        best = (steps - steps // 2, steps // 2) if similarity else (steps, 0)
+    count = {}
+    if counting:
+        strangers = let_in(best, counting)
+        count = dict(false_accept=strangers / len(counting), false_accept_interval=wilson(strangers, len(counting)))
+    return Threshold(*limits(*best), false_reject=sum(best) / share, known=len(known), unknown=len(counting), **count)
 
 
 def of_project(
-    loop: Loop, bank: Bank | None = None, target: float = TARGET, similarity: bool = True, most_unknown: int = 60,
+    loop: Loop, bank: Bank | None = None, most_unknown: int = 80,
     progress: Callable[[int, int], None] | None = None, stop: threading.Event | None = None,
 ) -> Threshold:  # fmt: skip
-    """`calibrate` for a project by its own method: each example with itself left out, and up to ``most_unknown`` sounds of
-    ``bank`` with other labels. Raises BadRequest for too few examples, Cancelled."""
+    """`calibrate` for a project by its own method. Known: each example, judged as if it were new. Unknown: what reviewers
+    have called none of these, and up to ``most_unknown`` sounds of ``bank`` with other labels. Raises BadRequest for too few
+    examples, Cancelled."""
     from afcore.teach.predict import classify
 
     engine, settings, examples = loop.engine, loop.project.settings, loop.examples()
     clips = list(examples.items.values())
+    _check_enough(len(clips))  # before anything that takes long
+    judged = [clip for clip in loop.project.items(NONE) if clip.fault is None]
     strangers = [] if bank is None else _strangers(engine, bank, examples, most_unknown)
-    total, found = len(clips) + len(strangers), []
-    for done in range(total):
+    total, found = len(clips) + len(judged) + len(strangers), []
+
+    def ask(heard: Heard, exclude: set[int]) -> None:
         if stop is not None and stop.is_set():
             raise Cancelled()
-        if done < len(clips):
-            clip = clips[done]
-            heard, exclude = loop.heard(clip), examples.sharing_sound(clip)
-        else:
-            heard, exclude = strangers[done - len(clips)], set()
         prediction = classify(engine, heard, examples, settings.method, settings.k, exclude, stop=stop)
-        nearest = -1.0 if prediction.similarity is None else prediction.similarity
-        found.append(Evidence(prediction.top[0][1], nearest))
+        found.append(Evidence(prediction.top[0][1], -1.0 if prediction.similarity is None else prediction.similarity))
         if progress is not None:
-            progress(done + 1, total)
-    return calibrate(found[: len(clips)], found[len(clips) :], target, similarity)
+            progress(len(found), total)
+
+    for clip in clips:
+        ask(loop.heard(clip), examples.left_out(clip))
+    for clip in judged:
+        ask(loop.heard(clip), examples.sharing_sound(clip))
+    for heard in strangers:
+        ask(heard, set())
+    return calibrate(found[: len(clips)], found[len(clips) :])
 
 
-def _strangers(engine: Engine, bank: Bank, examples, most: int) -> list:
+def _check_enough(examples: int) -> None:
+    if examples < FEWEST:
+        raise BadRequest(f"A limit for “none of these” needs at least {FEWEST} examples; there are {examples}.")
+
+
+def _strangers(engine: Engine, bank: Bank, examples: Examples, most: int) -> list[Heard]:
     """Sounds of the bank, as heard, whose label and sound are no example's; drawn with a fixed seed."""
     import torch
 
@@ -140,9 +162,3 @@ def _strangers(engine: Engine, bank: Bank, examples, most: int) -> list:
     return [Heard(StoredClip(e.sha256, e.sha256),
                   torch.as_tensor(bank.features(e.id, engine.features_name)), [], retriever.vectors[n], [], {})
             for n, e in ((n, retriever.examples[n]) for n in chosen)]  # fmt: skip
-
-
-def _below(evidence: Evidence, limits: tuple[float | None, float | None]) -> bool:
-    probability, similarity = limits
-    return (probability is not None and evidence.probability < probability) or (
-        similarity is not None and evidence.similarity < similarity)  # fmt: skip

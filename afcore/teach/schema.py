@@ -164,6 +164,14 @@ class Summary:
     """and when."""
 
 
+def is_none_of_these(
+    probability: float, similarity: float, reject_below: float | None, reject_similarity: float | None
+) -> bool:
+    """Whether a clip is rejected by a limit of `Settings`: its best label's probability or its nearest example's cosine."""
+    return (reject_below is not None and probability < reject_below) or (
+        reject_similarity is not None and similarity < reject_similarity)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a method says about a clip, with everything that led to it."""
@@ -204,8 +212,7 @@ class Prediction:
         """The best label, or None for "none of these": as `Settings` of these names say."""
         label, p = self.top[0]
         nearest = -1.0 if self.similarity is None else self.similarity
-        unlikely = reject_below is not None and p < reject_below
-        return None if unlikely or (reject_similarity is not None and nearest < reject_similarity) else label
+        return None if is_none_of_these(p, nearest, reject_below, reject_similarity) else label
 
     def to_json(self) -> str:
         """As stored; the clip and the time have columns of their own."""
