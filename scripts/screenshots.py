@@ -1,4 +1,4 @@
-"""Pictures of the real app for the README: starts it, lets a real clip be heard, and photographs each page.
+"""Every picture in the README and in docs: starts the real app, lets a real clip be heard, and photographs each page.
 
     .venv/bin/python scripts/screenshots.py [SOUND] [--out docs/screenshots] [--dark] [--only-teach]
 
@@ -59,10 +59,10 @@ def settled(page: Page) -> None:
         at_rest = 0 if busy else at_rest + 1
 
 
-def shoot(page: Page, name: str, out: Path) -> None:
-    """One picture, as high as the page is."""
+def shoot(page: Page, name: str, out: Path, highest: int = 2600) -> None:
+    """One picture, as high as the page is, but at most ``highest`` pixels."""
     height = page.locator('[data-testid="stMainBlockContainer"]').evaluate("box => box.scrollHeight")
-    page.set_viewport_size({"width": WIDTH, "height": min(max(height, 800), 2600)})
+    page.set_viewport_size({"width": WIDTH, "height": min(max(height, 800), highest)})
     page.wait_for_timeout(1500)  # figures are drawn anew
     page.screenshot(path=out / f"{name}.png")
     print(out / f"{name}.png", flush=True)
@@ -99,6 +99,11 @@ def photograph(page: Page, address: str, sound: str | None, out: Path) -> None:
         page.get_by_placeholder("Ask about this sound").press("Enter")
         settled(page)
     shoot(page, "chat", out)
+
+    page.get_by_role("link", name="About").first.click()
+    page.get_by_role("heading", name="About", exact=True).wait_for()
+    settled(page)
+    shoot(page, "about", out, 1200)
 
 
 def teach(page: Page, address: str, projects: Path, out: Path) -> None:
