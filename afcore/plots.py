@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from afcore.audio import Clip
+from afcore.envelope import envelope_of
 from afcore.spectrum import mel_decibels
 
 ACCENT = "#c43a69"
@@ -54,14 +55,14 @@ def waveform(
     windows: Sequence[tuple[float, float]],
     heard_start: float = 0.0,
     max_seconds: float = 33.25,
-    heard_envelope: np.ndarray | None = None,
+    heard_samples: np.ndarray | None = None,
 ) -> go.Figure:
     """The waveform with the windows that the model hears numbered in lanes below it.
 
     ``envelope``: (n, 2) least and greatest sample per slice of the whole recording of ``duration`` seconds.
     ``windows``: start and end of each window in seconds of the recording. ``heard_start``: where the heard part
     begins; it lasts ``max_seconds`` at most. What is not heard is grey and says so. Where the heard part is small in a
-    long recording, it is drawn large below an overview; ``heard_envelope`` (m, 2) is its own, finer envelope.
+    long recording, it is drawn large below an overview, from ``heard_samples`` (T,) where they are given.
     """
     heard_end = min(heard_start + max_seconds, duration)
     magnified = duration > 3 * max_seconds
@@ -80,10 +81,11 @@ def waveform(
         figure.add_vrect(heard_start, heard_end, line=dict(color=ACCENT, width=2), fillcolor=ACCENT, opacity=0.35, row=1, col=1)
         figure.update_xaxes(range=[0, duration], row=1, col=1)
         clock_ticks(figure, 0.0, duration, row=1)
-        if heard_envelope is None:
+        if heard_samples is None:
             detail = _outline(envelope, duration, heard_start, heard_end, True)
         else:
-            detail = _outline(heard_envelope, heard_end - heard_start, 0, heard_end - heard_start, True, shift=heard_start)
+            fine, length = envelope_of(heard_samples), heard_end - heard_start
+            detail = _outline(fine, length, 0, length, True, shift=heard_start)
         figure.add_trace(detail, row=2, col=1)
         loudest = float(np.nanmax(np.abs(np.asarray(detail.y, dtype=float)), initial=0)) or 1.0
         figure.update_yaxes(range=[-1.15 * loudest, 1.15 * loudest], visible=False, fixedrange=True, row=2, col=1)
@@ -156,7 +158,10 @@ def neighbours(
     figure.add_trace(_dots(places[rows], [names[i] for i in rows], "the bank", dict(color=QUIET, size=6, opacity=0.5)))
     if len(shots):
         dots = _dots(places[list(shots)], [names[i] for i in shots], "nearest examples", dict(color=ACCENT, size=11))
-        figure.add_trace(dots.update(mode="markers+text", textposition="top center"))
+        # Names of dots that stand side by side would run into each other: above and below in turn, from left to right.
+        rank = np.argsort(np.argsort(places[list(shots), 0]))
+        above = np.where(rank % 2, "bottom center", "top center").tolist()
+        figure.add_trace(dots.update(mode="markers+text", textposition=above, cliponaxis=False))
     figure.add_trace(_dots(here[None], ["your sound"], "your sound", dict(color="#e69f00", size=18, symbol="star")))
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)

@@ -7,7 +7,6 @@ import streamlit as st
 
 from afcore import plots, windows
 from afcore.audio import MAX_SECONDS
-from afcore.envelope import envelope_of
 from pages import common, frame
 from pages.state import State, current
 
@@ -142,8 +141,7 @@ def _show(state: State) -> None:
         f"The model hears this sound in {several} of {plan.seconds:g} s{overlap}. At most {plan.max_seconds:g} s are heard."
     )
     common.figure(
-        plots.waveform(
-            recording.envelope, recording.duration, times, clip.start, plan.max_seconds, envelope_of(clip.samples)),
+        plots.waveform(recording.envelope, recording.duration, times, clip.start, plan.max_seconds, clip.samples),
         "waveform",
         f"Waveform of {recording.name} with {several} marked",
     )

@@ -47,7 +47,10 @@ def _examples(state: State, engine, heard) -> None:
 
 
 def _map(state: State, engine, heard) -> None:
-    with st.expander("Map of all examples", icon=":material/scatter_plot:"):
+    box = st.expander("Map of all examples", icon=":material/scatter_plot:", key="map-box", on_change="rerun")
+    with box:
+        if not box.open:  # its axes are worked out from all vectors of the bank
+            return
         retriever = engine.retriever()
         place = {example.id: row for row, example in enumerate(retriever.examples)}
         shots = [place[choice.id] for choice in state.choices if choice.use and choice.id in place]
@@ -191,8 +194,8 @@ def _compare(state: State, engine, heard) -> None:
 
 
 def _answers(job) -> None:
+    drawn, wait, stop = 0, st.empty(), st.empty()  # above the answers, where a phone shows them
     places = [column.container(border=True, key=f"answer-{i}") for i, column in enumerate(st.columns(3))]
-    drawn, wait, stop = 0, st.empty(), st.empty()
     if not job.done:
         stop.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop-compare")
     chart = st.container()

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from afcore import engine as engines
-from afcore import paths
+from afcore import paths, plots
 from afcore.audio import MAX_SECONDS
 from afcore.bank import Bank
 from afcore.errors import MissingPart
@@ -228,11 +228,22 @@ def test_one_question_three_answers(app, engine):
     without, these, mixed = (answer for answer in state(app).jobs["compare"].items)
     assert (len(without.shots), len(these.shots), len(mixed.shots)) == (0, 4, 4)
     assert [s.example.sha256 for s in these.shots] == [s.example.sha256 for s in mixed.shots]
-    assert set(these.probabilities) == set(LABELS) and figures(app) == 2  # the map and the answers
+    assert set(these.probabilities) == set(LABELS) and figures(app) == 1
     count = len(engine.prompts)
     good(page(app, "about"))
     good(page(app, "retrieve"))
-    assert figures(app) == 2 and len(engine.prompts) == count  # shown again, not asked again
+    assert figures(app) == 1 and len(engine.prompts) == count  # shown again, not asked again
+
+
+def test_the_map_is_drawn_once_it_is_opened(app, monkeypatch):
+    drawn, draw = [], plots.neighbours
+    monkeypatch.setattr(plots, "neighbours", lambda *a: drawn.append(a) or draw(*a))
+    example(app)
+    good(page(app, "retrieve"))
+    assert figures(app) == 0 and not drawn
+    app.session_state["map-box"] = True
+    good(app.run())
+    assert figures(app) == 1 and [len(shots) for _, _, _, shots in drawn] == [4]
 
 
 def test_one_label_is_too_few(app):

@@ -48,7 +48,7 @@ def test_every_window_is_numbered_at_its_time_and_no_two_touch_in_a_lane(seconds
 
 @pytest.mark.parametrize("seconds", [33.25, 90, 7200])
 def test_waveforms_stay_small(seconds):
-    figure, _ = _waveform(seconds, heard_envelope=envelope_of(_noise(33.25), 8000))
+    figure, _ = _waveform(seconds, heard_samples=_noise(33.25))
     assert _points(figure) < 13_000
     assert len(figure.to_json()) < 250_000
 
@@ -70,11 +70,10 @@ def test_what_is_not_heard_is_grey_and_says_so():
 
 
 def test_a_long_recording_shows_its_heard_part_large():
-    fine = envelope_of(_noise(33.25), 4000)
-    figure, _ = _waveform(7200, start=600, heard_envelope=fine)
+    figure, _ = _waveform(7200, start=600, heard_samples=_noise(33.25))
     overview, detail = _traces(figure, "heard")
     assert overview.yaxis != detail.yaxis
-    assert len(detail.x) > 1000 > len(overview.x), "drawn from its own envelope"
+    assert len(detail.x) > 1000 > len(overview.x), "drawn from its own samples"
     assert (min(detail.x), max(detail.x)) == (600, 633.25)
     assert tuple(figure.layout.xaxis2.range) == tuple(figure.layout.xaxis3.range) == (600, 633.25)
 
@@ -168,7 +167,7 @@ def test_map_of_neighbours_keeps_near_things_near():
     here = np.array([query.x[0], query.y[0]])
     far = np.linalg.norm(np.stack([bank.x, bank.y], 1) - here, axis=1)
     assert far[50:].max() < far[:50].min()
-    assert list(shots.text) == ["b", "b"]
+    assert list(shots.text) == ["b", "b"] and sorted(shots.textposition) == ["bottom center", "top center"]
 
 
 def test_figures_have_no_background_and_no_fixed_width():
