@@ -189,6 +189,14 @@ def test_a_config_that_is_not_right_is_refused(folder, change, part):
     assert part in str(error.value) and "\n" not in str(error.value)
 
 
+def test_what_is_held_out_is_not_trained_on(folder):
+    stage = {"name": "one", "train": "audio", "mix": {"held_out:knn": 1}, "steps": 2}
+    with pytest.raises(BadRequest, match="trains on held_out"):
+        load(folder, [stage], held_out={"data": "held_out"})
+    with pytest.raises(BadRequest, match="does not say what is held out"):
+        load(folder, [stage | {"held_out_every": 10}])
+
+
 def test_a_config_names_what_it_lacks(folder):
     with pytest.raises(BadRequest, match="cannot be opened"):
         config.load(folder / "none.json")

@@ -66,7 +66,7 @@ class Samples:
         row, data = self.rows[draw.dataset][draw.row], self.data[draw.dataset]
         rng = np.random.default_rng([self.config.seed, number, 1])
         kind = draw.dataset.partition(":")[2]
-        shots = self._shots(draw.dataset, draw.row, kind, rng) if kind and not row.turns else []
+        shots = self._shots(draw.dataset, draw.row, kind, rng) if kind and not (row.turns or row.shots) else []
         return texts.sample(row, data, self.labels[draw.dataset], rng, self.config.model.marks, shots, kind != "random")
 
     def _shots(self, key: str, query: int, kind: str, rng: np.random.Generator) -> list[Row]:

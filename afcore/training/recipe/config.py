@@ -50,6 +50,9 @@ class Model:
     settings: dict = field(default_factory=dict)
     weights: Path | None = None
     clap: Path | None = None
+    input_gradient: bool = True
+    """Whether the new tokens' embeddings learn from the input side too, which must then pass every layer below the first
+    cross-attention: half as much work again for mini."""
     open_gates: bool = False
     """Gates open and outputs zero at the start, which so small a model as mini needs
     (`afcore.training.flamingo.open_gates_`)."""
@@ -139,7 +142,8 @@ SCHEMA = _object({
     "model": _object({
         "marks": {"enum": sorted(MARKS)}, "language_model": _TEXT, "converted": _TEXT, "settings": {"type": "object"},
         "weights": _TEXT,
-        "encoder": _TEXT, "clap": _TEXT, "open_gates": {"type": "boolean"}}, ("marks", "encoder")),
+        "encoder": _TEXT, "clap": _TEXT, "open_gates": {"type": "boolean"},
+        "input_gradient": {"type": "boolean"}}, ("marks", "encoder")),
     "data": {"type": "object", "minProperties": 1, "propertyNames": {"pattern": "^[^:]+$"}, "additionalProperties": _object({
         "manifest": _TEXT, "root": _TEXT, "prompt": _TEXT, "task": _TEXT, "labels": _TEXTS, "prefix": _SHARE,
         "augmentations": {"type": "object", "propertyNames": {"enum": list(AUGMENTATIONS)}, "minProperties": 1,
@@ -213,6 +217,10 @@ def load(file: str | Path, work: str | Path = "work") -> Config:
     named = {key.partition(":")[0] for stage in stages for key in stage.mix} | ({held_out.data} if held_out else set())
     for name in sorted(named - data.keys()):
         raise BadRequest(f"The config {file.name} uses the dataset {name}, which its “data” does not describe.")
+    if any(stage.held_out_every for stage in stages) and not held_out:
+        raise BadRequest(f"A stage of {file.name} has a held_out_every, but the config does not say what is held out.")
+    if held_out and any(key.partition(":")[0] == held_out.data for stage in stages for key in stage.mix):
+        raise BadRequest(f"The config {file.name} trains on {held_out.data}, which it holds out.")
     return Config(file, work, Model(**model), data, stages, held_out, dialogues, path(content.get("cache", "${WORK}/cache")),
                   content.get("seed", 0), content.get("device"))
 
@@ -253,11 +261,11 @@ def check(content, schema: dict, what: str) -> None:
         raise BadRequest(f"{what} is not right{f' at {place}' if place else ''}: {message}.")
 
 
-def fingerprint(stage: Stage, sizes: dict[str, int], seed: int) -> str:
+def fingerprint(stage: Stage, sizes: dict[str, int], seed: int, *more) -> str:
     """Changes with everything that decides which samples come when, or what a step does; not with how often it logs, nor
-    with how a batch is divided."""
+    with how a batch is divided. `more`: whatever else JSON can hold."""
     settings = asdict(stage)
     for name in ("log_every", "checkpoint_every", "held_out_every", "micro_batch", "gradient_checkpointing", "epochs",
                  "steps"):
         settings.pop(name)
-    return hashlib.sha256(json.dumps([settings, sizes, seed], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([settings, sizes, seed, *more], sort_keys=True).encode()).hexdigest()[:16]

@@ -55,9 +55,9 @@ ASK = """\
 You write a dialogue between a person who has just played a sound and an assistant that hears it. You are given what is \
 known of the sound; neither of the two has read it, they speak only of what is heard. The person asks varied questions that \
 build on the answers so far, and refers to what was named before with words like "it", "he" or "they". The assistant \
-answers helpfully and truthfully in one or two sentences, never mentions times in seconds, and claims nothing that does not follow \
-from what is known. Write {turns} question and answer pairs, each on a line of its own as a JSON object with the keys \
-"user" and "assistant". Write nothing else.
+answers helpfully and truthfully in one or two sentences, never mentions times in seconds, and claims nothing that does not \
+follow from what is known. Write {turns} question and answer pairs, each on a line of its own as a JSON object with the \
+keys "user" and "assistant". Write nothing else.
 
 Known of the sound: {known}"""
 
@@ -226,9 +226,9 @@ def make(config: configs.Config, progress: Callable[[int, int], None] | None = N
     out.parent.mkdir(parents=True, exist_ok=True)
     with said.open("a") as keep:
         for i, (facts, sound) in enumerate(zip(every, sounds)):
-            key = f"{zlib.crc32(json.dumps([facts, name, config.seed], sort_keys=True).encode()):08x}-{i}"
             rng = np.random.default_rng([config.seed, i])
             turns = int(rng.integers(1, settings.get("most_turns", MOST_TURNS) + 1))
+            key = f"{zlib.crc32(json.dumps([facts, name, turns], sort_keys=True).encode()):08x}-{i}"
             if key not in drafts:
                 drafts[key] = maker(facts, turns, rng)
                 keep.write(json.dumps([key, [[p.question, p.answer, p.grounded] for p in drafts[key]]]) + "\n")

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,10 @@ class StageRun:
         self.held_out, self.before, self.world = held_out, before, world
         self.folder = config.work / stage.name
         self.steps = samples.steps
-        self.print = fingerprint(stage, samples.sizes, config.seed)
+        # With what the stage before came to, so that one that was done again is not followed by what was made from the old.
+        done = before.with_name(DONE) if before else None
+        earlier = done.read_text() if done and done.exists() else ""
+        self.print = fingerprint(stage, samples.sizes, config.seed, config.model.settings, config.model.open_gates, earlier)
         micro = stage.batch // stage.micro_batch
         if micro % world.size:
             raise BadRequest(f"The stage {stage.name} has {micro} micro-batches a step, which {world.size} processes cannot "
@@ -188,7 +192,8 @@ class StageRun:
         """Writes what the next stage begins with, `weights.safetensors`, and after the last stage a model to use: mini's
         files where only what hears was trained, else a folder for `from_pretrained`."""
         from safetensors.torch import save_file
-        built = network.build(self.config, self.stage, self.before)
+        plain = replace(self.stage, precision="fp32", gradient_checkpointing=False)  # nothing that is kept is rounded
+        built = network.build(self.config, plain, self.before)
         state.load_parameters(state.newest(self.folder / "state"), built.net)
         model = built.model
         if built.net.rows is not None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from afcore.checkpoints import mini
 from afcore.errors import BadRequest, MissingPart
-from afcore.model import AudioFlamingo, AudioFlamingoConfig
+from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
 from afcore.training.recipe.config import Config, Lora, Stage
 from afcore.training.recipe.config import Model as Spec
 
@@ -29,9 +30,9 @@ class NewRows(nn.Module):
     """The embeddings of `<audio>`, `<|endofchunk|>` and `<SEP>` as parameters of their own, since the other rows stay
     frozen in the first stage. `output` only where the head is not tied to the embeddings."""
 
-    def __init__(self, model: AudioFlamingo):
+    def __init__(self, model: AudioFlamingo, input_gradient: bool = True):
         super().__init__()
-        config = model.config
+        config, self.input_gradient = model.config, input_gradient
         self.ids = [config.audio_token_id, config.endofchunk_token_id, config.sep_token_id]
         table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         self.input = nn.Parameter(table.detach()[self.ids].float().clone())
@@ -39,7 +40,7 @@ class NewRows(nn.Module):
 
     def embed(self, ids: Tensor, known: Tensor) -> Tensor:
         """`known` (B, T, H), the table's embeddings of ids (B, T), with the new tokens' rows put in."""
-        for row, token in zip(self.input, self.ids):
+        for row, token in zip(self.input if self.input_gradient else self.input.detach(), self.ids):
             known = torch.where((ids == token)[..., None], row.to(known.dtype), known)
         return known
 
@@ -106,7 +107,7 @@ def build(config: Config, stage: Stage, before: Path | None) -> Built:
     if model.config.front_end == "tags":
         names = json.loads((config.model.encoder / "audioset.json").read_text())
         model.front_end.set_tag_text(model.get_input_embeddings(), mini.tag_token_ids(tokenizer, names))
-    rows = None if stage.train == "all" else NewRows(model)
+    rows = None if stage.train == "all" else NewRows(model, config.model.input_gradient)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(stage.train == "all" or AudioFlamingo.is_audio_parameter(name))
     if stage.train == "lora":
@@ -149,8 +150,12 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
     if (spec.weights / WEIGHTS).exists():
         return model, tokenizer, load_weights(model, spec.weights / WEIGHTS)
     mini.load_trained(model, spec.weights)
-    hearing = {name for name, _ in model.named_parameters() if AudioFlamingo.is_audio_parameter(name)}
-    return model, tokenizer, hearing | {ROWS + "input"}
+    with safe_open(spec.weights / "flamingo.safetensors", "pt") as file:
+        low_rank = [key.removeprefix(lora.PREFIX).split(".")[:2] for key in file.keys() if key.startswith(lora.PREFIX)]
+    adapted = [rf"\.layers\.{layer}\.decoder_layer\..*\b{name}\.weight" for layer, name in low_rank]
+    trained = {name for name, _ in model.named_parameters()
+               if AudioFlamingo.is_audio_parameter(name) or any(re.search(pattern, name) for pattern in adapted)}
+    return model, tokenizer, trained | {ROWS + "input"}
 
 
 def _settings(spec: Spec, language_model, tokenizer) -> AudioFlamingoConfig:
@@ -167,14 +172,14 @@ def _settings(spec: Spec, language_model, tokenizer) -> AudioFlamingoConfig:
         raise BadRequest(f"The model's settings do not fit: {error}") from error
 
 
-def add_lora(model: AudioFlamingo, lora: Lora) -> None:
+def add_lora(model: AudioFlamingo, settings: Lora) -> None:
     """peft's low-rank updates at the language model's own layers. Raises BadRequest where no layer is called so."""
     from peft import LoraConfig, inject_adapter_in_model
-    wanted = rf".*\.decoder_layer\.(.*\.)?({'|'.join(map(re.escape, lora.targets))})"
+    wanted = rf".*\.decoder_layer\.(.*\.)?({'|'.join(map(re.escape, settings.targets))})"
     if not any(re.fullmatch(wanted, name) for name, _ in model.language_model.named_modules()):
-        raise BadRequest(f"The language model has no layers called {', '.join(lora.targets)} for LoRA.")
-    inject_adapter_in_model(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=wanted),
-                            model.language_model)
+        raise BadRequest(f"The language model has no layers called {', '.join(settings.targets)} for LoRA.")
+    adapters = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=wanted)
+    inject_adapter_in_model(adapters, model.language_model)
 
 
 def merge_lora(model: AudioFlamingo) -> set[str]:
