@@ -151,8 +151,9 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
     capsys.readouterr()
     engine.run(loaded, world)
     assert capsys.readouterr().out.count("done already") == 3
+    other = tiny_recipe.config(folder, folder / "llama", [stages[0] | {"lr": 1.0, "held_out_every": 0}])
     with pytest.raises(BadRequest, match="other settings or data"):
-        engine.run(config.load(tiny_recipe.config(folder, folder / "llama", [stages[0] | {"lr": 1.0}]), work), world)
+        engine.run(config.load(other, work), world)
     damaged = state.newest(work / "chat" / "state")
     (damaged / "model.safetensors").write_bytes(b"half")
     with pytest.raises(MissingPart, match="damaged"):
@@ -190,7 +191,7 @@ def test_the_loss_is_on_answers_alone_and_new_rows_stand_in_for_the_table(folder
     with torch.no_grad():  # the same through the model's own forward pass, whose loss is the mean over tokens
         out = built.model(batch["input_ids"], batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"],
                           labels=batch["labels"])
-    assert float(sums.sum() / counts.sum()) == pytest.approx(float(out.loss), rel=1e-5)
+    assert (sums.sum() / counts.sum()).item() == pytest.approx(out.loss.item(), rel=1e-5)
     changed = batch | {"labels": torch.where(batch["labels"] == -100, -100, batch["labels"])}
     changed["input_ids"] = batch["input_ids"].clone()
     changed["input_ids"][batch["attention_mask"] == 0] = 5  # padding says nothing
