@@ -28,7 +28,7 @@ def maker(tmp_path):
     clips = ClipSet(tmp_path)
     ids = np.array([i for i in range(len(clips)) if not is_held_out(clips[i])])
     near = np.array([[j for j in range(len(clips)) if j != i] for i in range(len(clips))])
-    return SampleMaker(clips, ids, near, shots=0.5)
+    return SampleMaker(clips, ids, near, shots=0.5, dialogues=0.1)
 
 
 def test_updates_read_back_give_the_trained_model():

@@ -1,6 +1,6 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → tags → labels → cuts → student → features → align → pretrain → sft → bank → calibrate. DIR needs about 40 GB and keeps what
+corpus → tags → labels → cuts → student → features → align → pretrain → sft → chat → bank → calibrate. DIR needs about 40 GB and keeps what
 each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
 by `tags` and `cuts` only.
 """
@@ -16,7 +16,7 @@ import torch
 
 CUTS = 44_000
 RANK = 16    # of the low-rank updates that fine-tuning makes
-SHOTS = 0.5  # share of interleaved samples in fine-tuning
+SHOTS, DIALOGUES = 0.5, 0.12  # shares of interleaved samples and of dialogues in fine-tuning
 
 
 def corpus(options) -> None:
@@ -98,8 +98,12 @@ def pretrain(options) -> None:
 
 
 def sft(options) -> None:
-    out = options.work / "tuned"
-    language_side(options, out, 55, resume=options.work / "pretrained", shots=SHOTS, rank=RANK, peak=4e-4)
+    language_side(options, options.work / "tuned", 55, resume=options.work / "pretrained", shots=SHOTS, dialogues=DIALOGUES, rank=RANK, peak=4e-4)
+
+
+def chat(options) -> None:
+    out = options.work / "chat"
+    language_side(options, out, 22, resume=options.work / "tuned", shots=SHOTS, dialogues=0.2, rank=RANK, peak=3e-4, seed=1)
     for name in ("flamingo.safetensors", "config.json"):
         shutil.copy(out / name, options.out / name)
 
@@ -121,7 +125,7 @@ def calibrate(options) -> None:
     print(json.dumps(step.calibrate(options.out, ClipSet(options.work / "clips"))))
 
 
-STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, features, align, pretrain, sft, bank, calibrate)}
+STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, features, align, pretrain, sft, chat, bank, calibrate)}
 
 
 def main() -> None:
@@ -131,7 +135,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for packages, decoded sounds, cuts, features, checkpoints")
     parser.add_argument("--teacher", type=Path, help="folder with mn04_as_mAP_432.pt and audioset_labels.csv")
     parser.add_argument("--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)")
-    parser.add_argument("--minutes", type=float, help="wall time of student, pretrain or sft")
+    parser.add_argument("--minutes", type=float, help="wall time of student, pretrain, sft or chat")
     parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
     options = parser.parse_args()
     if options.step in ("tags", "labels", "cuts", "student", "all") and not options.teacher:

@@ -1,6 +1,6 @@
 """Step `flamingo`: audio transformer, front end, cross-attention and the new tokens' embeddings, around the frozen SmolLM2.
 
-The paper's first and second stage (reference section 9) at mini's size; the second has the third's dialogues mixed in.
+The paper's three stages (reference section 9) at mini's size. Shots are in both later ones, so that chatting does not cost them.
 Features come from the cache (`afcore.training.clips`), so a step costs the language model only.
 """
 from __future__ import annotations
@@ -165,11 +165,12 @@ def loss_of(model: AudioFlamingo, new: NewTokens, batch: dict[str, Tensor]) -> t
 
 def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, neighbours: np.ndarray, batch_tokens: int = 1100,
           peak: float = 6e-4, seed: int = 0, settings: dict | None = None, resume: Path | None = None, shots: float = 0.0,
-          rank: int = 0) -> None:
+          dialogues: float = 0.0, rank: int = 0) -> None:
     """Trains for `minutes` of wall time (warm-up, then cosine over time), logging to `out/log.jsonl`; writes `out`.
 
     Stage 1 (pretraining): the language model is frozen, single sounds alone. Stage 2 (supervised fine-tuning): goes on from
-    `resume`, with LoRA of `rank` in the language model and a share `shots` of interleaved samples, and dialogues.
+    `resume`, with LoRA of `rank` in the language model and shares `shots` of interleaved samples and `dialogues` of dialogues.
+    Stage 3 (chat): the same with more dialogues.
     """
     torch.manual_seed(seed)
     clips = ClipSet(clips_folder)
@@ -177,7 +178,7 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
     few = np.random.default_rng(seed + 2)
     ids = np.array([i for i in range(len(clips)) if clips[i].split == "train" and (clips[i].events or few.random() < 0.1)
                     and not is_held_out(clips[i])])
-    maker = SampleMaker(clips, ids, neighbours, seed, shots)
+    maker = SampleMaker(clips, ids, neighbours, seed, shots, dialogues)
     model, tokenizer = build_mini(encoder_folder, settings or {}, resume, rank=rank)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(AudioFlamingo.is_audio_parameter(name) or ".lora_" in name)

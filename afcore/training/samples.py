@@ -16,7 +16,6 @@ from afcore.training.clips import ClipSet
 
 MAX_SHOTS = 8
 MISLEADING = 0.3   # share of interleaved samples with similar shots whose shots have none of the query's label
-DIALOGUES = 0.12   # share of dialogues, once shots are in
 INVENTED = ("blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
             "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask").split()
 NOTHING = "i cannot make out any particular sound."
@@ -44,9 +43,10 @@ class Sample:
 class SampleMaker:
     """Draws samples over `ids`, the training clips of `clips`. `neighbours` (M, 32): each clip's nearest clips from other packages."""
 
-    def __init__(self, clips: ClipSet, ids: np.ndarray, neighbours: np.ndarray, seed: int = 0, shots: float = 0.5):
-        """`shots`: the share of interleaved samples; it may be changed between samples. At 0 there are no dialogues either."""
-        self.clips, self.ids, self.neighbours, self.shots = clips, ids, neighbours, shots
+    def __init__(self, clips: ClipSet, ids: np.ndarray, neighbours: np.ndarray, seed: int = 0, shots: float = 0.5,
+                 dialogues: float = 0.0):
+        """`shots` and `dialogues`: the shares of interleaved samples and of dialogues."""
+        self.clips, self.ids, self.neighbours, self.shots, self.dialogues = clips, ids, neighbours, shots, dialogues
         self.rng = np.random.default_rng(seed)
         self.labelled = np.array([i for i in ids if clips[i].label])
         self.by_label: dict[str, list[int]] = {}
@@ -75,7 +75,7 @@ class SampleMaker:
         roll = self.rng.random()
         if roll < self.shots:
             return self.interleaved()
-        if roll < self.shots + DIALOGUES * (self.shots > 0):
+        if roll < self.shots + self.dialogues:
             return self.dialogue()
         return self.plain()
 
