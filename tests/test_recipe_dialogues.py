@@ -112,10 +112,11 @@ def test_similarity_drops_what_the_sound_does_not_bear_out():
 
 def test_templates_speak_of_what_is_known_and_say_what_they_do_not_know(sounds):
     maker = dialogues.Templates([{"label": "dog"}, {"label": "tin whistle"}])
-    facts = {"label": "dog", "caption": "a dog barks in the rain", "tags": ["Rain"]}
+    facts = {"label": "dog", "caption": "a dog barks in the rain", "tags": ["Raining", "Wind"]}
     turns = [pair for seed in range(40) for pair in maker(facts, 4, np.random.default_rng(seed))]
     answers = {pair.answer for pair in turns}
-    assert "A dog barks in the rain." in answers and "Dog." in answers and "No, there is no tin whistle." in answers
+    assert "A dog barks in the rain." in answers and "Dog." in answers and "No, I do not hear tin whistle." in answers
+    assert {a for a in answers if "as well" in a} == {"Wind as well."}  # rain has been named
     assert any(a.startswith("I cannot tell") for a in answers)
     assert {len(maker(facts, n, np.random.default_rng(0))) for n in (1, 2, 3, 4)} == {1, 2, 3, 4}
     assert all(p.grounded for p in turns if p.answer in ("Dog.", "A dog barks in the rain."))

@@ -133,7 +133,7 @@ class Templates:
             "What is going on here?")
     MAKER = ("What makes the sound?", "What is it most likely?", "What would you call it?")
     MORE = ("Do you hear anything else?", "What else can be heard in it?", "Is there more to it?")
-    PRESENT = ("Can you also hear {}?", "Is there {} in it?", "Does it contain {}?")
+    PRESENT = ("Can you hear {}?", "Do you hear {} in it?", "Does it contain {}?")
     UNANSWERABLE = (("When was it recorded?", "when it was recorded"), ("Who recorded it?", "who recorded it"),
                     ("Which city is it from?", "where it was recorded"),
                     ("What colour is the thing that makes it?", "that from a sound"))
@@ -143,25 +143,32 @@ class Templates:
 
     def __call__(self, facts: dict, turns: int, rng: np.random.Generator) -> list[Pair]:
         pick = lambda options: options[int(rng.integers(len(options)))]
-        names = list(dict.fromkeys(n for n in [facts.get("label"), *(e["name"] for e in facts.get("events", ())),
-                                               *facts.get("tags", ())] if n))
+        told = [facts.get("label"), *(event["name"] for event in facts.get("events", ())), *facts.get("tags", ())]
+        names = list(dict.fromkeys(name.lower() for name in told if name))
         if not names and not facts.get("caption"):
             return []
         first = facts.get("caption") or f"{names[0]} can be heard"
-        pairs, said = [Pair(pick(self.OPEN), sentence(first))], {word for n in [*names, first] for word in n.lower().split()}
+        pairs = [Pair(pick(self.OPEN), sentence(first))]
         more: list[Pair] = []
         if names:
             more.append(Pair(pick(self.MAKER), sentence(names[0])))
-        if len(names) > 1:
-            more.append(Pair(pick(self.MORE), sentence(f"{' and '.join(names[1:3])} as well")))
-            more.append(Pair(pick(self.PRESENT).format(names[1].lower()), sentence(f"yes, there is {names[1].lower()}")))
-        absent = [label for label in self.labels if not said & set(label.lower().split())]
+            more.append(Pair(pick(self.PRESENT).format(names[0]), sentence(f"yes, I hear {names[0]}")))
+        said = stems(first, *names[:1])
+        new = next((name for name in names[1:] if not stems(name) & said), None)
+        if new:
+            more.append(Pair(pick(self.MORE), sentence(f"{new} as well")))
+        absent = [label for label in self.labels if not stems(label) & stems(first, *names)]
         if absent:
             other = pick(absent)
-            more.append(Pair(pick(self.PRESENT).format(other), sentence(f"no, there is no {other}"), grounded=False))
+            more.append(Pair(pick(self.PRESENT).format(other), sentence(f"no, I do not hear {other}"), grounded=False))
         question, what = pick(self.UNANSWERABLE)
         more.append(Pair(question, f"I cannot tell {what}.", grounded=False))
         return pairs + [more[i] for i in rng.permutation(len(more))][:turns - 1]
+
+
+def stems(*texts: str) -> set[str]:
+    """The first four letters of each word: enough to see that applause is applauding."""
+    return {word[:4] for text in texts for word in re.findall(r"\w+", text.lower())}
 
 
 def sentence(text: str) -> str:
