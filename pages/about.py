@@ -26,7 +26,9 @@ HOW = """
 LICENCES = """
 | what | licence |
 |---|---|
+| Code, and mini's weights, which were trained here | MIT |
 | Language model SmolLM2-135M-Instruct | Apache-2.0 |
+| Sentence model all-MiniLM-L6-v2, for searches by description | Apache-2.0 |
 | The published Audio Flamingo weights, not part of this app | non-commercial research only |
 | Example sounds | each its own, free; see below |
 """

@@ -7,6 +7,19 @@ from pathlib import Path
 import streamlit as st
 
 _HERE = Path(__file__).parent
+_NARROW = """
+<script>
+if (!window.closesSidebar) {
+  window.closesSidebar = true;
+  document.addEventListener('click', event => {
+    if (innerWidth < 768 && event.target.closest?.('[data-testid=stSidebarNavLink]'))
+      setTimeout(() => document.querySelector('[data-testid=stSidebarCollapseButton] button')?.click(), 100);
+  });
+}
+</script>
+"""
+"""Streamlit takes its sidebar away after a choice only where the browser says that it is a phone's; this does it in every
+window in which the sidebar covers the page."""
 _framed: ContextVar[bool] = ContextVar("framed", default=False)
 
 
@@ -37,6 +50,7 @@ def run() -> None:
             from pages import common, sidebar
     with common.sentences():
         sidebar.draw()
+    st.sidebar.html(_NARROW, unsafe_allow_javascript=True)  # at its end, where an element without height leaves no gap
     before = _framed.set(True)
     try:
         page.run()
