@@ -60,7 +60,7 @@ def app(engine):
 def visit() -> AppTest:
     """A browser session."""
     common.shelf().loading.wait(30)
-    return good(AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run())
+    return good(AppTest.from_file(str(ROOT / "app.py"), default_timeout=240).run())
 
 
 def good(at: AppTest) -> AppTest:
