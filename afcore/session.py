@@ -54,11 +54,12 @@ class Session:
     """Where the heard part begins, in seconds."""
     shots: tuple[SavedShot, ...] = ()
     turns: tuple[Mapping[str, Any], ...] = ()
-    """Chat turns: ``question``, ``answer``, and perhaps ``start``, ``shots``, ``stopped``, ``error``."""
+    """Chat turns: ``question``, ``answer``, and perhaps ``candidates`` (``answer`` and ``similarity`` of each, best first),
+    ``start``, ``shots``, ``stopped``, ``error``."""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Of generation."""
     page: Mapping[str, Scalar] = field(default_factory=dict)
-    """What else the pages hold: the question, the labels, how many neighbours."""
+    """What else the pages hold: the question, the labels, how many neighbours, how many candidates."""
 
 
 def _object(required: Sequence[str] = (), **properties) -> dict:
@@ -72,6 +73,7 @@ def _list(items: dict, most: int) -> dict:
 _TEXT, _FLAG = {"type": "string"}, {"type": "boolean"}
 _ID = {"type": "integer", "minimum": 0, "maximum": 2**53}
 _SECONDS = {"type": "number", "minimum": 0, "maximum": 1e6}
+_SIMILARITY = {"type": "number", "minimum": -2, "maximum": 2}  # a cosine, and room for rounding
 _HASH = {"type": "string", "pattern": "^([0-9a-f]{64})?$"}
 _SCALARS = {
     "type": "object",
@@ -82,6 +84,7 @@ _TURN = _object(
     ["question", "answer"],
     question=_TEXT,
     answer=_TEXT,
+    candidates=_list(_object(["answer", "similarity"], answer=_TEXT, similarity=_SIMILARITY), 100),
     start=_SECONDS,
     shots=_list(_object(["id"], id=_ID, sha256=_HASH, label=_TEXT, caption=_TEXT, similarity={"type": "number"}), 100),
     stopped=_FLAG,

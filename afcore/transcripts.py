@@ -9,7 +9,8 @@ def to_markdown(about: dict[str, Any], turns: Sequence[dict[str, Any]]) -> str:
     """The chat as Markdown.
 
     ``about``: facts in the order to show, name to value. ``turns``: dicts with ``question`` and ``answer``, and where
-    they apply ``shots`` (list of dicts with ``label``), ``stopped`` and ``error``.
+    they apply ``candidates`` (list of dicts with ``answer`` and ``similarity``, the best first), ``shots`` (list of dicts
+    with ``label``), ``stopped`` and ``error``.
     """
     lines = ["# A chat about a sound", ""]
     lines += [f"- {name}: {value}" for name, value in about.items()]
@@ -20,6 +21,10 @@ def to_markdown(about: dict[str, Any], turns: Sequence[dict[str, Any]]) -> str:
             lines += ["", f"*{turn['error']}*"]
         if turn.get("stopped"):
             lines += ["", "*Stopped before the end.*"]
+        if len(turn.get("candidates", ())) > 1:
+            best, *others = turn["candidates"]
+            lines += ["", f"Chosen by its CLAP similarity to the sound, {best['similarity']:.2f}; the others:", ""]
+            lines += [f"- {other['similarity']:.2f} {_one_line(other['answer'])}" for other in others]
         if turn.get("shots"):
             lines += ["", "Examples in the prompt: " + ", ".join(shot["label"] for shot in turn["shots"])]
     return "\n".join(lines) + "\n"

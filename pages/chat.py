@@ -52,7 +52,7 @@ def main() -> None:
                 st.button(text, on_click=_suggest, args=(text,))
     if state.turns and not engine.dialogues:
         st.caption("This model answers each question by itself, without the turns before. For a conversation choose another.")
-    elif len(state.turns) > TRAINED_TURNS:
+    elif len(state.history) > TRAINED_TURNS:
         st.caption(f"The model was trained on up to {TRAINED_TURNS} turns; later answers may wander. Clear starts afresh.")
 
 
@@ -143,6 +143,7 @@ def about_chat(state: State) -> dict[str, str | float]:
         "Top-p": settings.top_p,
         "Beams": settings.num_beams,
         "Longest answer in tokens": settings.max_new_tokens,
+        "Answers to choose from": state.candidates,
     }
 
 

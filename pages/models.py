@@ -1,5 +1,7 @@
 """In the sidebar: which model answers, choosing another, and fetching the files of one that is not here."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from afcore import engine as engines
@@ -12,6 +14,7 @@ TITLES = {
     "audio-flamingo-foundation": "Audio Flamingo foundation",
 }
 _AGREED = "agreed"
+GUIDE = Path(__file__).parent.parent / "docs" / "published-model.md"
 
 
 def draw() -> None:
@@ -21,8 +24,8 @@ def draw() -> None:
     # The key names the model in use, so that the box follows when another visitor has chosen.
     key = f"model-{shelf.name}"
     name = st.selectbox(
-        "Model", names, names.index(shelf.name) if shelf.name in names else None, key=key, format_func=lambda name: TITLES.get(name, name),
-        on_change=_choose, args=(shelf, key),
+        "Model", names, names.index(shelf.name) if shelf.name in names else None, key=key,
+        format_func=lambda name: TITLES.get(name, name), on_change=_choose, args=(shelf, key),
         help="One model at a time answers everybody on this server. Your sound, chat and examples stay when you change it.",
     )  # fmt: skip
     if name is not None and name != shelf.name:
@@ -45,6 +48,7 @@ def _missing(shelf: Shelf, name: str) -> None:
         if Shelf.is_here(name):
             if job is not None and job.error is not None:  # all but LAION-CLAP has come
                 st.warning(job.error, icon=":material/hub:")
+                st.button("Get the rest", on_click=shelf.get, args=(name,), key="get-rest", width="stretch")
             st.button("Use it now", type="primary", on_click=shelf.choose, args=(name,), key="get-use", width="stretch")
             return
         if job is not None and job.error is not None:
@@ -65,6 +69,8 @@ def _offer(shelf: Shelf, name: str) -> None:
         for item in wanted:
             st.caption(f"**{item.shown_size}** {item.what}: {item.licence}")
         st.caption(f"All from the Hugging Face hub. For files that you have: `python -m afcore get {name} --from PATH`")
+    if st.button("Which GPU, which licence: the guide", icon=":material/menu_book:", type="tertiary", key="get-guide"):
+        _guide()
     agreed = st.checkbox(
         "I agree to the licences of NVIDIA and Meta: non-commercial use only", st.session_state.get(_AGREED, False),
         key="get-agree",
@@ -73,6 +79,12 @@ def _offer(shelf: Shelf, name: str) -> None:
         "Get", icon=":material/download:", type="primary", disabled=not agreed, on_click=_get, args=(shelf, name),
         key="get-start", width="stretch",
     )  # fmt: skip
+
+
+@st.dialog("The published 2.2 B model", width="large")
+def _guide() -> None:
+    _, _, text = GUIDE.read_text(encoding="utf-8").partition("\n")  # without its title
+    st.markdown(text)
 
 
 def _get(shelf: Shelf, name: str) -> None:

@@ -9,7 +9,7 @@ from afcore.bank import Bank, Example
 from afcore.model.generation import GenerationSettings
 from afcore.retrieval import Shot
 from afcore.session import SavedShot, Session, open_session, save_session
-from pages.state import BEAMS, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, Choice, State, Turn
+from pages.state import BEAMS, CANDIDATES, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, Choice, State, Turn
 
 
 def pack(state: State) -> bytes:
@@ -23,7 +23,8 @@ def pack(state: State) -> bytes:
             shots=shots,
             turns=tuple(turn.as_dict() for turn in state.turns),
             settings=asdict(state.settings),
-            page={"k": state.k, "question": state.question, "labels": state.labels, "with_shots": state.with_shots},
+            page={"k": state.k, "question": state.question, "labels": state.labels, "with_shots": state.with_shots,
+                  "candidates": state.candidates},
         )
     )
 
@@ -53,6 +54,7 @@ def unpack(state: State, data: bytes, bank: Bank) -> None:
     state.question = str(page.get("question") or state.question)[:500]
     state.labels = str(page.get("labels") or "")[:1000]
     state.with_shots = bool(page.get("with_shots"))
+    state.candidates = int(_number(page.get("candidates"), *CANDIDATES, state.candidates))
 
 
 def _finder(bank: Bank):
@@ -72,7 +74,8 @@ def _turn(entry: Mapping[str, Any], find, bank: Bank) -> Turn:
         for shot in entry.get("shots", ())
         if (example := find(shot["id"], shot.get("sha256", ""))) is not None
     ]
-    turn = Turn(entry["question"], float(entry.get("start", 0.0)), tuple(shots), said=entry["answer"])
+    kept = tuple((candidate["answer"], float(candidate["similarity"])) for candidate in entry.get("candidates", ()))
+    turn = Turn(entry["question"], float(entry.get("start", 0.0)), tuple(shots), said=entry["answer"], kept=kept)
     turn.cut, turn.failed = bool(entry.get("stopped")), entry.get("error")
     return turn
 

@@ -57,11 +57,13 @@ class Turn:
     failed: str | None = None
     candidates: int = 1
     """How many answers were asked for, of which the one nearest to the sound is the answer."""
+    kept: tuple[tuple[str, float], ...] = ()
+    """`ranked` of a turn that comes from a session file."""
 
     @property
     def ranked(self) -> list[tuple[str, float]]:
         """The candidates with their CLAP similarity to the sound, best first; none where only one answer was asked for."""
-        return list(self.job.items) if self.job is not None else []
+        return list(self.kept if self.job is None else self.job.items)
 
     @property
     def answer(self) -> str:
@@ -96,6 +98,8 @@ class Turn:
             }
             for shot in self.shots
         ]
+        if self.ranked:
+            entry["candidates"] = [{"answer": text, "similarity": round(float(near), 4)} for text, near in self.ranked]
         if self.stopped or self.open:
             entry["stopped"] = True
         if self.error:
@@ -252,9 +256,14 @@ class State:
         """The ticked examples in the prompt's order, nearest last."""
         return prompt_order([choice.shot for choice in self.choices if choice.use])
 
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        """(question, answer) of the turns that the next one follows: those about the same part of the sound."""
+        return [(turn.question, turn.answer) for turn in self.turns if turn.start == self.start and turn.answer]
+
     def ask(self, engine, heard, question: str) -> Turn:
         """Ask in the chat; an answer still on its way is stopped and kept."""
-        history = [(turn.question, turn.answer) for turn in self.turns if turn.start == self.start and turn.answer]
+        history = self.history
         shots = tuple(self.shots()) if self.with_shots else ()
         settings = self.settings
         # Without drawing, only beams give several answers.

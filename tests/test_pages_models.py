@@ -1,6 +1,9 @@
 """The pages over more than one model: choosing, fetching, changing it; decoding settings and candidates; too little memory."""
 
+import io
+import json
 import threading
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -16,6 +19,7 @@ from afcore.memory import OutOfMemory
 from afcore.model.generation import PRESETS
 from afcore.shelf import Shelf
 from pages import common
+from pages.session_file import pack
 
 # ruff: noqa: F811  fixtures are arguments of their own name
 CHAT, FOUNDATION = "audio-flamingo-chat", "audio-flamingo-foundation"
@@ -55,6 +59,37 @@ def test_the_answer_that_fits_best_comes_first(app, engine, monkeypatch):
     assert [m.value.replace("\\", "") for m in others.markdown] == ["0.40 · a wolf", "0.02 · a door"]
     ask(app, "And then?")
     assert ("What is it?", "a dog") == (state(app).turns[0].question, state(app).turns[0].answer)
+
+    data, second = pack(state(app)), visit()
+    opened(second, data)
+    assert [turn.ranked for turn in state(second).turns] == [[("a dog", 0.51), ("a wolf", 0.4), ("a door", 0.02)]] * 2
+    assert state(second).candidates == 3
+    good(page(second, "chat"))
+    assert chat_texts(second) == chat_texts(app) and slider(second, "Answers to choose from").value == 3
+    assert [box.label for box in second.expander if "other answers" in box.label] == ["2 other answers"] * 2
+    assert pack(state(second)) == data
+
+
+def opened(at: AppTest, data: bytes) -> AppTest:
+    widget = next(w for w in at.file_uploader if w.label == "Open a session file")
+    return good(widget.upload("session.zip", data, "application/zip").run())
+
+
+def test_a_session_file_from_before_candidates_were_kept_opens(app, engine):
+    example(app)
+    good(page(app, "chat"))
+    ask(app, "What is it?")
+    with zipfile.ZipFile(io.BytesIO(pack(state(app)))) as file:
+        content, sound = json.loads(file.read("session.json")), file.read("sound")
+    assert "candidates" not in content["turns"][0] and content["page"].pop("candidates") == 1
+    old = io.BytesIO()
+    with zipfile.ZipFile(old, "w") as file:
+        file.writestr("session.json", json.dumps(content))
+        file.writestr("sound", sound)
+    second = visit()
+    opened(second, old.getvalue())
+    good(page(second, "chat"))
+    assert chat_texts(second) == chat_texts(app) and state(second).candidates == 1
 
 
 def test_a_gpu_without_enough_memory_is_said_and_the_chat_goes_on(app, engine, monkeypatch):
@@ -138,6 +173,9 @@ def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, oth
     good(box.set_value(FOUNDATION).run())
     shown = texts(app)
     assert "About 22 GB" in shown and "17.7 GB" in shown and "non-commercial" in shown and common.loaded() is engine
+    good(button(app, "Which GPU, which licence: the guide").click().run())
+    assert "NVIDIA GPU with 8 GB" in texts(app) and "17.7 GB | non-commercial" in texts(app)
+    good(app.run())
     assert button(app, "Get").disabled
     good(next(box for box in app.checkbox if "I agree" in box.label).check().run())
     good(button(app, "Get").click().run())
@@ -155,10 +193,18 @@ def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, oth
     common.shelf().getting[FOUNDATION].wait(30)
     app.run()
     assert not app.exception and app.error[0].value == "No connection."
-    monkeypatch.setattr(published_get, "get", lambda *_, **__: "Ready.")
+
+    def rest(name, agreed, progress, stop):
+        monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: True))
+        raise MissingPart("The model is ready, but without LAION-CLAP.")
+
+    monkeypatch.setattr(published_get, "get", rest)
     button(app, "Get").click().run()
     common.shelf().getting[FOUNDATION].wait(30)
-    monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: True))
+    assert "without LAION-CLAP" in good(app.run()).warning[0].value
+    monkeypatch.setattr(published_get, "get", lambda *_, **__: "Ready.")
+    good(button(app, "Get the rest").click().run())
+    assert common.shelf().getting[FOUNDATION].wait(30)
     good(button(good(app.run()), "Use it now").click().run())
     assert common.shelf().name == FOUNDATION
 
@@ -170,6 +216,11 @@ def test_models_are_told_apart_in_a_chat(app, engine):
     for number in range(5):
         ask(app, f"Question {number}?")
         assert ("trained on up to 4 turns" in texts(app)) == (number == 4)
+    last, _ = engine.prompts[-1]
+    assert last.text.count("user: Question") == 5  # a further turn works, and with all turns before it
+    state(app).start = 1.0  # another part of the sound is another dialogue
+    assert "trained on up to" not in texts(good(app.run()))
+    state(app).start = 0.0
     engine.kind = "foundation"
     good(app.run())
     assert "answers each question by itself" in texts(app) and "trained on up to" not in texts(app)

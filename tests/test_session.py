@@ -17,6 +17,7 @@ from afcore.session import SavedShot, Session, open_session, save_session
 TURN = {
     "question": "What is this? 🐕\n\"quoted\"",
     "answer": "a dog",
+    "candidates": [{"answer": "a dog", "similarity": 0.51}, {"answer": "a wolf", "similarity": -0.02}],
     "start": 1.75,
     "shots": [{"id": 3, "label": "dog", "caption": "a dog barks.", "similarity": -0.25}],
     "stopped": True,
@@ -159,6 +160,8 @@ def test_unreadable_json_is_refused(text):
         ("shots", {}), ("shots", [5]), ("shots", [{"id": "1", "sha256": "", "used": True, "pinned": False}]),
         ("shots", [{"id": 1}]), ("shots", [{"id": 10**400, "sha256": "", "used": True, "pinned": False}]),
         ("turns", ["hello"]), ("turns", [{"question": "q"}]), ("turns", [{"question": 1, "answer": "a"}]),
+        ("turns", [{"question": "q", "answer": "a", "candidates": [{"answer": "a"}]}]),
+        ("turns", [{"question": "q", "answer": "a", "candidates": [{"answer": "a", "similarity": 1e400}]}]),
         ("turns", [{"question": "q", "answer": "a", "start": "soon"}]), ("turns", [{"question": "q", "answer": "a", "evil": 1}]),
         ("settings", []), ("settings", {"temperature": [1]}), ("settings", {"temperature": 1e400}),
         ("page", {"question": {"a": 1}}), ("more", 1),
