@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from tiny import TinyEncoder, tiny_engine
 
+from afcore.calibration import Calibration
 from afcore.errors import BadRequest, MissingPart
-from afcore.evaluation import answer_rows, card, label_rows
+from afcore.evaluation import card, dialogue_rows, label_rows, present_rows, unknown_rows
 from afcore.evaluation.card_context import Context, ten_options
 from afcore.evaluation.card_rows import Row, Scores, hidden_tags, other_audio, table
 from afcore.evaluation.sounds import Subject
@@ -60,8 +61,30 @@ def test_every_row_and_its_controls_are_computed(context):
         "another clip's audio", "tag words removed", "phone", "room", "shot labels permuted"}
     shown = table(scores)
     assert all(row.ability in shown for row in scores.rows) and shown.count("\n| ") >= len(scores.rows)
-    kept = [json.loads(line) for line in open(context.work / "card" / "answers" / "everyday.jsonl")]
-    assert len(kept) == 3 and "zero, phone" in kept[0] and "zero, phone" not in kept[2]
+
+
+def test_a_run_goes_on_where_another_stopped(context, tmp_path, monkeypatch):
+    some, asked = card.chosen("present,search"), []
+    one = card.answer_one
+    monkeypatch.setattr(card, "answer_one", lambda c, *task: (asked.append(task), one(c, *task))[1])
+    evaluate = lambda limit, controls: card.evaluate(context, some, limit, controls, folder=tmp_path / "kept")
+    evaluate(2, 0)
+    assert sorted(asked) == [("present", 0, False), ("present", 1, False), ("search", 0, False), ("search", 1, False)]
+    asked.clear()
+    first, _ = evaluate(3, 0)
+    assert asked == [("present", 2, False)]
+    asked.clear()
+    card.evaluate(context, some, 3, 0, folder=tmp_path / "timed", minutes=1e-9)
+    assert len(asked) == 1  # time was over after the first
+    asked.clear()
+    again, _ = evaluate(3, 1)
+    assert sorted(asked) == [("present", 0, True), ("search", 0, True)]  # which had been asked without controls
+    assert [row.measured for row in again.rows] == [row.measured for row in first.rows] and again.controls
+    asked.clear()
+    lines = (tmp_path / "kept" / "present.jsonl").read_text()
+    (tmp_path / "kept" / "present.jsonl").write_text(lines.replace("can you hear", "do you hear").replace("is there", "was there"))
+    evaluate(3, 1)
+    assert sorted(asked) == [("present", 0, True), ("present", 1, False), ("present", 2, False)]  # other questions than before
 
 
 def test_sounds_are_made_once_and_alike(work, tmp_path):
@@ -113,6 +136,16 @@ def test_shots_come_from_other_packages(context):
     assert item.called[item.options.index(item.label)] == item.name and not set(item.called) & set(item.options)
 
 
+@pytest.mark.parametrize("calibration", [Calibration(alpha=0.5, shots=0.6), Calibration("sum", options=False)])
+def test_chosen_label_is_what_the_engine_gives(context, calibration):
+    engine, options = context.engine, ["hum", "buzz", "whistle", "a thing"]
+    engine.calibration, sound = calibration, context.heard(Subject((0,)))
+    shots, choose = engine.neighbours(sound, 3), label_rows.chooser(engine, sound, options)
+    for given in ((), shots, shots[:1]):
+        found = engine.classify(sound, options, given)
+        assert choose(given) == max(found, key=found.get)
+
+
 def test_permutation_moves_every_label(context):
     shots = context.engine.neighbours(context.heard(Subject((0,))), 4, bank=context.training_bank)
     swap = label_rows.permutation(shots, ["other", shots[0].example.label])
@@ -121,24 +154,24 @@ def test_permutation_moves_every_label(context):
 
 
 def test_yes_and_no_are_equally_often_right_and_true(context):
-    items = answer_rows._present_items(context)
+    items = present_rows._items(context)
     assert sum(item.truth == "yes" for item in items) * 2 == len(items)
     for item in items:
         true = context.labels_of(item.subject)
         assert (item.event in true) == (item.truth == "yes")
         assert item.event not in context.labels_of(item.other)
-    assert [answer_rows.yes_or_no(said) for said in ("Yes.", "no, none", "a dog", "")] == ["yes", "no", "", ""]
+    assert [present_rows.yes_or_no(said) for said in ("Yes.", "no, none", "a dog", "")] == ["yes", "no", "", ""]
 
 
 def test_dialogue_rule(context):
-    which = answer_rows.DialogueItem(Subject((0,)), "?", (answer_rows.MAKES, "which"), ((), ("dog barking", "rain", "siren", "gong")), Subject((3,)), "g")
-    right = lambda *said: answer_rows.turns_right(["dog barking"], which, ["", *said])
+    which = dialogue_rows.DialogueItem(Subject((0,)), "?", (dialogue_rows.MAKES, "which"), ((), ("dog barking", "rain", "siren", "gong")), Subject((3,)), "g")
+    right = lambda *said: dialogue_rows.turns_right(["dog barking"], which, ["", *said])
     assert right("a dog", "a dog barking.") == (True, True)
     assert right("rain falling", "a dog barking or rain") == (False, False)
-    more = answer_rows.DialogueItem(Subject((0, 3)), "?", (answer_rows.ELSE, answer_rows.ELSE), ((), ()), Subject((6,)), "g")
+    more = dialogue_rows.DialogueItem(Subject((0, 3)), "?", (dialogue_rows.ELSE, dialogue_rows.ELSE), ((), ()), Subject((6,)), "g")
     true = ["dog barking", "rain"]
-    assert answer_rows.turns_right(true, more, ["a dog barking", "rain falling", "nothing that i can name"]) == (True, True)
-    assert answer_rows.turns_right(true, more, ["a dog barking", "a dog", "thunder"]) == (False, False)
+    assert dialogue_rows.turns_right(true, more, ["a dog barking", "rain falling", "nothing that i can name"]) == (True, True)
+    assert dialogue_rows.turns_right(true, more, ["a dog barking", "a dog", "thunder"]) == (False, False)
 
 
 @pytest.mark.parametrize(("kind", "said", "fault"), [
@@ -146,7 +179,7 @@ def test_dialogue_rule(context):
     ("noise", "", False), ("unanswerable", "i cannot tell that from the sound.", False), ("unanswerable", "red", True),
     ("answerable", "a dog barking", False), ("answerable", "I don't know.", True), ("answerable", "", True)])
 def test_refusal_rule(kind, said, fault):
-    assert answer_rows.at_fault(answer_rows.UnknownItem(kind, Subject(()), "?", "g"), said) is fault
+    assert unknown_rows.at_fault(unknown_rows.UnknownItem(kind, Subject(()), "?", "g"), said) is fault
 
 
 def test_bars_of_controls():

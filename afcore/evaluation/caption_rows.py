@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from afcore.evaluation.answer_rows import SENTENCE, mixtures
 from afcore.evaluation.card_context import Context
-from afcore.evaluation.card_rows import PERMUTED, Ability, Control, Row, Scores, degraded, hidden_tags, other_audio, share
+from afcore.evaluation.card_rows import DRAWS, PERMUTED, Ability, Control, Row, Scores, share, usual_controls
+from afcore.evaluation.dialogue_rows import SENTENCE
 from afcore.evaluation.items import interval
 from afcore.evaluation.naming import names, true_claims
+from afcore.evaluation.present_rows import mixtures
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.metrics import cider
 from afcore.retrieval import prompt_order
@@ -74,18 +75,18 @@ def _answer(context: Context, item: CaptionItem, controls: bool) -> dict:
 
 def named(context: Context, subject: Subject, said: str) -> tuple[int, int, int, int]:
     """(true claims, all claims, true labels named, all true labels) of a caption."""
-    infos = [context.clips[i] for i in subject.clips]
-    labels = context.labels_of(subject)
-    verdicts = true_claims(said, labels, [e for info in infos for e in info.events], [m for info in infos for m in info.maybe])
+    infos, labels = [context.clips[i] for i in subject.clips], context.labels_of(subject)
+    events, maybe = ([event for told in part for event in told] for part in zip(*((info.events, info.maybe) for info in infos)))
+    verdicts = true_claims(said, labels, events, maybe)
     return sum(verdicts), len(verdicts), sum(names(said, label) for label in labels), len(labels)
 
 
-def rates(counts: Sequence[tuple[int, int, int, int]], groups: Sequence[str]) -> dict[str, tuple[float, tuple[float, float]]]:
+def rates(counts: Sequence[tuple[int, int, int, int]], groups: Sequence[str]) -> dict[str, tuple]:
     """Precision and recall over all captions, each with its interval."""
     table = np.asarray(counts, float)
     ratio = lambda hit, all: lambda rows: float(table[rows, hit].sum() / max(table[rows, all].sum(), 1))
     every = np.arange(len(table))
-    return {name: (ratio(*columns)(every), interval(every, list(groups), ratio(*columns), draws=500))
+    return {name: (ratio(*columns)(every), interval(every, list(groups), ratio(*columns), draws=DRAWS))
             for name, columns in (("precision", (0, 1)), ("recall", (2, 3)))}
 
 
@@ -94,22 +95,22 @@ def _score(context: Context, items: list[CaptionItem], records: list[dict]) -> S
     groups = [i.group for i in items]
     of = lambda pairs, key: rates([named(context, i.subject, r[key]) for i, r in pairs], [i.group for i, _ in pairs])
     found = of(pairs, "said")
-    # What guessing reaches: the same captions held against the next item's sound.
-    guessed = rates([named(context, i.subject, r["said"]) for (i, _), (_, r) in zip(pairs, pairs[3:] + pairs[:3])], groups)
+    # What guessing would reach: the same captions held against the sound four places on, of the same kind.
+    guessed = rates([named(context, i.subject, r["said"]) for i, r in zip(items, records[4:] + records[:4])], groups)
     kinds = f"{sum(i.single for i in items)} clips, {sum(not i.single for i in items)} mixtures"
     for name, bar in (("precision", 0.70), ("recall", 0.60)):
-        scores.rows.append(Row(f"caption: named events, {name}", *found[name], len(items), guessed[name][0], f"{bar:.0%}", found[name][0] >= bar, kinds))
+        scores.rows.append(Row(f"caption: named events, {name}", *found[name], len(items), guessed[name][0], f"{bar:.0%}",
+                               found[name][0] >= bar, kinds))
     for name, single in (("single clips", True), ("mixtures", False)):
         part = [p for p in pairs if p[0].single == single]
-        scores.rows += [Row(f"of these, {name}, {kind}", *value, len(part)) for kind, value in of(part, "said").items()] if part else []
+        for kind, value in of(part, "said").items() if part else ():
+            scores.rows.append(Row(f"of these, {name}, {kind}", *value, len(part)))
     some = [p for p in pairs if "other" in p[1]]
     if some:
-        beside = of(some, "said")
+        beside, told = of(some, "said"), {how: of(some, how) for how in ("other", *HOWS)}
         for kind in ("precision", "recall"):
-            line = f"caption, {kind}", len(some), beside[kind][0], guessed[kind][0]
-            value = lambda how: of(some, how)[kind]
-            scores.controls += [other_audio(line[0], value("other"), *line[1:]), hidden_tags(line[0], value("no tags"), *line[1:]),
-                                degraded(line[0], "phone", value("phone"), *line[1:]), degraded(line[0], "room", value("room"), *line[1:])]
+            by = {how: value[kind] for how, value in told.items()}
+            scores.controls += usual_controls(f"caption, {kind}", by, len(some), beside[kind][0], guessed[kind][0])
     _score_cider(context, [p for p in pairs if p[0].single], scores)
     return scores
 
@@ -121,26 +122,24 @@ def _score_cider(context: Context, pairs: list[tuple[CaptionItem, dict]], scores
 
     def value(pairs, key, told=None):
         said = cider([r[key] for _, r in pairs], told or [references(context, i) for i, _ in pairs])
-        return said, (float(said.mean()), interval(said, [i.group for i, _ in pairs], draws=500))
+        return said, (float(said.mean()), interval(said, [i.group for i, _ in pairs], draws=DRAWS))
 
     (zero, none), (shown, four) = value(pairs, "said"), value(pairs, "shots")
     n, gain = len(pairs), shown - zero
     chance = value(pairs, "said", [references(context, i) for i, _ in pairs[5:] + pairs[:5]])[1][0]
-    spread = interval(gain, [i.group for i, _ in pairs], draws=500)
+    spread = interval(gain, [i.group for i, _ in pairs], draws=DRAWS)
     scores.rows += [Row("caption: CIDEr against held-out captions, zero-shot", *none, n, chance, plain=True),
                     Row(f"caption: CIDEr, {SHOTS} shots", *four, n, chance, plain=True),
-                    Row(f"caption: CIDEr, paired gain of {SHOTS} shots", float(gain.mean()), spread, n, 0.0, "shots better", bool(gain.mean() > 0), plain=True)]
+                    Row(f"caption: CIDEr, paired gain of {SHOTS} shots", float(gain.mean()), spread, n, 0.0, "shots better",
+                        bool(gain.mean() > 0), plain=True)]
     some = [p for p in pairs if "shots, other" in p[1]]
     if not some:
         return
-    for kind, key in (("CIDEr, zero-shot", "{}"), (f"CIDEr, {SHOTS} shots", "shots, {}")):
-        beside = value(some, "said" if key == "{}" else "shots")[1][0]
-        guess = value(some, "said" if key == "{}" else "shots", [references(context, i) for i, _ in some[1:] + some[:1]])[1][0]
-        told = {how: value(some, key.format(how))[1] for how in ("other", *HOWS)}
-        line = len(some), beside, guess
-        lines = [other_audio(kind, told["other"], *line), hidden_tags(kind, told["no tags"], *line),
-                 degraded(kind, "phone", told["phone"], *line), degraded(kind, "room", told["room"], *line)]
-        scores.controls += [Control(**{**vars(control), "plain": True}) for control in lines]
+    moved = [references(context, i) for i, _ in some[1:] + some[:1]]
+    for kind, key, how_key in (("CIDEr, zero-shot", "said", "{}"), (f"CIDEr, {SHOTS} shots", "shots", "shots, {}")):
+        told = {how: value(some, how_key.format(how))[1] for how in ("other", *HOWS)}
+        lines = usual_controls(kind, told, len(some), value(some, key)[1][0], value(some, key, moved)[1][0])
+        scores.controls += [replace(control, plain=True) for control in lines]
     permuted = value(some, "shots, permuted")[1]
     scores.controls.append(Control(f"CIDEr, {SHOTS} shots", PERMUTED, *permuted, len(some), value(some, "shots")[1][0], None,
                                    "shown: captions follow where it falls", plain=True))

@@ -1,26 +1,32 @@
-"""`python -m afcore evaluate mini-card --work DIR`: every row of mini's card with counts, chance, 95 % intervals and controls.
+"""`python -m afcore evaluate mini-card --work DIR`: every row of mini's card with counts, chance, intervals and controls.
 
-All scores are on whole packages that no training or tuning stage touched. `--work` is the folder that `python -m afcore.training`
-made; what is made of its sounds here is kept in DIR/card, and so is every answer (DIR/card/answers), for reading.
+All scores are on whole packages that no training or tuning stage touched. `--work` is the folder that `python -m
+afcore.training` made; what is made of its sounds here is kept in DIR/card, and so is every answer (DIR/card/answers, by weights).
 """
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any
 
+from afcore import paths
 from afcore.errors import BadRequest
-from afcore.evaluation import answer_rows, caption_rows, hearing_rows, label_rows
+from afcore.evaluation import caption_rows, dialogue_rows, hearing_rows, label_rows, present_rows, unknown_rows
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import Ability, Scores, table
 
-ABILITIES = {ability.name: ability for module in (hearing_rows, label_rows, answer_rows, caption_rows) for ability in module.ABILITIES}
+MODULES = (hearing_rows, label_rows, present_rows, caption_rows, dialogue_rows, unknown_rows)
+ABILITIES = {ability.name: ability for module in MODULES for ability in module.ABILITIES}
 Progress = Callable[[str], None]
 _context: Context | None = None  # of a worker process
 
@@ -33,8 +39,9 @@ def chosen(names: str | None) -> list[Ability]:
     return [ABILITIES[name] for name in wanted]
 
 
-def make_sounds(context: Context, abilities: Sequence[Ability], limit: int | None, controls: int, progress: Progress) -> None:
-    """Puts every sound that the items need through the encoder, or finds it in DIR/card."""
+def make_sounds(context: Context, abilities: Sequence[Ability], limit: int | None, controls: int,
+                progress: Progress) -> None:
+    """Puts every sound that the items need through the encoder, or finds it in DIR/card; `evaluate` makes what is missing."""
     for ability in abilities:
         items, begun = ability.items(context)[:limit or ability.most], time.monotonic()
         for n, item in enumerate(items):
@@ -50,8 +57,8 @@ def make_sounds(context: Context, abilities: Sequence[Ability], limit: int | Non
 
 def answer_one(context: Context, name: str, number: int, controls: bool) -> tuple[str, int, dict]:
     """(ability, item's number, its record); the record says what it cost in seconds of processor time."""
-    ability, begun = ABILITIES[name], time.process_time()
-    record = ability.answer(context, _items(context, ability)[number], controls)
+    item, begun = _items(context, ABILITIES[name])[number], time.process_time()
+    record = ABILITIES[name].answer(context, item, controls)
     return name, number, record | {"seconds": round(time.process_time() - begun, 3)}
 
 
@@ -71,73 +78,120 @@ def _begin(work: Path, threads: int) -> None:
     _context = Context(work, load_engine("mini"))
 
 
-def _work(task: tuple[str, int, bool]) -> tuple[str, int, dict]:
-    return answer_one(_context, *task)
+def _work(task: tuple[str, int, bool]) -> tuple[tuple[str, int, dict], dict]:
+    done = answer_one(_context, *task)
+    return done, _context.sounds.take_new()
 
 
 def answers(context: Context, tasks: list[tuple[str, int, bool]], processes: int) -> Iterator[tuple[str, int, dict]]:
-    """What `answer_one` gives for every task, as it comes. Several processes of one thread each beat one of several threads here:
+    """What `answer_one` gives for every task, as it comes. Several processes of one thread each beat one of several threads:
     a sentence is hundreds of small products. Each loads a model of its own, some 1.3 GB."""
     if processes < 2:
         yield from (answer_one(context, *task) for task in tasks)
         return
     before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # answers come from threads of their own, which take their number of threads from here
+    os.environ["OMP_NUM_THREADS"] = "1"  # answers are made in threads of their own, which look here for how many they may use
     try:
         with multiprocessing.get_context("spawn").Pool(processes, _begin, (context.work, 1)) as pool:
-            yield from pool.imap_unordered(_work, tasks, chunksize=2)
+            for done, made in pool.imap_unordered(_work, tasks, chunksize=2):
+                context.sounds.add(made)
+                yield done
     finally:
         os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
 
 
-def evaluate(context: Context, abilities: Sequence[Ability], limit: int | None = None, controls: int = 150, processes: int = 1,
-             progress: Progress = lambda text: None) -> tuple[Scores, dict[str, dict]]:
-    """All rows and controls, and per ability how many items there were and what each cost. `limit`: items of an ability at most."""
-    make_sounds(context, abilities, limit, controls, progress)
-    counts = {ability.name: min(len(_items(context, ability)), limit or ability.most) for ability in abilities}
-    tasks = [(name, n, n < controls) for name, count in counts.items() for n in range(count)]
-    records: dict[str, dict[int, dict]] = {name: {} for name in counts}
+def about(item: Any) -> Any:
+    """The item as its line of the answers has it."""
+    return json.loads(json.dumps(asdict(item))) if is_dataclass(item) else item
+
+
+def kept_answers(file: Path, items: Sequence, controls: int) -> dict[int, dict]:
+    """Number → record of the items that `file` answers, with controls where these are wanted. Later lines count."""
+    found = {}
+    for line in open(file, encoding="utf-8") if file.exists() else ():
+        record = json.loads(line)
+        number, item, had = record.pop("number"), record.pop("item"), record.pop("controls")
+        if number < len(items) and item == about(items[number]) and (had or number >= controls):
+            found[number] = record
+    return found
+
+
+def evaluate(context: Context, abilities: Sequence[Ability], limit: int | None = None, controls: int = 60, processes: int = 1,
+             progress: Progress = lambda text: None, folder: Path | None = None, minutes: float | None = None) -> tuple:
+    """(`Scores`, per ability how many items there were and what each cost). `limit`: items of an ability.
+
+    `folder` keeps the answers as they come, so that a run that was stopped, or is to have more items, goes on from there.
+    After `minutes` no more is asked, and what is answered by then is scored; all abilities advance alike."""
+    items = {ability.name: _items(context, ability)[:limit or ability.most] for ability in abilities}
+    records: dict[str, dict[int, dict]] = {name: {} for name in items}
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        records = {name: kept_answers(folder / f"{name}.jsonl", some, controls) for name, some in items.items()}
+        if known := sum(map(len, records.values())):
+            progress(f"{known} answers of an earlier run with these weights are kept in {folder}")
+    tasks = [(name, n, n < controls) for name, some in items.items() for n in range(len(some)) if n not in records[name]]
+    tasks.sort(key=lambda task: task[1] / len(items[task[0]]))  # alike; the order within an ability stays
     begun, told = time.monotonic(), 0.0
-    for done, (name, number, record) in enumerate(answers(context, tasks, processes), 1):
-        records[name][number] = record
-        if time.monotonic() - told > 10 or done == len(tasks):
-            told = time.monotonic()
-            progress(f"{name}: {len(records[name])} of {counts[name]}; {done} of {len(tasks)} items after {(told - begun) / 60:.1f} minutes")
+    with closing(answers(context, tasks, processes)) as stream:
+        for done, (name, number, record) in enumerate(stream, 1):
+            records[name][number] = record
+            if folder:
+                line = {"number": number, "item": about(items[name][number]), "controls": number < controls, **record}
+                with open(folder / f"{name}.jsonl", "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            if time.monotonic() - told > 10 or done == len(tasks):
+                told = time.monotonic()
+                progress(f"{name}: {len(records[name])} of {len(items[name])}; {done} of {len(tasks)} items "
+                         f"after {(told - begun) / 60:.1f} minutes")
+            if minutes and time.monotonic() - begun > 60 * minutes:
+                progress(f"{minutes:g} minutes are over: {len(tasks) - done} items are left for another run")
+                break
+    context.sounds.save()
     scores, costs = Scores(), {}
-    folder = context.work / "card" / "answers"
-    folder.mkdir(parents=True, exist_ok=True)
     for ability in abilities:
-        items = _items(context, ability)[:counts[ability.name]]
-        kept = [records[ability.name][n] for n in range(len(items))]
-        with open(folder / f"{ability.name}.jsonl", "w", encoding="utf-8") as file:
-            for item, record in zip(items, kept):
-                about = asdict(item) if hasattr(item, "__dataclass_fields__") else {}
-                file.write(json.dumps({"item": about, **record}, ensure_ascii=False) + "\n")
-        found = ability.score(context, items, kept)
+        numbers = sorted(records[ability.name])
+        if not numbers:
+            progress(f"{ability.name}: nothing was asked yet")
+            continue
+        told_of = [records[ability.name][n] for n in numbers]
+        found = ability.score(context, [items[ability.name][n] for n in numbers], told_of)
         scores.rows += found.rows
         scores.controls += found.controls
-        plain = [r["seconds"] for n, r in enumerate(kept) if n >= controls]
-        full = [r["seconds"] for n, r in enumerate(kept) if n < controls]
-        costs[ability.name] = {"items": len(items), "of": len(_items(context, ability)), "with controls": len(full),
-                               "seconds per item": sum(plain) / len(plain) if plain else None,
-                               "seconds per item with controls": sum(full) / len(full) if full else None}
+        spent = {full: [r["seconds"] for n, r in zip(numbers, told_of) if (n < controls) == full] for full in (False, True)}
+        average = lambda values: sum(values) / len(values) if values else None
+        costs[ability.name] = {"items": len(numbers), "of": len(_items(context, ability)), "with controls": len(spent[True]),
+                               "seconds per item": average(spent[False]), "seconds per item with controls": average(spent[True])}
     return scores, costs
+
+
+def weights_key() -> str:
+    """Names what mini's answers depend on: its weights and settings, and the shipped bank."""
+    digest = hashlib.sha256()
+    for file in sorted([*paths.MINI.glob("*.safetensors"), *paths.MINI.glob("*.json"), paths.BANK / "bank.sqlite"]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def run(options: argparse.Namespace) -> None:
     """The command `evaluate mini-card`."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here asks the network
     from afcore.engine import load_engine
     abilities = chosen(options.only)
     say = lambda text: print(text, file=sys.stderr, flush=True)
     context = Context(options.work, load_engine("mini"))
     if options.sounds_only:
         return make_sounds(context, abilities, options.limit, options.controls, say)
-    scores, costs = evaluate(context, abilities, options.limit, options.controls, options.processes, say)
+    folder = options.work / "card" / "answers" / weights_key()
+    if options.afresh and folder.exists():
+        shutil.rmtree(folder)
+    scores, costs = evaluate(context, abilities, options.limit, options.controls, options.processes, say, folder,
+                             options.minutes)
     if options.json:
-        print(json.dumps({"rows": [asdict(row) for row in scores.rows], "controls": [asdict(control) for control in scores.controls],
-                          "items": costs, "calibration": vars(context.engine.calibration), "precision": context.engine.dtype_reason},
-                         indent=1, ensure_ascii=False))
+        result = asdict(scores) | {"items": costs, "calibration": vars(context.engine.calibration),
+                                   "precision": context.engine.dtype_reason}
+        print(json.dumps(result, indent=1, ensure_ascii=False))
     else:
         print(table(scores))
     for name, cost in costs.items():
-        say(f"{name}: " + ", ".join(f"{key} {value:.2f}" if isinstance(value, float) else f"{key} {value}" for key, value in cost.items()))
+        show = lambda value: f"{value:.2f}" if isinstance(value, float) else str(value)
+        say(f"{name}: " + ", ".join(f"{key} {show(value)}" for key, value in cost.items()))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from afcore.bank import Example
-from afcore.engine import Engine
 from afcore.errors import MissingPart
 from afcore.evaluation.items import PER_GROUP, StoredClip
 from afcore.evaluation.naming import everyday
@@ -19,7 +19,10 @@ from afcore.retrieval import Shot
 from afcore.training.clips import ClipSet
 from afcore.training.labels import Name, read_names
 
-OF_LABEL_TEST = 40    # clips of one test label that count at most; scores are means over labels, so more say little
+if TYPE_CHECKING:
+    from afcore.engine import Engine
+
+OF_LABEL_TEST = 50    # clips of one test label that count at most; scores are means over labels, so more say little
 OF_LABEL_BANK = 120   # clips of one label in the bank of training clips
 
 
@@ -47,14 +50,15 @@ class Context:
 
     def __init__(self, work: Path, engine: Engine):
         if not (work / "clips" / "clips.jsonl").exists():
-            raise MissingPart(f"There are no test sounds in {work}: make them with `python -m afcore.training all --work {work}`.")
+            raise MissingPart(f"There are no test sounds in {work}: make them with `python -m afcore.training all "
+                              f"--work {work}`.")
         self.work, self.engine, self.clips = work, engine, ClipSet(work / "clips")
         self.names: dict[str, Name] = read_names()
         self.everyday = everyday()
         self.sounds = CardSounds(self.clips, work / "corpus", engine.encoder, work / "card" / f"{engine.features_name}.npz")
         used = {example.package for example in engine.bank.examples()} if engine.bank else set()
         if shared := used & {info.package for info in self.clips.info if info.split == "test"}:
-            raise MissingPart(f"The bank holds sounds of the test package {sorted(shared)[0]}, so the scores would not be honest.")
+            raise MissingPart(f"The bank holds sounds of the test package {sorted(shared)[0]}: the scores would not be honest.")
 
     @cached_property
     def training_bank(self) -> ClipBank:
@@ -68,8 +72,8 @@ class Context:
         return ClipBank(self.clips, sorted(rows), self.engine.clap)
 
     def test_clips(self, labels: set[str], seed: int = 0) -> list[int]:
-        """Test clips with one of `labels`, at most `PER_GROUP` takes of a source: one of each label, then a second of each, and so
-        on up to `OF_LABEL_TEST`, so that the first few cover all labels too."""
+        """Test clips with one of `labels`, at most `PER_GROUP` takes of a source: one of each label, then a second of each,
+        and so on up to `OF_LABEL_TEST`, so that the first few cover all labels too."""
         rng, of_group, of_label, ranked = np.random.default_rng(seed), {}, {}, []
         for i in rng.permutation(len(self.clips)).tolist():
             info = self.clips[i]
@@ -97,7 +101,7 @@ class Context:
         return self.names[label].category
 
 
-def ten_options(rng: np.random.Generator, label: str, labels: Sequence[str], context: Context, count: int = 10) -> tuple[str, ...]:
+def ten_options(rng: np.random.Generator, label: str, labels: Sequence[str], context: Context, count: int = 10) -> tuple:
     """`label` among `count`: half of the others share its category where it has as many, none is kept apart from it."""
     apart = context.everyday[label].apart if label in context.everyday else frozenset()
     others = [str(n) for n in rng.permutation(sorted(labels)) if n != label and n not in apart]

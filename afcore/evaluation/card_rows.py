@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from afcore.evaluation.card_context import Context
-from afcore.evaluation.items import interval, macro
+from afcore.evaluation.items import interval
 
+DRAWS = 500  # of the bootstrap
 OTHER, PERMUTED = "another clip's audio", "shot labels permuted"
 
 
@@ -53,8 +54,8 @@ class Scores:
 
 @dataclass(frozen=True)
 class Ability:
-    """How rows are computed: `items` in a fixed order, `answer` for one of them (with its controls, where asked) as plain data,
-    and `score` of the items answered. `sounds`: the sounds of an item that must be made first."""
+    """How rows are computed: `items` in a fixed order, `answer` for one of them (with its controls, where asked) as plain
+    data, and `score` of the items answered. `sounds`: the sounds of an item that must be made first."""
 
     name: str
     items: Callable[[Context], list]
@@ -66,15 +67,26 @@ class Ability:
 
 def mean(correct: Sequence[float], labels: Sequence[str], groups: Sequence[str]) -> tuple[float, tuple[float, float]]:
     """Mean over labels of the mean within each, and its 95 % interval over redrawn sources."""
-    values, names = np.asarray(correct, float), np.asarray(labels)
-    low, high = interval(np.arange(len(values)), list(groups), lambda rows: macro(values[rows], list(names[rows])), draws=500)
-    return macro(values, list(names)), (low, high)
+    over = macro_over(correct, labels)
+    every = np.arange(len(correct))
+    return over(every), interval(every, list(groups), over, draws=DRAWS)
+
+
+def macro_over(correct: Sequence[float], labels: Sequence[str]) -> Callable[[np.ndarray], float]:
+    """Function of row numbers → mean over their labels of the mean within each: `items.macro`, fast enough to redraw."""
+    values, (_, codes) = np.asarray(correct, float), np.unique(np.asarray(labels), return_inverse=True)
+
+    def over(rows: np.ndarray) -> float:
+        counts = np.bincount(codes[rows])
+        return float((np.bincount(codes[rows], values[rows])[counts > 0] / counts[counts > 0]).mean())
+
+    return over
 
 
 def share(correct: Sequence[float], groups: Sequence[str]) -> tuple[float, tuple[float, float]]:
     """Plain mean and its 95 % interval over redrawn sources."""
     values = np.asarray(correct, float)
-    return float(values.mean()), interval(values, list(groups), draws=500)
+    return float(values.mean()), interval(values, list(groups), draws=DRAWS)
 
 
 def other_audio(ability: str, value: tuple, n: int, beside: float, chance: float) -> Control:
@@ -87,12 +99,19 @@ def hidden_tags(ability: str, value: tuple, n: int, beside: float, chance: float
     """The control without tag words: at least half of the lead over chance must be left."""
     measured, bounds = value
     return Control(ability, "tag words removed", measured, bounds, n, beside, chance, "keeps half of its lead over chance",
-                   bool(measured - chance >= (beside - chance) / 2))
+                   bool(measured - chance >= (beside - chance) / 2) if beside > chance else None)
 
 
 def degraded(ability: str, how: str, value: tuple, n: int, beside: float, chance: float | None) -> Control:
     """Through the simulated phone or room, or whatever has no bar: only shown."""
     return Control(ability, how, value[0], value[1], n, beside, chance, "shown")
+
+
+def usual_controls(ability: str, told: dict[str, tuple], n: int, beside: float, chance: float) -> list[Control]:
+    """The four that every score has; `told`: "other", "no tags", "phone" and "room" → value with its interval."""
+    line = n, beside, chance
+    return [other_audio(ability, told["other"], *line), hidden_tags(ability, told["no tags"], *line),
+            degraded(ability, "phone", told["phone"], *line), degraded(ability, "room", told["room"], *line)]
 
 
 def table(scores: Scores) -> str:
@@ -104,7 +123,8 @@ def table(scores: Scores) -> str:
     for r in scores.rows:
         chance = "" if r.chance is None else show(r.chance, r.plain)
         name = f"{r.ability} ({r.note})" if r.note else r.ability
-        lines.append(f"| {name} | {show(r.measured, r.plain)} | {span(r.interval, r.plain)} | {r.n} | {chance} | {r.bar} | {mark[r.met]} |")
+        lines.append(f"| {name} | {show(r.measured, r.plain)} | {span(r.interval, r.plain)} | {r.n} | {chance} "
+                     f"| {r.bar} | {mark[r.met]} |")
     if scores.controls:
         lines += ["", "| control of | control | measured | 95 % | n | without it, same items | chance | wanted | seen? |",
                   "|---|---|---|---|---|---|---|---|---|"]

@@ -160,8 +160,10 @@ def add_evaluate(commands) -> None:
     parser.add_argument("--limit", type=int, help="only so many items, drawn with a fixed seed (mini-card: of each ability)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", metavar="A,B", help="mini-card: only these abilities (docs/mini-card.md)")
-    parser.add_argument("--controls", type=_count, default=150, help="mini-card: items per ability asked with controls too (default 150)")
+    parser.add_argument("--controls", type=_count, default=60, help="mini-card: items per ability asked with controls too (default 60)")
     parser.add_argument("--processes", type=_count, default=os.cpu_count() or 1, help="mini-card: processes of one thread each")
+    parser.add_argument("--minutes", type=float, help="mini-card: score what is answered by then; run again to go on")
+    parser.add_argument("--afresh", action="store_true", help="mini-card: ask again what these weights have answered before")
     parser.add_argument("--sounds-only", action="store_true", help="mini-card: make its sounds and stop")
     parser.set_defaults(run=_run)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 import numpy as np
 
 from afcore.evaluation.card_context import Context
-from afcore.evaluation.card_rows import Ability, Row, Scores, mean, share
+from afcore.evaluation.card_rows import DRAWS, Ability, Row, Scores, macro_over, mean, share
 from afcore.evaluation.caption_rows import SUFFIX
 from afcore.evaluation.first_bar import neighbour_hits, teacher_rows
-from afcore.evaluation.items import interval, macro
+from afcore.evaluation.items import interval
 
 POOL, AT = 500, 10
 
@@ -22,21 +22,22 @@ def _embedding(context: Context, item: None, controls: bool) -> dict:
 def _embedding_score(context: Context, items: list, records: list[dict]) -> Scores:
     found, = records
     truth, groups, n = found["truth"], found["groups"], len(found["truth"])
-    mine, its, names = np.array(found["student"]), np.array(found["teacher"]), np.array(truth)
-    ratio = lambda rows: macro(mine[rows], list(names[rows])) / max(macro(its[rows], list(names[rows])), 1e-9)
+    mine, its = macro_over(found["student"], truth), macro_over(found["teacher"], truth)
+    ratio = lambda rows: mine(rows) / max(its(rows), 1e-9)
     share_of = ratio(np.arange(n))
     chance = 1 / len(set(truth))
     return Scores([
         Row("1-nearest-neighbour accuracy of the embedding, share of the teacher's own", share_of,
-            interval(np.arange(n), groups, ratio, draws=500), n, None, "95 %", share_of >= 0.95, f"against {found['bank']} training clips"),
-        Row("of it, the student's embedding", *mean(mine, truth, groups), n, chance),
-        Row("of it, the teacher's embedding", *mean(its, truth, groups), n, chance)])
+            interval(np.arange(n), groups, ratio, draws=DRAWS), n, None, "95 %", share_of >= 0.95,
+            f"against {found['bank']} training clips"),
+        Row("of it, the student's embedding", *mean(found["student"], truth, groups), n, chance),
+        Row("of it, the teacher's embedding", *mean(found["teacher"], truth, groups), n, chance)])
 
 
 def distinct(context: Context, named_only: bool) -> list[tuple[int, str]]:
-    """(test clip, caption) with each caption once, at most `POOL`: captions by file name first, then those that the teacher's tags give."""
-    rng, taken = np.random.default_rng(61), {}
-    order = [i for i in rng.permutation(len(context.clips)).tolist() if context.clips[i].split == "test" and context.clips[i].caption]
+    """(test clip, caption) with each caption once, at most `POOL`: those by file name first, then those by the teacher's tags."""
+    drawn, taken = np.random.default_rng(61).permutation(len(context.clips)).tolist(), {}
+    order = [i for i in drawn if context.clips[i].split == "test" and context.clips[i].caption]
     for i in sorted(order, key=lambda i: context.clips[i].label is None):  # stable: the order within each kind stays drawn
         info = context.clips[i]
         if info.label or not named_only:
@@ -57,9 +58,10 @@ def _search_score(context: Context, items: list[bool], records: list[dict]) -> S
     for named_only, record in zip(items, records):
         value = share([rank < AT for rank in record["ranks"]], record["groups"])
         n = len(record["ranks"])
-        note = "captions by file name alone" if named_only else f"all {n} distinct captions that the test packages give" if n < POOL else ""
-        rows.append(Row(f"mini CLAP, text → audio, recall at {AT}", *value, n, min(1.0, AT / n), "reported" if named_only else "60 %",
-                        None if named_only else value[0] >= 0.60, note))
+        every = f"all {n} distinct captions that the test packages give" if n < POOL else ""
+        bar, met = ("reported", None) if named_only else ("60 %", value[0] >= 0.60)
+        rows.append(Row(f"mini CLAP, text → audio, recall at {AT}", *value, n, min(1.0, AT / n), bar, met,
+                        "captions by file name alone" if named_only else every))
     return Scores(rows)
 
 

@@ -1,23 +1,25 @@
 """Rows of the card about the right label among ten: everyday classes, classes held out of training, invented names."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from afcore import prompts
+from afcore.engine import Engine
 from afcore.evaluation.card_context import Context, renamed, ten_options
-from afcore.evaluation.card_rows import (
-    PERMUTED, Ability, Control, Row, Scores, degraded, hidden_tags, mean, other_audio, share)
+from afcore.evaluation.card_rows import PERMUTED, Ability, Control, Row, Scores, mean, share, usual_controls
 from afcore.evaluation.sounds import HOWS, Subject
+from afcore.results import Heard
 from afcore.retrieval import Shot, prompt_order
 from afcore.training.held_out import HELD_OUT
 
 CHANCE = 0.1
 SHOTS, SHOTS_NEW = 4, 8  # for known classes, for new ones
 # Words that mean nothing, neither those of training (samples.INVENTED) nor those of calibration.
-INVENTED = ("abbid brolt chuvey dremmel ebbix frunt glave hemsor ilvet jorrib kelvoo lopsat murgle noffin ospey prell quavid "
-            "rindop skolm tavvit ulbren vessom wirrel yombat zelkin").split()
+INVENTED = ("abbid brolt chuvey dremmel ebbix frunt glave hemsor ilvet jorrib kelvoo lopsat murgle noffin ospey prell "
+            "quavid rindop skolm tavvit ulbren vessom wirrel yombat zelkin").split()
 
 
 @dataclass(frozen=True)
@@ -52,41 +54,61 @@ def items(context: Context, labels: set[str], invented: bool, seed: int) -> list
     return found
 
 
-def best(found: dict[str, float]) -> str:
-    """The likeliest label."""
-    return max(found, key=found.get)
+def chooser(engine: Engine, sound: Heard, options: list[str]) -> Callable[[Sequence[Shot]], str]:
+    """Shots → the option that `Engine.classify` finds likeliest with them; the question without shots is read only once."""
+    reader = engine.calibration
+    bare = engine.build_prompt(sound, prompts.CLASSIFY, labels=options)
+    without, counts = engine.score_labels(sound, bare, options)
+    free = engine.content_free_scores(bare, options) if reader.alpha else None
+
+    def choose(shots: Sequence[Shot] = ()) -> str:
+        if not shots:
+            return options[int(reader.probabilities(without, counts, free).argmax())]
+        scores, _ = engine.score_labels(sound, engine.build_prompt(sound, prompts.CLASSIFY, shots, labels=options), options)
+        return options[int(reader.probabilities(scores, counts, free, without if reader.shots < 1 else None).argmax())]
+
+    return choose
 
 
 def permutation(shots: Sequence[Shot], options: Sequence[str]) -> dict[str, str]:
-    """Every label among the shots → another's: each the next one's in alphabetical order; a lone one → another option."""
+    """Every label among the shots → another's: each the next one's by the alphabet; a lone one → another option."""
     labels = sorted({shot.example.label for shot in shots})
-    if len(labels) == 1:
-        return {labels[0]: next(option for option in options if option != labels[0])}
+    if len(labels) < 2:
+        return {label: next(option for option in options if option != label) for label in labels}
     return dict(zip(labels, [*labels[1:], labels[0]]))
 
 
-def answer(context: Context, item: LabelItem, shots_of, controls: bool, bare: bool) -> dict:
-    """The label chosen in each condition. `shots_of`: Heard → shots in the prompt's order, as the options are called. `bare`: controls
-    without shots too. Another clip's audio comes with the right clip's shots, so that what is copied from them is seen."""
+def answer(context: Context, item: LabelItem, shots_of: Callable[[Heard], list[Shot]], controls: bool,
+           large: bool = False) -> dict:
+    """The label chosen in each condition. `shots_of`: sound → shots in the prompt's order, as the options are called. `large`:
+    with shots of the training bank too. Another clip's audio comes with the right clip's shots: copying from them is seen."""
     engine, options = context.engine, list(item.called)
     sound = context.heard(item.subject)
-    shots = shots_of(sound)
-    record = {"zero": best(engine.classify(sound, options)), "shots": best(engine.classify(sound, options, shots)),
-              "near": shots[-1].example.label if shots else "", "shot labels": [shot.example.label for shot in shots]}
+    shots, choose = shots_of(sound), chooser(engine, sound, options)
+    record = {"zero": choose(), "shots": choose(shots), "near": shots[-1].example.label if shots else "",
+              "shot labels": [shot.example.label for shot in shots]}
     if controls:
+        swap = permutation(shots, options)
+        record["shots, permuted"] = choose(renamed(shots, swap))
+        record["followed"] = swap.get(item.name, "")  # what stands where the right name stood; "" where no shot had it
+        if large:
+            found = engine.neighbours(sound, SHOTS, bank=context.training_bank)
+            record["shots of the large bank"] = choose(prompt_order(found))
         for how in ("other", *HOWS):
             changed = context.heard(item.other) if how == "other" else context.heard(item.subject, how)
-            if bare:
-                record[f"zero, {how}"] = best(engine.classify(changed, options))
-            record[f"shots, {how}"] = best(engine.classify(changed, options, shots if how in ("other", "no tags") else shots_of(changed)))
-        swap = permutation(shots, options)
-        record["shots, permuted"] = best(engine.classify(sound, options, renamed(shots, swap)))
-        record["followed"] = swap.get(item.name, "")  # what stands where the right name stood; "" where no shot had it
+            choose = chooser(engine, changed, options)
+            record[f"zero, {how}"] = choose()
+            record[f"shots, {how}"] = choose(shots if how in ("other", "no tags") else shots_of(changed))
     return record
 
 
 def hits(items: Sequence[LabelItem], records: Sequence[dict], condition: str) -> np.ndarray:
     return np.array([record[condition] == item.name for item, record in zip(items, records)], float)
+
+
+def value(items: Sequence[LabelItem], records: Sequence[dict], condition: str) -> tuple[float, tuple[float, float]]:
+    """Accuracy in a condition, mean over labels, with its interval."""
+    return mean(hits(items, records, condition), [i.label for i in items], [i.group for i in items])
 
 
 def controls_of(ability: str, kind: str, items: Sequence[LabelItem], records: Sequence[dict]) -> list[Control]:
@@ -95,18 +117,15 @@ def controls_of(ability: str, kind: str, items: Sequence[LabelItem], records: Se
     if not pairs:
         return []
     items, records = zip(*pairs)
-    labels, groups, n = [i.label for i in items], [i.group for i in items], len(items)
-    value = lambda how: mean(hits(items, records, f"{kind}, {how}"), labels, groups)
-    beside = mean(hits(items, records, kind), labels, groups)[0]
-    found = [other_audio(ability, value("other"), n, beside, CHANCE), hidden_tags(ability, value("no tags"), n, beside, CHANCE),
-             degraded(ability, "phone", value("phone"), n, beside, CHANCE), degraded(ability, "room", value("room"), n, beside, CHANCE)]
+    told = {how: value(items, records, f"{kind}, {how}") for how in ("other", *HOWS)}
+    found = usual_controls(ability, told, len(items), value(items, records, kind)[0], CHANCE)
     moved = [(item, record) for item, record in pairs if kind == "shots" and record["followed"]]
     if moved:
         groups = [item.group for item, _ in moved]
         follows = share([record["shots, permuted"] == record["followed"] for _, record in moved], groups)
         right = float(np.mean([record["shots"] == item.name for item, record in moved]))
-        found.append(Control(ability, PERMUTED, *follows, len(moved), right, CHANCE, "answers follow the permutation (more than half)",
-                             follows[0] > 0.5))
+        found.append(Control(ability, PERMUTED, *follows, len(moved), right, CHANCE,
+                             "answers follow the permutation (more than half)", follows[0] > 0.5))
     return found
 
 
@@ -122,41 +141,35 @@ def _everyday_items(context: Context) -> list[LabelItem]:
 
 def _everyday_answer(context: Context, item: LabelItem, controls: bool) -> dict:
     engine = context.engine
-    record = answer(context, item, lambda sound: prompt_order(engine.neighbours(sound, SHOTS)), controls, bare=True)
-    sound = context.heard(item.subject)
-    near = engine.retriever().nearest(sound.vector, 1, labels=item.options)
-    record["near among options"] = near[0].example.label if near else ""
-    if controls:
-        large = prompt_order(engine.neighbours(sound, SHOTS, bank=context.training_bank))
-        record["shots of the large bank"] = best(engine.classify(sound, list(item.options), large))
-    return record
+    near = engine.retriever().nearest(context.heard(item.subject).vector, 1, labels=item.options)
+    return answer(context, item, lambda sound: prompt_order(engine.neighbours(sound, SHOTS)), controls, large=True) | {
+        "near among options": near[0].example.label if near else ""}
 
 
 def _everyday_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
-    labels, groups, n = [i.label for i in items], [i.group for i in items], len(items)
-    trained = {info.label for info in context.clips.info if info.split == "train"}
-    kinds = len(set(labels))
-    zero, shots, gain = (mean(hits(items, records, "zero"), labels, groups), mean(hits(items, records, "shots"), labels, groups),
-                         gain_of(items, records))
+    n, trained = len(items), {info.label for info in context.clips.info if info.split == "train"}
+    kinds = len({item.label for item in items})
+    zero, shots, gain = value(items, records, "zero"), value(items, records, "shots"), gain_of(items, records)
     rows = [Row("everyday sound among 10 options, zero-shot", *zero, n, CHANCE, "70 %", zero[0] >= 0.70, f"{kinds} classes"),
             Row(f"the same with {SHOTS} retrieved shots", *shots, n, CHANCE, "85 %", shots[0] >= 0.85, "shipped bank"),
             Row(f"paired gain of {SHOTS} shots", *gain, n, 0.0, "above 0", gain[1][0] > 0)]
     for name, key in (("beside it: CLAP nearest example among the options", "near among options"),
                       ("beside it: CLAP nearest example of any label", "near")):
-        rows.append(Row(name, *mean(hits(items, records, key), labels, groups), n, CHANCE))
+        rows.append(Row(name, *value(items, records, key), n, CHANCE))
     for name, known in (("of these, classes with training clips", True), ("of these, classes without any", False)):
         some = [(i, r) for i, r in zip(items, records) if (i.label in trained) == known]
         if some:
             part, told = zip(*some)
-            of, by = [i.label for i in part], [i.group for i in part]
-            rows += [Row(f"{name}, {what}", *mean(hits(part, told, key), of, by), len(part), CHANCE, note=f"{len(set(of))} classes")
+            note = f"{len({item.label for item in part})} classes"
+            rows += [Row(f"{name}, {what}", *value(part, told, key), len(part), CHANCE, note=note)
                      for what, key in (("zero-shot", "zero"), (f"{SHOTS} shots", "shots"))]
     large = [(i, r) for i, r in zip(items, records) if "shots of the large bank" in r]
     if large:
         part, told = zip(*large)
         rows.append(Row(f"{SHOTS} shots from a bank of {len(context.training_bank.examples())} training clips",
-                        *mean(hits(part, told, "shots of the large bank"), [i.label for i in part], [i.group for i in part]), len(part), CHANCE))
-    return Scores(rows, controls_of("everyday, zero-shot", "zero", items, records) + controls_of(f"everyday, {SHOTS} shots", "shots", items, records))
+                        *value(part, told, "shots of the large bank"), len(part), CHANCE))
+    return Scores(rows, controls_of("everyday, zero-shot", "zero", items, records)
+                  + controls_of(f"everyday, {SHOTS} shots", "shots", items, records))
 
 
 def _new_shots(context: Context, item: LabelItem):
@@ -167,26 +180,25 @@ def _new_shots(context: Context, item: LabelItem):
 
 
 def _new_answer(context: Context, item: LabelItem, controls: bool) -> dict:
-    return answer(context, item, _new_shots(context, item), controls, bare=item.called == item.options)
+    return answer(context, item, _new_shots(context, item), controls)
 
 
 def _held_out_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
-    labels, groups, n = [i.label for i in items], [i.group for i in items], len(items)
-    note = f"{len(set(labels))} classes with test clips; bank: {SHOTS_NEW} nearest of the training clips of the options"
-    rows = [Row("held-out labels among 10 options, zero-shot", *mean(hits(items, records, "zero"), labels, groups), n, CHANCE, note=note),
-            Row(f"held-out labels, {SHOTS_NEW} shots", *mean(hits(items, records, "shots"), labels, groups), n, CHANCE),
+    n, kinds = len(items), len({item.label for item in items})
+    note = f"{kinds} classes with test clips; shots: the {SHOTS_NEW} nearest training clips of the options"
+    rows = [Row("held-out labels among 10 options, zero-shot", *value(items, records, "zero"), n, CHANCE, note=note),
+            Row(f"held-out labels, {SHOTS_NEW} shots", *value(items, records, "shots"), n, CHANCE),
             Row(f"held-out labels, paired gain of {SHOTS_NEW} shots", *gain_of(items, records), n, 0.0),
-            Row("beside it: CLAP nearest example among the options", *mean(hits(items, records, "near"), labels, groups), n, CHANCE)]
+            Row("beside it: CLAP nearest example among the options", *value(items, records, "near"), n, CHANCE)]
     return Scores(rows, controls_of("held out, zero-shot", "zero", items, records)
                   + controls_of(f"held out, {SHOTS_NEW} shots", "shots", items, records))
 
 
 def _invented_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
-    labels, groups, n = [i.label for i in items], [i.group for i in items], len(items)
-    zero, shots = mean(hits(items, records, "zero"), labels, groups), mean(hits(items, records, "shots"), labels, groups)
+    n, zero, shots = len(items), value(items, records, "zero"), value(items, records, "shots")
     rows = [Row(f"the same classes under invented names, {SHOTS_NEW} shots", *shots, n, CHANCE, "60 %", shots[0] >= 0.60),
-            Row("invented names, zero-shot (must be chance)", *zero, n, CHANCE, "chance", zero[1][0] <= CHANCE <= zero[1][1]),
-            Row("beside it: CLAP nearest example among the options", *mean(hits(items, records, "near"), labels, groups), n, CHANCE)]
+            Row("invented names, zero-shot", *zero, n, CHANCE, "chance", zero[1][0] <= CHANCE <= zero[1][1]),
+            Row("beside it: CLAP nearest example among the options", *value(items, records, "near"), n, CHANCE)]
     return Scores(rows, controls_of(f"invented names, {SHOTS_NEW} shots", "shots", items, records))
 
 

@@ -1,8 +1,8 @@
 """The committed matching rule: which events a text names, which of them are true, and whether it declines to answer.
 
-A text is cut into claims at commas and words such as "and" or "with"; a claim is the set of its words' stems without fillers. It
-names a class when it holds all words of one of the class's names, or when all its words are among those of the class's own label
-("water" for "water splashing"). Names are the label and the second column of everyday.txt.
+A text is cut into claims at commas and words such as "and" or "with"; a claim is the set of its words' stems without fillers.
+It names a class when it holds all words of one of the class's names, or when all its words are among those of the class's own
+label ("water" for "water splashing"). Names are the label and the second column of everyday.txt.
 """
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FILLERS = frozenset("""a an the of in on at by from to is are was be being been 
 REFUSAL = re.compile(r"\b(?:cannot|can't|can not|could not|couldn't|unable|don't know|do not know|not sure|unsure|no idea|"
                      r"nothing (?:in particular|to|that)|don't hear|do not hear|not possible|impossible|unknown|"
                      r"no (?:particular|clear|recognisable) sound)\b")
-NOISE = frozenset(("nois", "static", "hum", "hiss", "silenc", "silent", "quiet", "buzz", "noth", "empty", "white", "pink",
-                   "brown", "electrical", "radio", "main"))  # stems that name noise or silence truthfully
+# Stems that name noise or silence truthfully.
+NOISE = frozenset(("nois", "static", "hum", "hiss", "silenc", "silent", "buzz", "noth"))
 
 
 def stem(word: str) -> str:
@@ -73,7 +73,7 @@ class Everyday:
 
 @cache
 def everyday() -> dict[str, Everyday]:
-    """label → `Everyday`, from everyday.txt; `apart` holds in both directions. Raises MissingPart for a class that it does not have."""
+    """label → `Everyday`, from everyday.txt; `apart` holds in both directions. Raises MissingPart for an unknown class in it."""
     rows = {}
     for line in (Path(__file__).parent / "everyday.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
@@ -94,16 +94,16 @@ def matches(claim: frozenset[str], names: Iterable[frozenset[str]]) -> bool:
 
 
 def names(text: str, label: str) -> bool:
-    """Whether any claim of `text` names the class `label`; of a label that is not in everyday.txt only its own words count."""
+    """Whether any claim of `text` names the class `label`; where everyday.txt lacks it, only its own words count."""
     known = everyday().get(label)
     return any(matches(claim, known.names if known else (stems(label),)) for claim in claims(text))
 
 
 def true_claims(text: str, labels: Iterable[str], events: Iterable[str], maybe: Iterable[str]) -> list[bool]:
-    """For each claim of `text` whether it is true of a sound with `labels` and `events`. A claim that fits only `maybe`, what the
-    teacher heard faintly, is neither true nor false and left out."""
+    """For each claim of `text` whether it is true of a sound with `labels` and `events`. A claim that fits only `maybe`, what
+    the teacher heard faintly, is neither true nor false and left out."""
     known = [everyday()[label].names if label in everyday() else (stems(label),) for label in labels]
     known += [(found,) for event in events if (found := stems(event))]
     faint = [(found,) for event in maybe if (found := stems(event))]
-    verdicts = [(any(matches(claim, sound) for sound in known), any(matches(claim, sound) for sound in faint)) for claim in claims(text)]
-    return [true for true, unsure in verdicts if true or not unsure]
+    fits = lambda claim, sounds: any(matches(claim, sound) for sound in sounds)
+    return [fits(claim, known) for claim in claims(text) if fits(claim, known) or not fits(claim, faint)]

@@ -1,7 +1,7 @@
 """The card's sounds: test clips, mixtures of two, noise and silence; each also through a simulated phone and room.
 
-What is made here goes through the encoder once and is kept in a file. Everything follows from its key: the same key gives the
-same sound in every run and process.
+What is made here goes through the encoder once and is kept in a file. Everything follows from its key: the same key gives
+the same sound in every run and process.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from afcore.encoders import AudioEncoder
 from afcore.encoders.mini import EMBEDDING, RATE
 from afcore.errors import MissingPart
 from afcore.training.clips import ClipSet
-from afcore.training.describe import embed, mix
+from afcore.training.describe import WINDOWS_KEPT, embed, mix
 from afcore.training.distil import Sounds
 
 NO_TAG = -12.0                      # logit of a class that is not heard: hides the tag words from the language side
@@ -31,7 +31,7 @@ HOWS = ("no tags", "phone", "room")
 
 @dataclass(frozen=True)
 class Subject:
-    """A sound that is asked about. `clips`: one number in the ClipSet, two for a mixture, none for noise; `noise` names its kind."""
+    """A sound that is asked about. `clips`: one number in the ClipSet, two for a mixture, none for `noise` of some kind."""
 
     clips: tuple[int, ...]
     noise: str = ""
@@ -50,7 +50,7 @@ class CardSounds:
         self.clips, self.encoder, self.file, self._corpus = clips, encoder, file, corpus
         self._pieces: Sounds | None = None
         self._made: dict[str, np.ndarray] = dict(np.load(file)) if file.exists() else {}
-        self._new = False
+        self._new: dict[str, np.ndarray] = {}
 
     def features(self, subject: Subject, how: str = "") -> torch.Tensor:
         """(windows, E) float32. `how`: "" as it is, "no tags", "phone" or "room"."""
@@ -62,7 +62,7 @@ class CardSounds:
             return self.clips.tensor(subject.clips[0])
         key = f"{subject.key} {how}".strip()
         if key not in self._made:
-            self._made[key], self._new = embed(self.encoder, self.samples(subject, how)), True
+            self.add({key: embed(self.encoder, self.samples(subject, how))})
         return torch.from_numpy(self._made[key].astype(np.float32))
 
     def samples(self, subject: Subject, how: str = "") -> np.ndarray:
@@ -79,22 +79,34 @@ class CardSounds:
         return x / peak if peak else x
 
     def piece(self, clip: int) -> np.ndarray:
-        """Samples of a clip of the corpus. Raises MissingPart where the decoded sounds are gone or are not those of the clips."""
+        """Samples of a clip of the corpus. Raises MissingPart where these are gone or are not those of the clips."""
         if self._pieces is None:
             if not (self._corpus / "audio.i16").exists():
-                raise MissingPart(f"There are no decoded sounds in {self._corpus}: make them with `python -m afcore.training corpus`.")
+                raise MissingPart(f"There are no decoded sounds in {self._corpus}: make them with `python -m afcore.training "
+                                  "corpus`.")
             self._pieces = Sounds(self._corpus)
         info = self.clips[clip]
         if self._pieces.index[info.source]["id"] != info.extra["id"]:
-            raise MissingPart(f"The sounds in {self._corpus} are not those that the clips were made from: run the step `features` again.")
-        return self._pieces.samples(info.source)
+            raise MissingPart(f"The sounds in {self._corpus} are not those that the clips were made from: run the step "
+                              "`features` again.")
+        longest = self.encoder.plan.window + (WINDOWS_KEPT - 1) * self.encoder.plan.hop  # what `embed` hears of it
+        return self._pieces.samples(info.source)[:longest]
+
+    def add(self, made: dict[str, np.ndarray]) -> None:
+        """Takes over features that were made, here or in another process."""
+        self._made |= made
+        self._new |= made
+
+    def take_new(self) -> dict[str, np.ndarray]:
+        """Features made since the file was read, or since the last call."""
+        new, self._new = self._new, {}
+        return new
 
     def save(self) -> None:
-        """Writes what was made since the file was read."""
-        if self._new:
+        """Writes the file where anything is new."""
+        if self.take_new():
             self.file.parent.mkdir(parents=True, exist_ok=True)
             np.savez(self.file, **self._made)
-            self._new = False
 
 
 def phone(x: np.ndarray) -> np.ndarray:
@@ -109,8 +121,8 @@ def phone(x: np.ndarray) -> np.ndarray:
 
 
 def room(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`x` (T,) at 32 kHz as heard across a room: exponentially decaying noise as impulse response, as loud as the direct sound,
-    and pink noise 20 dB below it."""
+    """`x` (T,) at 32 kHz as heard across a room: exponentially decaying noise as impulse response, as loud as the direct
+    sound, and pink noise 20 dB below it."""
     t = np.arange(round(ROOM_DECAY * RATE)) / RATE
     response = rng.standard_normal(len(t)) * np.exp(-np.log(1000) * t / ROOM_DECAY)
     response /= np.sqrt((response ** 2).sum())
@@ -122,7 +134,7 @@ def room(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def coloured(n: int, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """n samples of noise whose power falls with frequency to the power `slope` (0 white, 1 pink, 2 brown), above 20 Hz; peak 1."""
+    """n samples of noise whose power falls with frequency to the power `slope` (0 white, 1 pink, 2 brown); peak 1."""
     spectrum = np.fft.rfft(rng.standard_normal(n)) / np.maximum(np.fft.rfftfreq(n, 1 / RATE), 20) ** (slope / 2)
     x = np.fft.irfft(spectrum, n)
     return x / np.abs(x).max()
