@@ -4,7 +4,7 @@ import streamlit as st
 
 from afcore.teach.loop import Loop
 from afcore.teach.project import Project
-from afcore.teach.records import METHODS
+from afcore.teach.records import METHODS, UNDOABLE
 from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Change, Item, Prediction
 from pages import common, teach_keys, teach_proof, teach_sound, teach_why
 from pages.teach_start import ago
@@ -94,7 +94,7 @@ def _card(teach: Teach, loop: Loop) -> None:
                     teach_why.draw(teach, loop, item, prediction)
         with left:  # last: whoever reads that there is one less has the next one before them
             _left(teach, loop)
-        _history(project)
+        _history(teach, project)
 
 
 def _left(teach: Teach, loop: Loop) -> None:
@@ -251,13 +251,23 @@ def _labels(teach: Teach, project: Project) -> None:
                         teach_sound.player(project, first[label.name])
 
 
-def _history(project: Project) -> None:
+def _history(teach: Teach, project: Project) -> None:
     changes = project.history(12)
     if not changes:
         return
     st.caption(f":material/history: Last change: {_said(project, changes[0])}")
     with st.expander("Who changed what", icon=":material/history:"):
-        st.markdown("\n".join(f"- {_said(project, change)}" for change in changes))
+        for change in changes:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(_said(project, change), width="stretch")
+                if change.undone_by is None and change.action in UNDOABLE:
+                    st.button("Take back", type="tertiary", icon=":material/undo:", key=f"teach-back-{change.id}",
+                              on_click=_take_back, args=(teach, project, change))  # fmt: skip
+
+
+def _take_back(teach: Teach, project: Project, change: Change) -> None:
+    if common.attempt(project.undo_change, change.id, teach.who):
+        teach.nudge()
 
 
 def _said(project: Project, change: Change) -> str:

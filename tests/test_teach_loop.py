@@ -1,4 +1,4 @@
-"""The loop: embed, predict, review; what is stale, what is fresh, and who has which clip."""
+"""The loop: embed, predict, keep fresh what is shown next; and the tutorial."""
 
 import threading
 from dataclasses import replace
@@ -7,6 +7,7 @@ import pytest
 from teaching import NamedEngine, sound, sounds
 from tiny import RATE, TONES, tiny_engine, tone
 
+from afcore import paths
 from afcore.audio import from_samples, open_recording
 from afcore.bank import Bank
 from afcore.errors import BadRequest, MissingPart
@@ -17,7 +18,7 @@ from afcore.teach.loop import Loop
 from afcore.teach.predict import classify, hear, passes
 from afcore.teach.proof import of_project
 from afcore.teach.review import Queue
-from afcore.teach.schema import Changed, Label, Settings
+from afcore.teach.schema import Label, Settings
 from afcore.teach.store import Store
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED, make_tutorial
 
@@ -279,80 +280,16 @@ def test_the_background_job_can_be_stopped_and_started_again(loop):
     assert again is not job and again.wait(20) and loop.stale() == 0
 
 
-# Review
-
-
-def test_two_reviewers_never_have_the_same_clip(loop):
-    queue = Queue(loop.project)
-    mine, theirs = queue.next_clip("Mara"), queue.next_clip("Jo")
-    assert mine.id != theirs.id and queue.next_clip("Mara") == mine
-    assert {(item.id, who) for item, who in queue.in_hands()} == {(mine.id, "Mara"), (theirs.id, "Jo")}
-    with pytest.raises(Changed, match="Mara is judging"):
-        queue.accept(mine.id, "dog", "Jo", mine.version)
-    queue.release("Mara")
-    assert queue.next_clip("Ada").id == mine.id
-
-
-def test_judgements(loop):
-    queue, project = Queue(loop.project), loop.project
-    revision = project.revision
-    first, second, third = (queue.upcoming()[n] for n in range(3))
-    assert queue.accept(first.id, "dog", "Mara", 1).state == "example" and project.revision == revision + 1
-    assert queue.accept(second.id, None, "Mara", 1).state == "none" and project.revision == revision + 1
-    assert queue.skip(third.id, "Mara", 1).state == "skipped" and queue.waiting() == 3
-    i = queue.upcoming()[0].id
-    for wrong in ((first.id, "cat", "Jo", 2), (i, "cow", "Jo", 1), (999, "dog", "Jo", 1), (i, "dog", " ", 1)):
-        with pytest.raises(BadRequest):
-            queue.accept(*wrong)
-    assert queue.restore_skipped("Jo") == 1 and queue.waiting() == 4
-    assert project.counts().none == 1
-
-
-def test_undo_takes_back_ones_own_last_judgement(loop):
-    queue, project = Queue(loop.project), loop.project
-    with pytest.raises(BadRequest, match="nothing of yours"):
-        queue.undo("Mara")
-    revision = project.revision
-    first = queue.next_clip("Mara")
-    queue.accept(first.id, "dog", "Mara", first.version)
-    second = queue.next_clip("Mara")
-    queue.skip(second.id, "Mara", second.version)
-    other = queue.next_clip("Jo")
-    queue.accept(other.id, "cat", "Jo", other.version)
-    third = queue.next_clip("Mara")
-    assert queue.undo("Mara").id == second.id and queue.next_clip("Mara").id == second.id
-    assert queue.undo("Mara").id == first.id and project.item(first.id).state == "open"
-    assert queue.next_clip("Mara").id == first.id and third.id in [item.id for item in queue.upcoming()]
-    assert project.revision == revision + 3 and project.item(other.id).label == "cat"
-    with pytest.raises(BadRequest, match="nothing of yours"):
-        queue.undo("Mara")
-
-
-def test_what_somebody_has_changed_since_is_not_taken_back(loop):
-    queue, project = Queue(loop.project), loop.project
-    first = queue.next_clip("Mara")
-    accepted = queue.accept(first.id, "dog", "Mara", first.version)
-    project.relabel(first.id, "cat", "Jo", accepted.version)
-    with pytest.raises(Changed, match="Jo changed"):
-        queue.undo("Mara")
-    assert project.item(first.id).label == "cat"
-
-
-def test_many_threads_share_a_queue(loop):
-    queue, taken, lock = Queue(loop.project), [], threading.Lock()
-
-    def review(who):
-        while (item := queue.next_clip(who)) is not None:
-            with lock:
-                taken.append(item.id)
-            queue.accept(item.id, "dog", who, item.version)
-
-    threads = [threading.Thread(target=review, args=(f"r{n}",)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(taken) == sorted(set(taken)) and len(taken) == 6 and loop.project.revision == 12
+def test_new_weights_make_predictions_stale(loop, tmp_path, monkeypatch):
+    loop.refresh(None)
+    assert loop.stale() == 0
+    again = Loop(loop.project, NamedEngine(tmp_path / "again"))
+    assert again.stale() == 0, "the same weights, loaded anew"
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini" / "flamingo.safetensors").write_bytes(b"new")
+    monkeypatch.setattr(paths, "MINI", tmp_path / "mini")
+    assert loop.stale() == 0, "files are replaced under an engine that goes on with what it has read"
+    assert Loop(loop.project, NamedEngine(tmp_path / "new")).stale() == 6
 
 
 # The tutorial

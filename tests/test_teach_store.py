@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 import os
 import struct
 import threading
@@ -12,13 +11,12 @@ from dataclasses import replace
 import pytest
 from teaching import sound, sounds
 
-from afcore.errors import AfcoreError, BadRequest, MissingPart
-from afcore.teach import media, review
+from afcore.errors import BadRequest, MissingPart
+from afcore.teach import media
 from afcore.teach.loading import add_files, add_folder, add_zip, cut
 from afcore.teach.review import Queue
-from afcore.teach.schema import STATES, Changed, Label, NoSpace, Settings
+from afcore.teach.schema import Changed, Label, NoSpace, Settings
 from afcore.teach.store import Store
-from afcore.teach.transfer import export_project, import_project
 
 
 @pytest.fixture
@@ -377,7 +375,6 @@ def test_every_change_says_who(project):
     assert [(change.who, change.action) for change in project.history()] == [
         ("Mara", "relabelled"), ("Ada", "accepted"), ("Jo", "added"), ("Mara", "created")]
     assert project.history(clip_id=1)[0].before == {"state": "example", "label": "running"}
-    assert [(name, judged) for name, _, judged in project.reviewers()] == [("Mara", 1), ("Ada", 1), ("Jo", 0)]
 
 
 def test_changes_are_taken_back_in_turn(project):
@@ -405,136 +402,3 @@ def test_labels_are_taken_back_unless_they_are_used(project):
     project.discard(1, "Jo", 1)
     project.undo_change(change.id, "Mara")
     assert [label.name for label in project.labels] == ["running", "cavitating"]
-
-
-# Out and in again
-
-
-def _filled(project):
-    add_files(project, sounds("a.wav", "b.wav", "c.wav"), "Mara", "running")
-    add_files(project, sounds("d.wav", "e.wav", seed=1), "Jo")
-    add_files(project, sounds("t.wav", seed=2), "Jo", "cavitating", test=True)
-    queue = Queue(project)
-    item = queue.next_clip("Ada")
-    queue.accept(item.id, "cavitating", "Ada", item.version)
-    queue.undo("Ada")
-    project.discard(1, "Mara", 1)
-    file = io.BytesIO()
-    export_project(project, file)
-    return file.getvalue()
-
-
-def _content(data: bytes) -> dict:
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        return json.loads(file.read("project.json"))
-
-
-def _packed(data: bytes, content, **others) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        members = {name: file.read(name) for name in file.namelist()} | others
-    members["project.json"] = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return _zip([(name, member) for name, member in members.items() if member is not None])
-
-
-def test_round_trip(store, project, tmp_path):
-    data = _filled(project)
-    elsewhere = Store(tmp_path / "elsewhere")
-    there = import_project(elsewhere, data, "Eve")
-    assert (there.id, there.name) == (project.id, project.name)
-    assert (there.labels, there.settings) == (project.labels, project.settings)
-    assert there.items(*STATES) == project.items(*STATES) and there.revision == project.revision
-    assert there.history()[1:] == project.history() and there.history()[0].who == "Eve"
-    assert _files(there.folder) == _files(project.folder)
-    here = import_project(store, data, "Eve")
-    assert here.id != project.id and len(store.projects()) == 2
-    Queue(here).accept(4, "running", "Eve", here.item(4).version)
-    assert project.item(4).label is None, "two projects"
-    again = io.BytesIO()
-    export_project(there, again)
-    assert len(_content(again.getvalue())["changes"]) == len(_content(data)["changes"]) + 1
-
-
-def test_export_to_a_file_is_whole_or_not_at_all(project, tmp_path, monkeypatch):
-    _filled(project)
-    export_project(project, tmp_path / "p.zip")
-    assert zipfile.ZipFile(tmp_path / "p.zip").testzip() is None
-    project.sound_path(project.item(2)).unlink()
-    with pytest.raises(BadRequest, match="missing"):
-        export_project(project, tmp_path / "q.zip")
-    with pytest.raises(BadRequest, match="no folder"):
-        export_project(project, tmp_path / "nowhere" / "q.zip")
-    monkeypatch.setattr(media, "MAX_MEMBERS", 3)
-    with pytest.raises(BadRequest, match="too large for one file"):
-        export_project(project, io.BytesIO())
-    assert [file.name for file in tmp_path.glob("*.zip*")] == ["p.zip"] and not list(tmp_path.glob(".*part"))
-
-
-def _change(path, value):
-    def change(content):
-        *way, last = path
-        for step in way:
-            content = content[step]
-        content[last] = value
-    return change
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        _change(["format"], "zip"), _change(["version"], 2), _change(["clips", 0, "sha256"], "../../x"),
-        _change(["clips", 0, "state"], "weird"), _change(["clips", 1, "label"], "nobody"),
-        _change(["clips", 1, "label"], None),
-        _change(["clips", 0, "id"], 2), _change(["clips", 0, "key"], "0"), _change(["clips", 0, "start"], -1),
-        _change(["changes", 0, "clip_id"], 77), _change(["changes", 0, "undone_by"], 77),
-        _change(["changes", 1, "after"], {"x": 1}),
-        _change(["meta", "settings", "value", "method"], "magic"), _change(["meta", "labels", "value"], [{"name": "a"}]),
-        _change(["meta", "labels", "value", 0, "name"], "cavitating"),
-        _change(["meta", "revision", "value"], "1; DROP TABLE clip"),
-        _change(["extra"], 1), lambda content: content["meta"].pop("name"), lambda content: content["clips"].pop(),
-    ],
-)  # fmt: skip
-def test_a_project_out_of_shape_is_refused_and_leaves_nothing(store, project, change):
-    data = _filled(project)
-    content = _content(data)
-    change(content)
-    with pytest.raises(AfcoreError) as error:
-        import_project(store, _packed(data, content), "Eve")
-    _sentence(error)
-    assert [path.name for path in store.folder.iterdir()] == [project.id]
-
-
-def test_other_sounds_are_refused(store, project):
-    data = _filled(project)
-    content = _content(data)
-    sha256 = content["clips"][0]["sha256"]
-    for others in ({f"audio/{sha256}": b"other"}, {f"audio/{sha256}": None}, {"audio/../../x": b"x"}, {"extra": b"x"}):
-        with pytest.raises(BadRequest, match="damaged|something else"):
-            import_project(store, _packed(data, content, **others), "Eve")
-    for text in (b"", b"{", b"\xff", b"[" * 100_000, b'{"format": NaN}', b"[]"):
-        with pytest.raises(BadRequest):
-            import_project(store, _packed(data, text), "Eve")
-    assert [path.name for path in store.folder.iterdir()] == [project.id]
-
-
-def test_an_id_that_is_a_path_is_not_used(store, project):
-    data = _filled(project)
-    content = {**_content(data), "id": "../../evil"}
-    imported = import_project(store, _packed(data, content), "Eve")
-    assert imported.folder.parent == store.folder and imported.id.startswith("pumps-")
-
-
-def test_leases_run_out(project, monkeypatch):
-    add_files(project, sounds("a.wav"), "Mara")
-    queue, clock = Queue(project), [1000.0]
-    monkeypatch.setattr(review, "now", lambda: clock[0])
-    mine = queue.next_clip("Mara")
-    assert queue.next_clip("Jo") is None and queue.next_clip("Mara") == mine
-    clock[0] += review.LEASE_SECONDS + 1
-    theirs = queue.next_clip("Jo")
-    assert theirs.id == mine.id
-    with pytest.raises(Changed, match="Jo is judging “a.wav”"):
-        queue.accept(mine.id, "running", "Mara", mine.version)
-    queue.accept(theirs.id, "cavitating", "Jo", theirs.version)
-    with pytest.raises(Changed, match="Jo changed “a.wav” meanwhile"):
-        queue.accept(mine.id, "running", "Mara", mine.version)
-    assert project.item(1).label == "cavitating"

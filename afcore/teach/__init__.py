@@ -18,7 +18,7 @@ to the disk when it returns. Any number of threads and processes may work on one
     project.items(*states) -> list[Item];  project.item(clip_id) -> Item;  project.counts() -> Counts
     project.sound_path(item) -> Path           # the file as it was uploaded
     project.prediction(clip_id) -> Prediction | None;  project.predictions() -> dict[int, Prediction]
-    project.history(limit, clip_id=None) -> list[Change];  project.reviewers() -> list[(name, last seen, clips judged)]
+    project.history(limit, clip_id=None) -> list[Change]       # who changed what, the latest first
     project.relabel(clip_id, label, who, version);  project.discard(clip_id, who, version)
     project.undo_change(change_id, who)        # any change of a clip, the name, labels or settings, unless changed since
 

@@ -93,7 +93,9 @@ class Loop:
         examples, basis = self._now(settings)
         return self._predict(item, self.heard(item), examples, settings, basis, stop)
 
-    def refresh(self, limit: int | None = _FIRST, progress: Progress | None = None, stop: threading.Event | None = None) -> int:
+    def refresh(
+        self, limit: int | None = _FIRST, progress: Progress | None = None, stop: threading.Event | None = None
+    ) -> int:
         """Predicts afresh and stores what is stale among the clips in somebody's hands and the next ``limit`` of the queue
         (None: all of it); returns how many it were. An example that is added meanwhile makes it begin again at the front."""
         done = 0

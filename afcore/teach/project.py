@@ -208,15 +208,6 @@ class Project(Derived):
         with self.db.write("this") as db:
             record(db, who, action, None, {}, {})
 
-    def reviewers(self) -> list[tuple[str, float, int]]:
-        """(name, last seen, clips judged) of everybody in the history, the latest first."""
-        judged = "action IN (?, ?, ?) AND undone_by IS NULL"
-        with self.db.read() as db:
-            return db.execute(
-                f"SELECT who, max(at), count(DISTINCT CASE WHEN {judged} THEN clip_id END) FROM change "
-                "GROUP BY who ORDER BY 2 DESC",
-                (records.ACCEPTED, records.NONE_OF_THESE, records.RELABELLED)).fetchall()
-
     def counts(self) -> Counts:
         """How far it is."""
         with self.db.read() as db:

@@ -29,7 +29,9 @@ ACCEPTED, NONE_OF_THESE, SKIP, RELABELLED, DISCARDED, RESTORED = (
 JUDGEMENTS = (ACCEPTED, NONE_OF_THESE, SKIP)
 """Actions of a reviewer at the queue."""
 UNDONE, LABEL_RENAMED, INTO_SEGMENTS = "undone", "label renamed", "cut into segments"
-_CLIP_ACTIONS = (*JUDGEMENTS, RELABELLED, DISCARDED, RESTORED, INTO_SEGMENTS)
+_CLIP_ACTIONS, _ASPECTS = (*JUDGEMENTS, RELABELLED, DISCARDED, RESTORED, INTO_SEGMENTS), ("name", "labels", "settings")
+UNDOABLE = (*_CLIP_ACTIONS, *_ASPECTS)
+"""Actions that `undo` takes back."""
 
 
 # Checks
@@ -183,7 +185,7 @@ def undo(db: Connection, change_id: int, who: str) -> Change:
                                          "start + seconds <= ?", (clip.sha256, clip.id, OPEN, clip.start,
                                                                   clip.start + clip.seconds + 0.01)).fetchall():
                 update_clip(db, item(db, segment), who, DISCARDED, {"state": GONE, "label": None})
-    elif change.action in ("name", "labels", "settings"):
+    elif change.action in _ASPECTS:
         key = change.action
         _check_latest(db, change, "action IN (?, ?)", (key, LABEL_RENAMED if key == "labels" else key), f"the {key}")
         number = put_meta(db, key, change.after[key], change.before[key], who, UNDONE)
