@@ -253,6 +253,9 @@ def _notices(length: int, sound: SoundStream, silent: bool) -> Iterable[str]:
         yield f"Its sampling rate of {sound.rate / 1000:g} kHz is lowered to what the model hears."
     if sound.damaged:
         yield "The file is damaged in places, which are left out."
+    if sound.promised and length < 0.99 * sound.promised * sound.rate:
+        read = _clock(length / sound.rate)
+        yield f"The file is damaged or cut off: of its {_clock(sound.promised)} only {read} can be read."
 
 
 def _place(block: np.ndarray, offset: int, out: np.ndarray) -> None:

@@ -52,6 +52,9 @@ class SoundStream:
         self.rate = 0
         self.channels = 0
         self.good = self.damaged = 0  # packets so far
+        # Seconds that the header promises; of the formats here only FLAC's counts its samples whenever it gives a number.
+        known = container.format.name == "flac" and self._stream.duration
+        self.promised = float(self._stream.duration * self._stream.time_base) if known else None
 
     def blocks(self, skip_packets: int = 0) -> Iterator[Block]:
         """Decode, leaving the first ``skip_packets`` packets unread by the decoder.

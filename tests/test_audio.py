@@ -405,6 +405,13 @@ def test_damage_in_the_middle_leaves_the_rest_and_is_said():
     assert _lag(recording.clip(2, 4).samples, samples[2 * rate :]) == 0
 
 
+def test_a_file_that_holds_less_than_its_header_promises_is_heard_and_that_is_said():
+    data = _made("flac", 20)[2]
+    recording = open_recording(data[: len(data) // 2])
+    assert 8 < recording.duration < 12
+    assert "of its 20 s only" in " ".join(recording.notices)
+
+
 def test_decoding_uses_one_thread():
     with audio.open_sound(_made("flac", 1)[2], "x") as sound:
         context = sound._stream.codec_context
