@@ -16,6 +16,7 @@ HERE = Path(__file__).parent / "golden"
 GOLDEN = Path(os.environ.get("AFCORE_GOLDEN", HERE))
 CASES = sorted(GOLDEN.glob("flamingo-*.npz"))
 TOLERANCE = 1e-5
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
 
 def fill_module():
@@ -57,18 +58,25 @@ def test_published_numbers(path):
     check_case(load(name_of(path)), path)
 
 
+@needs_gpu
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_published_numbers_on_a_gpu(path):
+    check_case(load(name_of(path)).to("cuda"), path)
+
+
 def name_of(path: Path) -> str:
     """NAME of `flamingo-NAME.CASE.npz`."""
     return path.name.removeprefix("flamingo-").split(".")[0]
 
 
 def check_case(model, path: Path) -> None:
-    """Audio transformer, logits and greedy answer of `model`, in float32 on a CPU, against the numbers in `path`."""
+    """Audio transformer, logits and greedy answer of `model`, in float32 on its device, against the numbers in `path`."""
     case = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
     inputs = {key: case[key] for key in ("input_ids", "attention_mask", "audio_embeds", "audio_mask") if key in case}
     with torch.inference_mode():
-        audio, _, _ = model.encode_audio(case["audio_embeds"], case["audio_mask"])
-        logits = model(**inputs).logits
+        inputs = {key: value.to(model.device) for key, value in inputs.items()}
+        audio, _, _ = model.encode_audio(inputs["audio_embeds"], inputs["audio_mask"])
+        audio, logits = audio.cpu(), model(**inputs).logits.cpu()
     torch.testing.assert_close(audio, case["audio_transformer_out"], atol=TOLERANCE, rtol=0)
     real = case.get("attention_mask", torch.ones_like(case["input_ids"])).bool()
     torch.testing.assert_close(logits[real], case["logits"][real], atol=TOLERANCE, rtol=0)
