@@ -4,6 +4,8 @@ Every figure is the median of several runs after one that is not counted. The cl
 person waits for after choosing a sound: window features, retrieval, reading the prompt, the first token. Decoding speed
 leaves out the prompt, and is compared with the bare language model's: the same weights without the audio blocks, the same
 ``generate``, number format, threads and prompt, in turns so that a busy machine slows both.
+
+``--clips N`` measures Teach instead: how many clips a second are saved, embedded and labelled (`afcore.bench_clips`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from afcore.errors import MissingPart
+from afcore.bench_clips import clips_table, measure_clips
+from afcore.errors import BadRequest, MissingPart
 
 if TYPE_CHECKING:
     from afcore.audio import Clip
@@ -48,6 +51,8 @@ def add_bench(commands) -> None:
     parser.add_argument("--file", metavar="FILE", help="a sound whose first 10 s are used; default: noise made on the spot")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="counted runs of each measurement (default 5)")
     parser.add_argument("--starts", type=int, default=3, metavar="N", help="cold starts (default 3)")
+    parser.add_argument("--clips", type=int, metavar="N",
+                        help="instead: embed and label N clips in a project of Teach (1000 take some minutes)")
     parser.add_argument("--worker", choices=["start", "all"], help=argparse.SUPPRESS)
     parser.set_defaults(run=_run)
 
@@ -56,9 +61,20 @@ def _run(options) -> int:
     if options.worker:
         _worker(options)
         return 0
-    measured = measure(options)
-    print(json.dumps(measured, indent=1) if options.json else table(measured))
+    measured = measure(options) if options.clips is None else teach(options)
+    show = table if options.clips is None else clips_table
+    print(json.dumps(measured, indent=1) if options.json else show(measured))
     return 0
+
+
+def teach(options) -> dict:
+    """Figures of ``--clips``, as plain data. Raises BadRequest for no clips, MissingPart where the model cannot load."""
+    from afcore.engine import load_engine
+
+    if options.clips < 1:
+        raise BadRequest("Give --clips a number above 0.")
+    engine = load_engine(options.model, options.device)
+    return machine_of(engine) | measure_clips(engine, options.clips)
 
 
 def measure(options) -> dict:
@@ -71,7 +87,8 @@ def measure(options) -> dict:
 
 def _child(options, what: str) -> tuple[float, dict]:
     """Runs a fresh process; seconds from its start until it can answer, and what it measured then."""
-    command = [sys.executable, "-m", "afcore", "bench", "--worker", what, "--model", options.model, "--runs", str(options.runs)]
+    command = [sys.executable, "-m", "afcore", "bench", "--worker", what, "--model", options.model]
+    command += ["--runs", str(options.runs)]
     command += ["--device", options.device] if options.device else []
     command += ["--file", options.file] if options.file else []
     begun = time.perf_counter()
@@ -111,8 +128,6 @@ def ten_seconds(file: str | None = None) -> Clip:
 
 def measure_engine(engine: Engine, clip: Clip, runs: int) -> dict:
     """Everything but the cold start, for an engine that is loaded; seconds, tokens per second and MB (10⁶ bytes)."""
-    import torch
-
     first, stages = {}, {}
     for k in SHOTS:
         if k > engine.max_shots or (k and (engine.bank is None or len(engine.retriever()) < k)):
@@ -123,6 +138,20 @@ def measure_engine(engine: Engine, clip: Clip, runs: int) -> dict:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     decoding = _decoding(engine, clip, runs)
     return {
+        **machine_of(engine),
+        "clip_s": clip.duration,
+        "first_token_s": first,
+        "first_token_stages_s": stages,
+        **decoding,
+        "peak_memory_mb": peak / 1e6,
+    }
+
+
+def machine_of(engine: Engine) -> dict:
+    """What was measured, and on what."""
+    import torch
+
+    return {
         "model": engine.name,
         "machine": f"{_processor()}, {os.cpu_count()} cores",
         "device": torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu",
@@ -130,11 +159,6 @@ def measure_engine(engine: Engine, clip: Clip, runs: int) -> dict:
         "dtype": str(engine.dtype).removeprefix("torch."),
         "dtype_reason": engine.dtype_reason,
         "torch": torch.__version__,
-        "clip_s": clip.duration,
-        "first_token_s": first,
-        "first_token_stages_s": stages,
-        **decoding,
-        "peak_memory_mb": peak / 1e6,
     }
 
 
@@ -242,7 +266,8 @@ def table(measured: dict) -> str:
     row("share of it", measured["share_of_language_model"], "", "share_of_language_model")
     row("peak memory", measured["peak_memory_mb"], "MB", "peak_memory_mb", "{:.0f}".format)
     widths = [max(len(r[i]) for r in rows) for i in (0, 1)]
-    lines = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {'aim: ' + aim if aim else ''}".rstrip() for name, value, aim in rows]
+    lines = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {'aim: ' + aim if aim else ''}".rstrip()
+             for name, value, aim in rows]  # fmt: skip
     head = (
         f"{measured['model']} on {measured['machine']} ({measured['device']}), {measured['threads']} threads, "
         f"PyTorch {measured['torch']}, {measured['dtype_reason']}\n"

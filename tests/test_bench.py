@@ -1,13 +1,15 @@
 """What `bench` measures, on the tiny engine; the figures themselves are not judged."""
 
 import argparse
+import json
 
 import pytest
 import torch
 from tiny import tiny_engine
 
-from afcore import bench
+from afcore import bench, bench_clips, cli
 from afcore.errors import MissingPart
+from afcore.teach import loading
 
 
 @pytest.fixture
@@ -58,6 +60,29 @@ def test_both_decode_every_token(tmp_path, quick):
     heard = engine.hear(bench.ten_seconds())
     bench._speed(engine.model, engine.inputs(heard, engine.build_prompt(heard, "What?")), engine)
     assert read[1:] == [1, 1, 1]
+
+
+def test_clips_go_through_every_stage_of_teach_and_none_is_known_before(tmp_path, monkeypatch, capsys):
+    engine, embedded, given = tiny_engine(tmp_path), [], {}
+    engine.retriever()
+    engine.forget()  # the examples too, which were heard with the bank
+    embed, add_files = engine.encoder.embed, loading.add_files
+    monkeypatch.setattr(engine.encoder, "embed", lambda samples: embedded.append(len(samples)) or embed(samples))
+    monkeypatch.setattr(loading, "add_files", lambda project, sounds, who: given.update(
+        (name, file.read_bytes()) for name, file in sounds) or add_files(project, sounds, who))
+    measured = bench_clips.measure_clips(engine, 14)
+    assert len(embedded) == bench_clips.LABELS + 14, "the bank's tones twice and more, each embedded"
+    assert len(set(given.values())) == 14 and measured["sound_s"] == pytest.approx(28, abs=0.1)
+    assert set(measured["clips_per_s"]) == set(measured["seconds"]) == set(bench_clips.STAGES)
+    for stage, seconds in measured["seconds"].items():
+        assert measured["clips_per_s"][stage] == pytest.approx(14 / seconds)
+    assert (measured["labels"], measured["examples"]) == (5, 5)
+    text = bench_clips.clips_table(measured | bench.machine_of(engine))
+    assert "14 clips of 2.0 s" in text and all(stage in text for stage in bench_clips.STAGES.values())
+    monkeypatch.setattr("afcore.engine.load_engine", lambda name, device: engine)
+    assert cli.main(["bench", "--clips", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["clips"] == 1
+    assert cli.main(["bench", "--clips", "0"]) == 2 and "above 0" in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_load_says_why():
