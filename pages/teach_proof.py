@@ -8,7 +8,7 @@ from afcore import teach_plots
 from afcore.errors import Cancelled
 from afcore.jobs import Job
 from afcore.teach import reject
-from afcore.teach.loading import add_zip
+from afcore.teach.loading import add_folder, add_zip, allowed_folders
 from afcore.teach.loop import Loop
 from afcore.teach.predict import model_name
 from afcore.teach.project import Project
@@ -56,6 +56,13 @@ def _tests(teach: Teach, project: Project) -> None:
         if st.form_submit_button("Add the test clips", icon=":material/add:") and file is not None:
             how = dict(folders_are_labels=True, test=True, name=f"“{file.name}”")
             teach_add.add(teach, lambda job, **more: add_zip(project, file, teach.who, **how, **more), "tests")
+    if allowed_folders():
+        with st.form(teach.key("test-folder-form"), border=False):
+            folder = st.text_input("Or a folder on this server with a folder in it for each label",
+                                   value=str(allowed_folders()[0]), key=teach.key("test-folder"))  # fmt: skip
+            if st.form_submit_button("Add the folder's test clips", icon=":material/add:"):
+                how = dict(folders_are_labels=True, test=True)
+                teach_add.add(teach, lambda job, **more: add_folder(project, folder, teach.who, **how, **more), "tests")
     teach_add.report(teach, "tests")
 
 
@@ -105,8 +112,8 @@ def _headline(proof: Proof) -> None:
             best = max(some, key=lambda score: score.right)
             title = f"With {best.method.title}" if some is shots else best.method.title
             place.metric(title, f"{best.accuracy:.0%}", f"{100 * (best.accuracy - first.accuracy):+.0f} points", border=True)
-    st.caption("The best number of examples and the best plain method are chosen on these very clips, so expect a little less "
-               "on new ones.")  # fmt: skip
+    st.caption("The best number of examples and the best plain method are chosen on these very clips, so expect a little "
+               "less on new ones.")  # fmt: skip
 
 
 def _suggestion(teach: Teach, project: Project, proof: Proof) -> None:
@@ -114,11 +121,15 @@ def _suggestion(teach: Teach, project: Project, proof: Proof) -> None:
     with st.container(border=True, key="teach-suggestion"):
         st.markdown(f"**Suggested:** {common.markdown_safe(proof.reason)}", help=RULE)
         new = replace(now, method=method.name, k=method.k or now.k)
+        said = f"{method.title} is used from now on."
+        if method.name != now.method and now.reject_below is not None:
+            new = replace(new, reject_below=None)
+            said += " The limit of probability for “none of these” was that of the other method: find it again."
         if new == now:
             st.markdown(":material/check: The project uses it.")
         else:
             st.button(f"Use it: {method.title}", type="primary", icon=":material/check:", key=teach.key("use"),
-                      on_click=_use, args=(teach, project, new, f"{method.title} is used from now on."))  # fmt: skip
+                      on_click=_use, args=(teach, project, new, said))  # fmt: skip
             st.caption(f"The project uses {_in_use(proof, now)} now.")
 
 
@@ -156,11 +167,14 @@ def _closer(proof: Proof, score: Score) -> None:
 def _reject(teach: Teach, loop: Loop) -> None:
     st.subheader("None of these", anchor=False)
     project = loop.project
-    st.caption("Sounds that are none of your labels should not be forced into one. The limit is found with your examples, "
-               "and tried on sounds of the example bank that have other labels.")  # fmt: skip
-    job = teach.jobs.get("reject")
-    st.button("Find the limit", icon=":material/block:", key=teach.key("calibrate"), on_click=_calibrate, args=(teach, loop),
-              disabled=job is not None and not job.done)  # fmt: skip
+    st.caption("Sounds that are none of your labels should not be forced into one. The limit is put where your examples are "
+               "seldom turned away and sounds of the example bank with other labels seldom let in.")  # fmt: skip
+    job, about = teach.jobs.get("reject"), (*_about(loop), project.settings.method, project.settings.k)
+    st.button("Find the limit", icon=":material/block:", key=teach.key("calibrate"), on_click=_calibrate,
+              args=(teach, loop, about), disabled=job is not None and not job.done)  # fmt: skip
+    if job is not None and job.done and job.key != about:
+        st.caption(":material/update: Examples, labels or the method have changed since it was looked for: find it again.")
+        return
     under_way(job, "Trying", teach.key("stop-reject"))
     if job is None or job.result is None:
         return
@@ -174,7 +188,7 @@ def _reject(teach: Teach, loop: Loop) -> None:
                   args=(teach, project, new, "The limit is used from now on."))  # fmt: skip
 
 
-def _calibrate(teach: Teach, loop: Loop) -> None:
+def _calibrate(teach: Teach, loop: Loop, about: tuple) -> None:
     def work(job: Job) -> reject.Threshold:
         job.report("Trying", 0.0)
 
@@ -183,4 +197,4 @@ def _calibrate(teach: Teach, loop: Loop) -> None:
 
         return reject.of_project(loop, common.bank(), progress=progress, stop=job.stopping)
 
-    teach.begin("reject", work)
+    teach.begin("reject", work, about)

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 from playwright.sync_api import Page, expect
-from test_browser import PATIENCE, _go, _local, _serve, _settled, chromium  # noqa: F401
+from test_browser import PATIENCE, PHONE, _fits, _go, _local, _serve, _settled, chromium  # noqa: F401
 
 from afcore.teach.project import Project
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
+from pages.teach_state import PROOF, TABS
 
 pytestmark = pytest.mark.browser
 
@@ -71,8 +72,27 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         assert len(rows) == (GIVEN + QUEUED) * len(CLASSES) and {row["by"] for row in rows} == {"Mara"}
         assert {row["label"] for row in rows} == set(CLASSES)
         assert outside == []
+        _fits_a_phone(chromium, page.url)
         project.close()
         context.close()
+
+
+def _fits_a_phone(chromium, url: str) -> None:  # noqa: F811
+    """No tab of the project at ``url`` scrolls sideways, the figures of the proof included."""
+    context = chromium.new_context(**PHONE)
+    context.set_default_timeout(PATIENCE)
+    context.add_cookies([{"name": "reviewer", "value": "Mara", "url": url}])
+    page = context.new_page()
+    page.goto(url)
+    for tab in TABS:
+        page.get_by_role("tab", name=tab).click()
+        _settled(page)
+        if tab == PROOF:
+            page.get_by_role("button", name="Start the test").click()
+            expect(page.locator(".st-key-teach-confusion .js-plotly-plot")).to_be_visible()
+            _settled(page)
+        _fits(page)
+    context.close()
 
 
 def _clip(page: Page) -> int:
