@@ -18,8 +18,9 @@ TOLERANCE = 2e-4
 """Relative, between the losses of one process and of two: the same micro-batches in both, whose gradients are summed in
 another order, which AdamW's first steps magnify."""
 
-PLAIN = {"name": "one", "train": "audio", "steps": 8, "mix": {"labels": 1.0, "labels:random": 0.5, "dialogues": 0.2},
-         "shots": [1, 2]}
+ADAPTED = {"name": "one", "train": "lora", "steps": 8, "mix": {"labels": 1.0, "labels:random": 0.5, "dialogues": 0.2},
+           "shots": [1, 2], "lora": {"rank": 2}, "precision": "bf16"}
+HEARING = ADAPTED | {"train": "audio", "precision": "fp32"}
 WHOLE = {"name": "one", "train": "all", "steps": 5, "mix": {"labels": 1.0}, "pad_audios_to": 2, "batch": 4, "micro_batch": 1,
          "gradient_checkpointing": True}
 
@@ -36,7 +37,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def unbroken(folder):
     """A run in one process that nothing disturbs."""
-    file = tiny_recipe.config(folder, folder / "llama", [PLAIN])
+    file = tiny_recipe.config(folder, folder / "llama", [ADAPTED])
     process = tiny_recipe.start(file, folder / "unbroken")
     process.join()
     assert process.exitcode == 0
@@ -66,7 +67,7 @@ def same(one, two):
 
 
 def test_a_run_that_was_killed_goes_on_with_the_same_losses(folder, unbroken):
-    file = tiny_recipe.config(folder, folder / "llama", [PLAIN])
+    file = tiny_recipe.config(folder, folder / "llama", [ADAPTED])
     work = folder / "killed"
     process = tiny_recipe.start(file, work)
     lines = work / "one" / "log.jsonl"
@@ -89,8 +90,8 @@ def test_a_run_that_was_killed_goes_on_with_the_same_losses(folder, unbroken):
 
 
 def test_two_processes_shard_the_model_and_give_the_losses_of_one(folder, unbroken):
-    """FSDP itself, over gloo."""
-    file = tiny_recipe.config(folder, folder / "llama", [PLAIN])
+    """FSDP itself, over gloo, with frozen weights in bf16 and trained ones in float32 in one unit."""
+    file = tiny_recipe.config(folder, folder / "llama", [ADAPTED])
     assert processes(file, folder / "two", 2) == 0
     same(tiny_recipe.log(folder / "two", "one"), unbroken)
     one, two = (load_file(folder / name / "one" / network.WEIGHTS) for name in ("unbroken", "two"))
@@ -132,6 +133,9 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
     assert lora and all("_proj" in key for key in lora) and not any("lora" in key for key in weights["sft"])
     assert all(not torch.equal(weights["sft"][key], frozen[key]) for key in lora)
     assert all(not torch.equal(weights["chat"][key], weights["sft"][key]) for key in lora)  # chat begins where SFT stopped
+    hearing = [key for key in weights["sft"] if key.endswith((".to_kv.weight", "_gate", "fc.weight", "embedding_proj.weight"))]
+    assert {".gated_" in key for key in hearing} == {True, False}  # what hears is trained on in every stage
+    assert not any(torch.equal(weights["sft"][key], weights["pretraining"][key]) for key in hearing)
     assert weights["pretraining"].keys() < weights["sft"].keys() == weights["chat"].keys()
     # what is handed out loads with transformers, and is the last stage's model
     from afcore.checkpoints.converted import load_flamingo
@@ -161,7 +165,7 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
 
 
 def test_many_processes_want_the_windows_made_before(folder, tmp_path):
-    loaded = config.load(tiny_recipe.config(folder, folder / "llama", [PLAIN], cache=str(tmp_path / "empty")),
+    loaded = config.load(tiny_recipe.config(folder, folder / "llama", [HEARING], cache=str(tmp_path / "empty")),
                          tmp_path / "w")
     two = parallel.World(0, 2, torch.device("cpu"))
     with pytest.raises(MissingPart, match="--prepare"):
@@ -181,7 +185,7 @@ def test_the_rate_warms_up_and_then_stays_or_falls(folder):
 
 
 def test_the_loss_is_on_answers_alone_and_new_rows_stand_in_for_the_table(folder):
-    loaded = config.load(tiny_recipe.config(folder, folder / "llama", [PLAIN]), folder / "loss")
+    loaded = config.load(tiny_recipe.config(folder, folder / "llama", [HEARING]), folder / "loss")
     windows = engine.Windows(loaded.cache, loaded.model)
     samples = engine.Samples(loaded, loaded.stages[0], windows)
     engine.gather(samples, None, windows, parallel.World(0, 1, torch.device("cpu")))

@@ -108,10 +108,10 @@ def build(config: Config, stage: Stage, before: Path | None) -> Built:
         names = json.loads((config.model.encoder / "audioset.json").read_text())
         model.front_end.set_tag_text(model.get_input_embeddings(), mini.tag_token_ids(tokenizer, names))
     rows = None if stage.train == "all" else NewRows(model, config.model.input_gradient)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(stage.train == "all" or AudioFlamingo.is_audio_parameter(name))
     if stage.train == "lora":
         add_lora(model, stage.lora)
+    for name, parameter in model.named_parameters():  # after peft, which freezes all but its own, cross-attention too
+        parameter.requires_grad_(stage.train == "all" or AudioFlamingo.is_audio_parameter(name) or ".lora_" in name)
     for parameter in model.parameters():
         half = stage.precision == "bf16" and not parameter.requires_grad
         parameter.data = parameter.data.to(torch.bfloat16 if half else torch.float32)
