@@ -184,7 +184,7 @@ def test_refusal_rule(kind, said, fault):
 
 def test_bars_of_controls():
     assert other_audio("a", (0.3, (0.05, 0.5)), 9, 0.8, 0.1).met and not other_audio("a", (0.3, (0.2, 0.5)), 9, 0.8, 0.1).met
-    assert hidden_tags("a", (0.45, (0, 1)), 9, 0.8, 0.1).met and not hidden_tags("a", (0.44, (0, 1)), 9, 0.8, 0.1).met
+    assert hidden_tags("a", (0.46, (0, 1)), 9, 0.8, 0.1).met and not hidden_tags("a", (0.44, (0, 1)), 9, 0.8, 0.1).met
     assert "**no**" in table(Scores([Row("a", 0.5, (0.4, 0.6), 9, 0.1, "70 %", False)]))
 
 
