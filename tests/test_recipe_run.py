@@ -133,7 +133,8 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
     assert lora and all("_proj" in key for key in lora) and not any("lora" in key for key in weights["sft"])
     assert all(not torch.equal(weights["sft"][key], frozen[key]) for key in lora)
     assert all(not torch.equal(weights["chat"][key], weights["sft"][key]) for key in lora)  # chat begins where SFT stopped
-    hearing = [key for key in weights["sft"] if key.endswith((".to_kv.weight", "_gate", "fc.weight", "embedding_proj.weight"))]
+    ends = (".to_kv.weight", "_gate", "fc.weight", "embedding_proj.weight")
+    hearing = [key for key in weights["sft"] if key.endswith(ends)]
     assert {".gated_" in key for key in hearing} == {True, False}  # what hears is trained on in every stage
     assert not any(torch.equal(weights["sft"][key], weights["pretraining"][key]) for key in hearing)
     assert weights["pretraining"].keys() < weights["sft"].keys() == weights["chat"].keys()
