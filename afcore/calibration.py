@@ -14,8 +14,9 @@ class Calibration:
     """How a model's label scores are read; which choice is best is measured on validation sounds and stored with it.
 
     Long labels have a lower likelihood, and some words come more easily whatever the sound. Against the first,
-    ``normalise`` "mean" divides by the number of tokens; against the second, ``alpha`` times what the label scores for a
-    sound without content is taken off (Zhao et al., 2021, "Calibrate Before Use").
+    ``normalise`` "mean" divides by the number of tokens; against the second, ``alpha`` times what the label scores for any
+    sound at all is taken off (Zhao et al., 2021, "Calibrate Before Use"; Holtzman et al., 2021, pointwise mutual information).
+    Without that, labels that training never named are never chosen.
     """
 
     normalise: str = "mean"

@@ -143,7 +143,7 @@ def _classify(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple
     from afcore.results import shot_json
 
     labels = _labels(options.labels, bank)
-    shots, retrieve = _retrieve(engine, heard, bank, options.shots)
+    shots, retrieve = _retrieve(engine, heard, bank, options.shots, labels)
     begun = time.perf_counter()
     probabilities = engine.classify(heard, labels, shots)
     score = {"score": time.perf_counter() - begun}
@@ -176,7 +176,7 @@ def _about(engine: Engine, heard: Heard, timings: dict[str, float]) -> dict:
     return {"windows": windows, "timings": timings, "model": engine.name}
 
 
-def _retrieve(engine: Engine, heard: Heard, bank: Bank | None, k: int) -> tuple[list, dict[str, float]]:
+def _retrieve(engine: Engine, heard: Heard, bank: Bank | None, k: int, labels: Sequence[str] = ()) -> tuple[list, dict[str, float]]:
     if k > engine.max_shots:
         raise BadRequest(f"This model takes at most {engine.max_shots} examples beside the sound itself.")
     if k == 0:
@@ -184,7 +184,10 @@ def _retrieve(engine: Engine, heard: Heard, bank: Bank | None, k: int) -> tuple[
     from afcore.retrieval import prompt_order
 
     begun = time.perf_counter()
-    shots = prompt_order(engine.neighbours(heard, k, bank=bank))
+    # Examples of the labels that are asked about, where the bank has every one of them.
+    known = engine.retriever(bank).bank.labels()
+    among = set(labels) if labels and set(labels) <= set(known) else None
+    shots = prompt_order(engine.neighbours(heard, k, bank=bank, labels=among))
     return shots, {"retrieve": time.perf_counter() - begun}
 
 

@@ -85,7 +85,7 @@ class Engine(Hearing, Labelling, Comparing):
         self._retrievers: dict[int, Retriever] = {}
         self._heard: OrderedDict[str, Heard] = OrderedDict()
         self._prompt_caches: OrderedDict[tuple, PromptCache] = OrderedDict()
-        self._content_free: tuple[tuple, Tensor] | None = None
+        self._content_free: tuple[tuple, dict[str, float]] | None = None
 
     @property
     def max_shots(self) -> int:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from afcore import prompts
 from afcore.calibration import Calibration
 from afcore.model.generation import score_continuations
 from afcore.prompts import Prompt
-from afcore.results import Heard
+from afcore.results import Heard, StoredClip
 from afcore.retrieval import Shot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from afcore.bank import Bank, Example
     from afcore.model import AudioFlamingo
+
+REFERENCES = 12  # sounds over which a label's own probability is averaged
 
 
 class Labelling:
@@ -27,7 +32,9 @@ class Labelling:
     model: AudioFlamingo
     tokenizer: PreTrainedTokenizerBase
     calibration: Calibration
-    _content_free: tuple[tuple, Tensor] | None
+    bank: Bank | None
+    features_name: str
+    _content_free: tuple[tuple, dict[str, float]] | None
 
     def classify(self, heard: Heard, labels: Sequence[str], shots: Sequence[Shot] = ()) -> dict[str, float]:
         """Probability of each label, summing to 1: how likely it is as the answer to "classify this sound."."""
@@ -40,7 +47,7 @@ class Labelling:
         """Probability of each label as the answer to ``prompt``, by the model's `Calibration`. Raises BadRequest.
 
         ``bare``: the same prompt without shots, where it has any: its scores are mixed in as the calibration says. What a
-        label scores there for a sound without content is its head start in this wording; taken with the shots in place
+        label scores there for any sound at all is its head start in this wording; taken with the shots in place
         it would also take away what the shots say.
         """
         prompts.check_labels(labels)
@@ -63,12 +70,34 @@ class Labelling:
             return scores.cpu(), counts.cpu()
 
     def content_free_scores(self, prompt: Prompt, labels: Sequence[str]) -> Tensor:
-        """As `score_labels`, with 7 s of silence in the place of the query. Kept, since a run over many clips without
-        shots asks for the same each time."""
-        key = (prompt.text, audio_key(prompt, ""), tuple(labels))
+        """As `score_labels`, for any sound at all: the logarithm of each label's mean probability over `references` in the
+        place of the query. Kept label by label for the last wording, since a run over many clips asks for the same each time."""
+        key = prompt.text, audio_key(prompt, "")
         if self._content_free is None or self._content_free[0] != key:
-            self._content_free = key, self.score_labels(self.silence(), prompt, labels)[0]
-        return self._content_free[1]
+            self._content_free = key, {}
+        known = self._content_free[1]
+        if missing := [label for label in dict.fromkeys(labels) if label not in known]:
+            scores = torch.stack([self.score_labels(sound, prompt, missing)[0] for sound in self.references()])
+            known |= dict(zip(missing, (scores.logsumexp(0) - math.log(len(scores))).tolist()))
+        return torch.tensor([known[label] for label in labels])
+
+    def references(self) -> list[Heard]:
+        """Sounds that stand for any sound: up to `REFERENCES` examples of the bank, of as many labels; silence without a bank.
+
+        Silence alone says little: mini answers it with "nothing", so every label looks equally unlikely there.
+        """
+        first: dict[str, Example] = {}
+        for example in self.bank.examples() if self.bank else ():
+            first.setdefault(example.label, example)
+        if not first:
+            return [self.silence()]
+        self.retriever()  # embeds what is not embedded yet
+        labels = sorted(first)[::max(1, len(first) // REFERENCES)][:REFERENCES]
+        found = []
+        for example in (first[label] for label in labels):
+            features = torch.as_tensor(self.bank.features(example.id, self.features_name))
+            found.append(Heard(StoredClip(example.sha256, example.sha256), features, [], None, [], {}))
+        return found
 
 
 def audio_key(prompt: Prompt, query: str) -> tuple[str, ...]:

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from afcore.retrieval import Shot
 
 
+@dataclass(frozen=True)
+class StoredClip:
+    """Stands for a clip of which only the features are kept."""
+
+    key: str
+    sha256: str = ""
+    notices: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Heard:
     """A clip as the model and the retrieval see it."""

@@ -216,26 +216,32 @@ def test_probabilities_come_from_the_likelihood_of_each_label(tmp_path, shots, c
     prompt = engine.build_prompt(heard, prompts.CLASSIFY, chosen, labels=labels)
     bare = engine.build_prompt(heard, prompts.CLASSIFY, labels=labels)
     end = "<|endofchunk|>" if calibration.end else ""
-    silence = engine.hear(from_samples(np.zeros(7 * RATE, np.float32), RATE).clip())
+    references = engine.references()
+    assert len(references) == len(TONES), "an example of every label of the bank"
     scores = []
     for answer in ("horn", "dog bark", "a"):
         score = by_hand(engine, heard, prompt, answer + end)
         if calibration.alpha:
-            score -= calibration.alpha * by_hand(engine, silence, bare, answer + end)
+            own = torch.tensor([by_hand(engine, sound, bare, answer + end) for sound in references])
+            score -= calibration.alpha * own.exp().mean().log().item()
         scores.append(score / len(answer) if calibration.normalise == "mean" else score)
     expected = torch.softmax(torch.tensor(scores, dtype=torch.float64) / calibration.temperature, 0)
     assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-4)
 
 
-def test_silence_is_scored_once_for_many_clips(tmp_path, monkeypatch):
-    engine = tiny_engine(tmp_path, Calibration(alpha=0.5))
+def test_what_labels_score_for_any_sound_is_kept(tmp_path, monkeypatch):
+    """Label by label, and silence stands for any sound where there is no bank."""
+    engine = tiny_engine(tmp_path, Calibration(alpha=0.5, options=False), bank=False)
     scored, score = [], engine.score_labels
-    monkeypatch.setattr(engine, "score_labels", lambda heard, *rest: scored.append(heard.clip.name) or score(heard, *rest))
+    monkeypatch.setattr(engine, "score_labels", lambda heard, prompt, labels: scored.append((heard.clip.name, labels)) or score(heard, prompt, labels))
     for hz in (300, 430, 900):
         engine.classify(engine.hear(tone_clip(hz)), ["horn", "hum"])
-    assert scored.count("silence") == 1 and len(scored) == 4
-    engine.classify(engine.hear(tone_clip(300)), ["horn", "bell"])
-    assert scored.count("silence") == 2
+    assert [labels for name, labels in scored if name == "silence"] == [["horn", "hum"]] and len(scored) == 4
+    first = engine.classify(engine.hear(tone_clip(300)), ["horn", "bell"])
+    assert [labels for name, labels in scored if name == "silence"][1:] == [["bell"]]
+    engine.forget()
+    again = engine.classify(engine.hear(tone_clip(300)), ["horn", "bell"])
+    assert list(again.values()) == pytest.approx(list(first.values()), abs=1e-6)
 
 
 def test_what_was_forgotten_is_heard_again(engine, monkeypatch):

@@ -8,20 +8,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from afcore.clap import Clap
-from afcore.results import Heard
+from afcore.results import Heard, StoredClip
 from afcore.training.clips import ClipSet
 
 PER_GROUP = 3   # takes of one source that count at most
 PER_LABEL = 8   # clips of one label that count at most: music and speech are half of all, and saying "music" must not pay
-
-
-@dataclass(frozen=True)
-class StoredClip:
-    """Stands for a clip of which only the features are kept."""
-
-    key: str
-    sha256: str = ""
-    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

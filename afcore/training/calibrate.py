@@ -28,7 +28,7 @@ ASKED = ("none", "shots", "renamed")  # how an item is asked: without shots, wit
 
 
 def scores_of(engine, sound, labels: list[str], shots) -> dict:
-    """Raw scores of `labels` with `shots` and without, and without for silence in the query's place."""
+    """Raw scores of `labels` with `shots` and without, and without for any sound in the query's place."""
     bare = engine.build_prompt(sound, prompts.CLASSIFY, labels=labels)
     without, counts = engine.score_labels(sound, bare, labels)
     shown = engine.score_labels(sound, engine.build_prompt(sound, prompts.CLASSIFY, shots, labels=labels), labels)[0] if shots else None
@@ -42,8 +42,7 @@ def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dic
     for item in items:
         sound, labels = heard(clips, item.clip, engine.clap), list(item.options)
         own = [example.id for example in engine.bank.examples() if example.package == item.package]
-        near = prompt_order(engine.neighbours(sound, SHOTS, exclude=own))
-        among = prompt_order(engine.neighbours(sound, SHOTS_RENAMED, exclude=own, labels=set(labels)))
+        near, among = (prompt_order(engine.neighbours(sound, k, exclude=own, labels=set(labels))) for k in (SHOTS, SHOTS_RENAMED))
         names = dict(zip(labels, map(str, rng.permutation(NAMES)[:len(labels)])))
         called = [replace(s, example=replace(s.example, label=names[s.example.label])) for s in among]
         known = scores_of(engine, sound, labels, near)
@@ -70,7 +69,7 @@ def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
             reader = Calibration(**setting)
             accuracy = {asked: macro(np.array([int(read(reader, row, asked).argmax()) == row["truth"] for row in rows], float), labels)
                         for asked in ASKED}
-            print(json.dumps(setting | {asked: round(value, 3) for asked, value in accuracy.items()}), flush=True)
+            print(json.dumps(setting | {f"asked with {asked}": round(value, 3) for asked, value in accuracy.items()}), flush=True)
             if np.mean(list(accuracy.values())) > best:
                 best, found = float(np.mean(list(accuracy.values()))), setting
     rows = rows_of[found["options"], found["end"]]
