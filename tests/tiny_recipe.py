@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import sys
+import types
 from pathlib import Path
 
 import soundfile
@@ -91,7 +93,12 @@ def train(file: Path, work: Path, *arguments: str, environment: dict | None = No
 def start(file: Path, work: Path, *arguments: str, **environment: str):
     """The same in a process of its own, which is returned."""
     process = CONTEXT.Process(target=train, args=(file, work, *arguments), kwargs={"environment": environment})
-    process.start()
+    # Streamlit's AppTest leaves a page as the main module, which the new process would run first.
+    main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
     return process
 
 
