@@ -92,9 +92,11 @@ def _card(teach: Teach, loop: Loop) -> None:
                 _shots(project, prediction)
                 with st.expander("Why?", icon=":material/help:"):
                     teach_why.draw(teach, loop, item, prediction)
-        with left:  # last: whoever reads that there is one less has the next one before them
-            _left(teach, loop)
         _history(teach, project)
+        # Last: whoever reads that there is one less has the next one before them. Until the page is drawn to its end the card
+        # before stands in it too, and a key would press the buttons of both.
+        with left:
+            _left(teach, loop)
 
 
 def _left(teach: Teach, loop: Loop) -> None:
