@@ -32,7 +32,7 @@ from afcore.model.generation import GenerationSettings, stream
 from afcore.model.prompt_cache import PromptCache
 from afcore.precision import Precision
 from afcore.prompts import Prompt
-from afcore.results import Answer, Heard
+from afcore.results import Answer, Heard, StoredClip
 from afcore.retrieval import Retriever, Shot, embed_bank
 from afcore.turnstile import Turnstile
 from afcore.windows import pad_audios
@@ -254,6 +254,8 @@ class Engine(Hearing, Labelling, Comparing):
         return self.ask(heard, prompts.CAPTION, shots, settings=settings)
 
     def _prompt_cache(self, heard: Heard, prompt: Prompt) -> PromptCache:
+        if isinstance(heard.clip, StoredClip):  # scored in passing: must not push out anybody's conversation
+            return PromptCache()
         key = audio_key(prompt, heard.key)
         cache = self._prompt_caches.pop(key, None) or PromptCache()
         self._prompt_caches[key] = cache

@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from afcore.audio import Clip, from_samples, normalise, open_recording
 from afcore.clap import Clap, embed_sound
-from afcore.results import Heard
+from afcore.results import Heard, StoredClip
 
 if TYPE_CHECKING:
+    from afcore.bank import Bank, Example
     from afcore.encoders import AudioEncoder
 
 HEARD_KEPT = 256  # clips whose features stay in memory, some 60 kB each
@@ -33,6 +35,7 @@ class Hearing:
     """The part of `Engine` that listens."""
 
     encoder: AudioEncoder
+    features_name: str
     clap: Clap
     _heard: OrderedDict[str, Heard]
 
@@ -62,6 +65,11 @@ class Hearing:
             if len(self._heard) > HEARD_KEPT:
                 self._heard.popitem(last=False)
             return heard
+
+    def recall(self, bank: Bank, example: Example, vector: np.ndarray | None = None) -> Heard:
+        """An embedded example of `bank` as heard when it was embedded, with its CLAP embedding ``vector`` where that is at hand."""
+        features = torch.as_tensor(bank.features(example.id, self.features_name))
+        return Heard(StoredClip(example.sha256, example.sha256), features, [], vector, [], {})
 
     def silence(self) -> Heard:
         """One window of nothing, as heard."""

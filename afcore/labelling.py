@@ -13,7 +13,7 @@ from afcore import prompts
 from afcore.calibration import Calibration
 from afcore.model.generation import score_continuations
 from afcore.prompts import Prompt
-from afcore.results import Heard, StoredClip
+from afcore.results import Heard
 from afcore.retrieval import Shot
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class Labelling:
     tokenizer: PreTrainedTokenizerBase
     calibration: Calibration
     bank: Bank | None
-    features_name: str
     _content_free: tuple[tuple, dict[str, float]] | None
 
     def classify(self, heard: Heard, labels: Sequence[str], shots: Sequence[Shot] = ()) -> dict[str, float]:
@@ -93,11 +92,7 @@ class Labelling:
             return [self.silence()]
         self.retriever()  # embeds what is not embedded yet
         labels = sorted(first)[::max(1, len(first) // REFERENCES)][:REFERENCES]
-        found = []
-        for example in (first[label] for label in labels):
-            features = torch.as_tensor(self.bank.features(example.id, self.features_name))
-            found.append(Heard(StoredClip(example.sha256, example.sha256), features, [], None, [], {}))
-        return found
+        return [self.recall(self.bank, first[label]) for label in labels]
 
 
 def audio_key(prompt: Prompt, query: str) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from afcore.errors import MissingPart
 from afcore.training.clips import ClipSet
 from afcore.training.describe import WINDOWS_KEPT, embed, mix
 from afcore.training.distil import Sounds
+from afcore.training.flamingo import NO_TAG
 
-NO_TAG = -12.0                      # logit of a class that is not heard: hides the tag words from the language side
 PHONE_BAND, PHONE_RATE = (300, 3400), 8000  # Hz
 MU = 255                            # of G.711's mu-law
 ROOM_DECAY, ROOM_NOISE = 0.6, 20.0  # s to −60 dB; dB that the noise lies below the sound

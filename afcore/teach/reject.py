@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from afcore.errors import BadRequest, Cancelled
-from afcore.evaluation.items import StoredClip, wilson
+from afcore.evaluation.items import wilson
 from afcore.teach.schema import NONE, is_none_of_these
 
 if TYPE_CHECKING:
@@ -149,16 +149,11 @@ def _check_enough(examples: int) -> None:
 
 def _strangers(engine: Engine, bank: Bank, examples: Examples, most: int) -> list[Heard]:
     """Sounds of the bank, as heard, whose label and sound are no example's; drawn with a fixed seed."""
-    import torch
-
     from afcore.prompts import answer_of
-    from afcore.results import Heard
 
     retriever = engine.retriever(bank)
     taken = {answer_of(name) for name in examples.names}
     hashes = {clip.sha256 for clip in examples.items.values()}
     rows = [n for n, e in enumerate(retriever.examples) if answer_of(e.label) not in taken and e.sha256 not in hashes]
     chosen = np.random.default_rng(0).permutation(rows)[:most].tolist()
-    return [Heard(StoredClip(e.sha256, e.sha256),
-                  torch.as_tensor(bank.features(e.id, engine.features_name)), [], retriever.vectors[n], [], {})
-            for n, e in ((n, retriever.examples[n]) for n in chosen)]  # fmt: skip
+    return [engine.recall(bank, retriever.examples[n], retriever.vectors[n]) for n in chosen]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 
 from afcore import prompts
 from afcore.calibration import Calibration
+from afcore.evaluation.card_context import renamed
 from afcore.evaluation.items import heard, macro, make_items
 from afcore.retrieval import prompt_order
 from afcore.training.clips import ClipSet
@@ -44,10 +44,9 @@ def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dic
         own = [example.id for example in engine.bank.examples() if example.package == item.package]
         near, among = (prompt_order(engine.neighbours(sound, k, exclude=own, labels=set(labels))) for k in (SHOTS, SHOTS_RENAMED))
         names = dict(zip(labels, map(str, rng.permutation(NAMES)[:len(labels)])))
-        called = [replace(s, example=replace(s.example, label=names[s.example.label])) for s in among]
         known = scores_of(engine, sound, labels, near)
         rows.append({"truth": labels.index(item.label), "label": item.label, "none": known | {"shown": None}, "shots": known,
-                     "renamed": scores_of(engine, sound, list(names.values()), called)})
+                     "renamed": scores_of(engine, sound, list(names.values()), renamed(among, names))})
     return rows
 
 
