@@ -4,9 +4,15 @@ import importlib.util
 import json
 import os
 import signal
+import socket
+import threading
+from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pandas
+import pyarrow
 import pytest
 from tiny import RATE, tiny_engine, tone
 
@@ -14,7 +20,7 @@ import afcore.engine
 from afcore import cli, paths
 from afcore.audio import from_samples
 from afcore.errors import BadRequest, MissingPart
-from afcore.teach import batch
+from afcore.teach import batch, ray_batch, weights
 from afcore.teach.batch import How, label_folder
 from afcore.teach.loading import add_files
 from afcore.teach.loop import Loop
@@ -115,8 +121,22 @@ def test_new_weights_label_everything_afresh(engine, project, folder, tmp_path, 
         assert {"a.wav", "deep/b.wav"} <= set(engine.names), file
     engine.names.clear()
     (mini / "README.md").write_text("about it")
+    (mini / "failures.json").write_text("[]")
     label_folder(project, folder, tmp_path / "l.csv", lambda: engine, HOW)
     assert engine.names == []
+
+
+def test_a_copy_of_large_weights_counts_as_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "READ_WHOLE", 1000)
+    monkeypatch.setattr(weights, "PIECE", 10)
+    names = []
+    for number, content in enumerate((b"abc" * 1000, b"abc" * 1000, b"abd" * 1000, b"abc" * 1001)):
+        monkeypatch.setattr(paths, "MINI", tmp_path / str(number))
+        paths.MINI.mkdir()
+        (paths.MINI / "model.safetensors").write_bytes(content)
+        os.utime(paths.MINI / "model.safetensors", (number, number))
+        names.append(weights.weights_of("mini"))
+    assert names[0] == names[1] and len(set(names)) == 3
 
 
 def test_what_was_done_before_a_kill_is_kept(engine, project, folder, tmp_path, monkeypatch):
@@ -204,16 +224,15 @@ def test_parquet_brings_rows_back_and_a_cut_off_file_is_passed_over(tmp_path):
     import pyarrow.parquet as parquet
 
     from afcore.teach.exports import Row
-    from afcore.teach.ray_batch import read_parts, to_table
-
     sure = Row("a", 0, 1, "low", 0.75, "x", sha256="1", probabilities={"low": 0.75, "high": 0.25})
     rows = [sure, Row("a", 1, 2, None, 0.5, sha256="1")]
-    parquet.write_table(to_table(rows, "now"), tmp_path / "1.parquet")
-    parquet.write_table(to_table(rows, "now"), tmp_path / "again.parquet")
-    parquet.write_table(to_table([Row("b", 0, 0, None, error="no.", sha256="2")], "before"), tmp_path / "2.parquet")
+    parquet.write_table(ray_batch.to_table(rows, "now"), tmp_path / "1.parquet")
+    parquet.write_table(ray_batch.to_table(rows, "now"), tmp_path / "again.parquet")
+    bad = [Row("b", 0, 0, None, error="no.", sha256="2")]
+    parquet.write_table(ray_batch.to_table(bad, "before"), tmp_path / "2.parquet")
     (tmp_path / "3.parquet").write_bytes((tmp_path / "1.parquet").read_bytes()[:-20])
-    assert read_parts(tmp_path, "now") == {"1": rows}
-    assert list(read_parts(tmp_path, "before")) == ["2"]
+    assert ray_batch.read_parts(tmp_path, "now") == {"1": rows}
+    assert list(ray_batch.read_parts(tmp_path, "before")) == ["2"]
 
 
 def make_engine_that_dies_once(place: str, driver: int):
@@ -233,20 +252,103 @@ def make_engine_that_dies_once(place: str, driver: int):
     return engine
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: requirements-ray.txt")
-def test_ray_gives_the_same_and_loses_nothing_when_a_worker_is_killed(engine, project, tmp_path, monkeypatch):
-    from functools import partial
+@pytest.fixture
+def work(engine, project, folder):
+    """What a worker of this machine can do."""
+    snapshot = ray_batch.Snapshot(batch.prepared(project, engine), engine.features_name)
+    return ray_batch.Work(lambda: engine, snapshot, HOW, "basis", "mini", weights.weights_of("mini"), (folder,))
 
-    from afcore.teach import ray_batch
 
+def test_a_worker_labels_as_this_machine_does(work, engine, project, folder, tmp_path):
+    here = label_folder(project, folder, tmp_path / "l.csv", lambda: engine, HOW)
+    files = [{"sha256": row.sha256, "name": row.file, "path": str(folder / row.file)} for row in here]
+    files.append({"sha256": "0", "name": "gone.wav", "path": str(folder / "gone.wav")})
+    rows = ray_batch.Worker(work)(pyarrow.Table.from_pylist(files)).to_pylist()
+    assert [(row["file"], row["label"]) for row in rows] == [(row.file, row.label) for row in here]
+    assert json.loads(rows[0]["probabilities"]) == pytest.approx(here[0].probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "sentence"),
+    [
+        (lambda work, away: replace(work, weights="0123456789ab"), "has other weights of mini than this one"),
+        (lambda work, away: replace(work, model="audio-flamingo-chat"), "has no weights of audio-flamingo-chat"),
+        (lambda work, away: replace(work, folders=(*work.folders, away)), "does not see the folder .*away"),
+        (lambda work, away: work.examples.__dict__.update(heard_by=("x", "y")) or work, "another encoder or CLAP"),
+    ],
+)
+def test_a_worker_that_cannot_give_the_same_refuses(lacking, sentence, work, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    with pytest.raises(MissingPart, match=f"^The machine {socket.gethostname()} of the Ray cluster .*{sentence}.*\\.$"):
+        ray_batch.Worker(lacking(work, tmp_path / "away"))
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    """Workers find what the tests import."""
+    tests = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]))
+
+
+with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: requirements-ray.txt")
+
+
+@with_ray
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9", "nowhere.invalid:6379", "foo", "127.0.0.1:x", "ray://127.0.0.1:9", "web", "mute"])
+def test_an_address_without_a_ray_cluster_is_one_sentence_at_once(address, project, folder, tmp_path, monkeypatch, capsys):
+    def never(*_):
+        raise AssertionError("no model is loaded before the cluster is found")
+
+    monkeypatch.setenv("AFCORE_PROJECTS", str(tmp_path / "projects"))
+    monkeypatch.setattr(afcore.engine, "load_engine", never)
+    monkeypatch.setattr(ray_batch, "SECONDS", 0.5)
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # "mute": connects and says nothing
+        if address == "web":
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        asked = f"127.0.0.1:{server.server_port}" if address in ("web", "mute") else address
+        code = cli.main(["label", "tones", str(folder), "--out", str(tmp_path / "l.csv"), "--ray", asked])
+        if address == "web":
+            server.shutdown()
+    [sentence] = capsys.readouterr().err.splitlines()
+    assert code == cli.MISSING and asked in sentence and "Ray cluster" in sentence and not (tmp_path / "l.csv").exists()
+
+
+@with_ray
+@pytest.mark.parametrize(
+    ("raised", "sentence"),
+    [
+        ("Traceback:\n  File x\nafcore.errors.MissingPart: The machine a has no weights.", "The machine a has no weights."),
+        ("Traceback:\nModuleNotFoundError: No module named 'afcore'", "cannot import afcore: every machine"),
+        ("Traceback:\nOSError: [Errno 28] No space left", r"broke off \(OSError: .* space left\); the same command"),
+    ],
+)
+def test_what_a_worker_raised_is_one_sentence(raised, sentence):
+    from ray.exceptions import RayError
+
+    with pytest.raises(MissingPart, match=sentence), ray_batch._sentences():
+        raise RayError(raised)
+
+
+@with_ray
+def test_ray_refuses_workers_with_other_weights(importable, project, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "MINI", tmp_path / "mini")  # in this process alone
+    paths.MINI.mkdir()
+    (paths.MINI / "flamingo.safetensors").write_bytes(b"new")
+    make = partial(make_engine_that_dies_once, str(tmp_path), os.getpid())
+    with pytest.raises(MissingPart, match="^The machine .* has other weights of mini than this one: bring .* up to date.$"):
+        label_folder(project, folder, tmp_path / "ray.csv", make, HOW, ray="local")
+    assert not (tmp_path / "ray.csv").exists()
+
+
+@with_ray
+def test_ray_gives_the_same_and_loses_nothing_when_a_worker_is_killed(importable, engine, project, tmp_path, monkeypatch):
     clips = tmp_path / "clips"
     clips.mkdir()
     for hz in range(100, 1500, 200):
         (clips / f"{hz}.wav").write_bytes(wave(hz))
     (clips / "broken.wav").write_bytes(b"%PDF-1.4\n")
     local = label_folder(project, clips, tmp_path / "local.csv", lambda: engine, HOW)
-    tests = str(Path(__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([tests, str(Path(tests).parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr(ray_batch, "BLOCK", 4)
     make = partial(make_engine_that_dies_once, str(tmp_path), os.getpid())
     spread = label_folder(project, clips, tmp_path / "ray.csv", make, HOW, ray="local")

@@ -176,7 +176,7 @@ def label_folder(
         if waiting:
             from afcore.teach.ray_batch import label_with_ray
 
-            label_with_ray(list(waiting.values()), project, make_engine, how, basis, parts, ray)
+            label_with_ray(list(waiting.values()), folder, project, make_engine, how, model, basis, parts, ray)
             _absorb(parts, done)
         gone = AudioError("A sound changed or vanished while the run was under way: run the same command again.")
         rows |= {name: done.get(sha256, name) or [failed(name, gone)] for name, sha256 in keys.items()}

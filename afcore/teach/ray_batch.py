@@ -4,6 +4,8 @@ Each block of files becomes one Parquet file as soon as it is labelled. A worker
 labelled afresh by Ray; a run that is cut off altogether goes on from the Parquet files (`read_parts`). Every machine of the
 cluster needs this repository, set up, in the same folder, and the sounds and the output under the same path.
 
+A worker checks that it has the driver's weights and sees its folders before it labels anything.
+
 Ray is optional: ``.venv/bin/pip install -r requirements-ray.txt -c requirements.lock``.
 """
 
@@ -12,8 +14,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import fields
+import re
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +29,18 @@ import pyarrow.parquet as parquet
 from afcore.errors import AudioError, MissingPart
 from afcore.teach.exports import Row
 from afcore.teach.predict import Examples
+from afcore.teach.weights import folder_of, weights_of
 
 if TYPE_CHECKING:
+    from afcore.engine import Engine
     from afcore.teach.batch import How, MakeEngine
     from afcore.teach.project import Project
 
 MISSING = "Ray is not installed here: .venv/bin/pip install -r requirements-ray.txt -c requirements.lock adds it."
+SECONDS = 5.0  # that a cluster may take to answer
+_UNREACHED = "see that `ray start` runs on this machine and that the address is right"
+_OWN = re.compile(r"^(?:.*: )?afcore\.[\w.]+: (.+)$", re.MULTILINE)
+_IMPORT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 BLOCK = 16  # files that are labelled before their results are on the disk
 SCHEMA = pa.schema([
     ("basis", pa.string()), ("file", pa.string()), ("start", pa.float64()), ("end", pa.float64()), ("label", pa.string()),
@@ -44,23 +56,47 @@ class Snapshot(Examples):
         vars(self).update({name: value for name, value in vars(examples).items() if name != "retriever"})  # built anew there
         self._project = None
         self._features = {(i, features_name): examples.features(i, features_name) for i in examples.items}
+        self.heard_by = features_name, self._clap
+
+    def fits(self, engine: Engine) -> bool:
+        """Whether they were embedded by the encoder and the CLAP that ``engine`` has."""
+        return (engine.features_name, engine.clap.name) == self.heard_by
 
 
-def _snapshot(project: Project, make_engine: MakeEngine) -> Snapshot:
-    """The examples, embedded here; the model is let go again, since the actors have their own."""
-    from afcore.teach.batch import prepared
+@dataclass(frozen=True)
+class Work:
+    """What is the same for all workers. ``weights``: the driver's, see `weights_of`; ``folders``: what a worker has to see
+    under the same path, the sounds and a folder that this run has just made for its results."""
 
-    engine = make_engine()
-    return Snapshot(prepared(project, engine), engine.features_name)
+    make_engine: MakeEngine
+    examples: Snapshot
+    how: How
+    basis: str
+    model: str
+    weights: str
+    folders: tuple[Path, ...]
 
 
 class Worker:
-    """What an actor holds: the model, loaded once, and the examples."""
+    """What an actor holds: the model, loaded once, and the examples.
 
-    def __init__(self, make_engine: MakeEngine, examples: Snapshot, how: How, basis: str):
+    Raises MissingPart on a machine that has other weights than the driver, none, or not its folders.
+    """
+
+    def __init__(self, work: Work):
         from afcore.teach.batch import Labeller
 
-        self.basis, self.labeller = basis, Labeller(make_engine(), examples, how)
+        here = f"The machine {socket.gethostname()} of the Ray cluster"
+        for folder in work.folders:
+            if not folder.is_dir():
+                raise MissingPart(f"{here} does not see the folder {folder}: every machine needs it under the same path.")
+        if (weights := weights_of(work.model)) != work.weights:
+            what = f"other weights of {work.model} than this one" if weights else f"no weights of {work.model}"
+            raise MissingPart(f"{here} has {what}: bring its {folder_of(work.model)} up to date.")
+        engine = work.make_engine()
+        if not work.examples.fits(engine):
+            raise MissingPart(f"{here} hears {work.model} by another encoder or CLAP than this one: set both up alike.")
+        self.basis, self.labeller = work.basis, Labeller(engine, work.examples, work.how)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Files (sha256, name, path) -> rows of `SCHEMA`."""
@@ -76,21 +112,30 @@ class Worker:
 
 
 def label_with_ray(
-    files: Sequence[tuple[str, str, str]], project: Project, make_engine: MakeEngine, how: How, basis: str, parts: Path,
-    address: str,
+    files: Sequence[tuple[str, str, str]], folder: Path, project: Project, make_engine: MakeEngine, how: How, model: str,
+    basis: str, parts: Path, address: str,
 ) -> None:  # fmt: skip
-    """Labels ``files`` (sha256, name, path) into Parquet files in the folder ``parts``, on a cluster or "local".
+    """Labels ``files`` (sha256, name, path) of ``folder`` into Parquet files in the folder ``parts``.
 
-    Raises MissingPart without Ray or where the cluster cannot be reached, and as `batch.prepared`.
+    ``address``: of a cluster that this machine is part of, or "local".
+    Raises MissingPart without Ray, where the cluster cannot be reached, where a machine of it lacks something and where the
+    run breaks off, and as `batch.prepared`.
     """
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise MissingPart(MISSING) from error
-    examples = _snapshot(project, make_engine)
-    _connect(ray, address)
-    try:
+    from afcore.teach.batch import prepared
+
+    weights = weights_of(model)
+    _find(address)  # before the model is loaded for the examples
+    engine = make_engine()
+    examples = Snapshot(prepared(project, engine), engine.features_name)
+    del engine  # the actors have their own
+    parts.mkdir(exist_ok=True)
+    with _connected(ray, address), _sentences(), tempfile.TemporaryDirectory(prefix=".run-", dir=parts.resolve()) as run:
+        work = Work(make_engine, examples, how, basis, model, weights, (folder.resolve(), Path(run)))
         actors, share = _devices(ray)
         rows = [dict(zip(("sha256", "name", "path"), file)) for file in files]
         blocks = max(1, -(-len(rows) // BLOCK))
@@ -98,10 +143,8 @@ def label_with_ray(
         # max_task_retries of -1); naming them here is deprecated.
         labelled = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
             Worker, batch_size=BLOCK, batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=min(actors, blocks)),
-            fn_constructor_args=(make_engine, examples, how, basis), **share)  # fmt: skip
+            fn_constructor_args=(work,), **share)  # fmt: skip
         labelled.write_parquet(str(parts.resolve()))
-    finally:
-        ray.shutdown()
 
 
 def to_table(rows: Sequence[Row], basis: str) -> pa.Table:
@@ -128,17 +171,60 @@ def read_parts(parts: Path, basis: str) -> dict[str, list[Row]]:
     return found
 
 
-def _connect(ray: Any, address: str) -> None:
-    """Starts Ray here for "local", else joins the cluster."""
+def _find(address: str) -> None:
+    """Raises MissingPart where no cluster answers at ``address`` ("local": nothing to be found). Ray itself would try for
+    many minutes."""
     if address == "local":
-        # Two at least: an actor takes one, and reading and writing need another.
-        ray.init(num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, log_to_driver=False,
-                 logging_level=logging.WARNING)  # fmt: skip
         return
+    if "://" in address:
+        raise MissingPart(f"Give the Ray cluster's own address, HOST:6379 for instance, instead of {address}.")
+    from ray._private.services import canonicalize_bootstrap_address  # no public function resolves "auto"
+
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError) as error:
-        raise MissingPart(f"There is no Ray cluster at {address}.") from error
+        found = canonicalize_bootstrap_address(address) or ""
+        host, _, port = found.rpartition(":")
+        with socket.create_connection((host.strip("[]"), int(port)), SECONDS) as connection:
+            # What speaks gRPC answers the opening of HTTP/2 with a frame of settings (RFC 9113, 3.4 and 4.1: type 4).
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            if connection.recv(9)[3:4] != b"\x04":
+                raise ConnectionError("something else answers")
+    except (OSError, ValueError, OverflowError) as error:
+        raise MissingPart(f"There is no Ray cluster at {address}: {_UNREACHED}.") from error
+
+
+@contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
+    """Starts Ray here for "local", else joins the cluster; lets go of it in the end."""
+    # Two processors at least: an actor takes one, and reading and writing need another.
+    more = dict(num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False) if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **more)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: another version of Ray or Python
+        why = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else _UNREACHED
+        raise MissingPart(f"Ray at {address} could not be joined: {why}.") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """What a worker raised, as one sentence: its own where it is an `AfcoreError` (Ray hands on only its traceback)."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        text = str(error)
+        if own := _OWN.findall(text):
+            raise MissingPart(own[-1]) from error
+        if missing := _IMPORT.search(text):
+            raise MissingPart(
+                f"A machine of the Ray cluster cannot import {missing[1]}: every machine needs this repository, set up, in "
+                "the same folder.") from error  # fmt: skip
+        why = text.strip().splitlines()[-1].strip().rstrip(".")
+        raise MissingPart(f"The run on Ray broke off ({why}); the same command goes on from there.") from error
 
 
 def _devices(ray: Any) -> tuple[int, dict[str, float]]:
