@@ -87,6 +87,7 @@ def test_equal_globs_that_disagree_do_not_ship(tmp_path):
 
 def test_authors():
     assert authors("2004, 2006 Ann <a@b.c>\n 2007-2010 Bob B. <b@b.c>\n© 2011 Ann") == "Ann, Bob B"
+    assert authors("2001-2010, The Glest Team (<g@example.org>)\n 2010 The MegaGlest Team ( )") == "The Glest Team, The MegaGlest Team"
     assert authors("") == "not named"
     assert len(authors("\n".join(f"Person Number {i}" for i in range(99)))) < 180
 

@@ -77,6 +77,7 @@ def authors(copyright_text: str, limit: int = 160) -> str:
     for line in (copyright_text or "").splitlines():
         line = re.sub(r"<[^>]*>|\(?\bcopyright\b\)?|\(c\)|©", " ", line, flags=re.I)
         line = re.sub(r"^[\s\d,;:–—-]+|(?<=\s)\d{4}([\s,–-]+\d{4})*\b[,:]?", " ", line)
+        line = re.sub(r"\(\s*\)", " ", line)  # an address in parentheses leaves them behind
         line = re.sub(r"\s+", " ", line).strip(" ,.;:")
         if line and line.lower() not in ("none", "no-copyright", "no-", "not-applicable", "unknown"):
             names.append(line)
