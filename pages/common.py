@@ -261,6 +261,14 @@ def markdown_safe(text: str) -> str:
     return "".join("\\" + char if char in "\\`*_[]<>#|$~:&" else char for char in text)
 
 
+def with_commands(text: str) -> str:
+    """`markdown_safe`, but for what stands between backticks: commands, which Markdown shows as they are."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return markdown_safe(text)
+    return "".join(f"`{part}`" if n % 2 else markdown_safe(part) for n, part in enumerate(parts))
+
+
 def figure(chart, key: str, alt: str) -> None:
     """A Plotly figure that follows the theme, without a tool bar and without catching a phone's scrolling."""
     st.plotly_chart(chart, key=key, alt=alt, config={"displayModeBar": False, "scrollZoom": False})
@@ -285,7 +293,7 @@ def status() -> None:
             st.markdown(f":material/memory: **{ready.name}** is ready")
             st.caption(f"{device_name(ready.device)} · {str(ready.dtype).removeprefix('torch.')}")
             if ready.retrieval_notice:
-                st.warning(markdown_safe(ready.retrieval_notice), icon=":material/hub:")
+                st.warning(with_commands(ready.retrieval_notice), icon=":material/hub:")
 
 
 def device_name(device) -> str:

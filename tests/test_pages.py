@@ -436,6 +436,7 @@ def test_labels_are_split_at_commas_semicolons_and_lines():
 
 def test_text_of_others_cannot_draw():
     assert common.markdown_safe("![x](http://y) <b> :material/lock:") == "!\\[x\\](http\\:\u2060//y) \\<b\\> \\:material/lock\\:"
+    assert common.with_commands("a_b: `get x_y`.") == "a\\_b\\: `get x_y`." and common.with_commands("a`b") == "a\\`b"
 
 
 def test_settings_of_the_server():
