@@ -2,8 +2,13 @@
 
 import streamlit as st
 
+from afcore.teach.schema import Item
+
 CARD, PLAYER = "teach-card", "teach-player"
 """Keys of the containers that the script looks for."""
+
+OF_CLIP = "teach-clip-"
+"""Start of the key of everything on the card that belongs to one clip as it stands; see `key_of`."""
 
 _SCRIPT = """
 <script>
@@ -14,6 +19,9 @@ if (!window.teachKeys) {
   // A button that was clicked keeps the focus, and space would press it again: on the card, space belongs to the player.
   const elsewhere = e => e.closest &&
     e.closest('button, a, summary, [role=button], [role=tab]') && !e.closest('.st-key-CARD');
+  // While the next clip is being drawn, parts of the one before still stand on the card: a key would judge both.
+  const clips = () => new Set([...document.querySelectorAll('.st-key-CARD [class*="st-key-OF_CLIP"]')].map(
+    e => /st-key-OF_CLIP(\\d+-\\d+)/.exec(e.className)[1]));
   const take = event => {
     const audio = document.querySelector('.st-key-PLAYER audio');
     if (!audio || event.ctrlKey || event.metaKey || event.altKey || writing(event.target)) return;
@@ -21,14 +29,20 @@ if (!window.teachKeys) {
       event.preventDefault();
       event.stopImmediatePropagation();
       if (event.type === 'keydown' && !event.repeat) audio.paused ? audio.play() : audio.pause();
-    } else if (event.repeat && event.key.length === 1) {
+    } else if (event.key.length === 1 && (event.repeat || clips().size > 1)) {
       event.stopImmediatePropagation();  // a key that is held down judges one clip, not the next ones too
     }
   };
   for (const type of ['keydown', 'keyup']) window.addEventListener(type, take, true);
 }
 </script>
-""".replace("CARD", CARD).replace("PLAYER", PLAYER)
+""".replace("CARD", CARD).replace("PLAYER", PLAYER).replace("OF_CLIP", OF_CLIP)
+
+
+def key_of(item: Item, part: str) -> str:
+    """The key of the ``part`` of the card that belongs to ``item``: a new one after each change of the clip, so that a second
+    click that comes too late still means the clip that it was made for, and a key is taken by one clip alone."""
+    return f"{OF_CLIP}{item.id}-{item.version}-{part}"
 
 
 def draw() -> None:

@@ -114,8 +114,9 @@ def _left(teach: Teach, loop: Loop) -> None:
 def _clip(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
-        # A file's name may give the tutorial's answer away.
-        st.markdown(f"##### {common.markdown_safe(item.name) if item.truth is None else f'Clip {item.id}'}")
+        with st.container(key=teach_keys.key_of(item, "name")):
+            # A file's name may give the tutorial's answer away.
+            st.markdown(f"##### {common.markdown_safe(item.name) if item.truth is None else f'Clip {item.id}'}")
         end = common.clock(item.start + item.seconds)
         stretch = f"{common.clock(item.start)} – {end}" if item.start else end
         st.caption(common.markdown_safe(" · ".join(part for part in (stretch, item.source) if part)))
@@ -150,16 +151,15 @@ def _buttons(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None
     best = prediction.label if prediction else None
     with st.container(horizontal=True, key="teach-labels"):
         for number, label in enumerate(loop.project.labels):
-            # A new key for each clip: a second click that comes too late still means the clip that it was made for.
             st.button(
-                common.markdown_safe(label.name), key=f"teach-label-{number}-{item.id}-{item.version}",
+                common.markdown_safe(label.name), key=teach_keys.key_of(item, f"label-{number}"),
                 type="primary" if label.name == best else "secondary", help=label.description or None,
                 shortcut=str(number + 1) if number < KEYS else None, on_click=_judge, args=(teach, loop, item, label.name),
             )  # fmt: skip
     with st.container(horizontal=True):
-        st.button("None of these", key=f"teach-none-{item.id}-{item.version}", shortcut="0", icon=":material/block:",
+        st.button("None of these", key=teach_keys.key_of(item, "none"), shortcut="0", icon=":material/block:",
                   on_click=_judge, args=(teach, loop, item, None))  # fmt: skip
-        st.button("Skip", key=f"teach-skip-{item.id}-{item.version}", shortcut="s", icon=":material/skip_next:",
+        st.button("Skip", key=teach_keys.key_of(item, "skip"), shortcut="s", icon=":material/skip_next:",
                   on_click=_skip, args=(teach, loop, item))  # fmt: skip
         _undo_button(teach, loop)
     st.caption("Keys: **1–9** for a label, **0** none of these, **space** plays, **u** undoes, **s** skips.")

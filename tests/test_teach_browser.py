@@ -15,6 +15,8 @@ from pages.teach_state import PROOF, TABS
 pytestmark = pytest.mark.browser
 
 CLIPS = QUEUED * len(CLASSES)
+CLIPS_ON_CARD = """new Set([...document.querySelectorAll('.st-key-teach-card [class*="st-key-teach-clip-"]')]
+    .map(e => /st-key-teach-clip-(\\d+-\\d+)/.exec(e.className)[1])).size"""
 PAUSED = "document.querySelector('.st-key-teach-player audio').paused"
 
 
@@ -38,6 +40,8 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
 
         first = _clip(page)
         _space(page)
+        _key_amid_two_clips(page)
+        assert project.item(first).label is None
         page.keyboard.press("1")
         expect(page.get_by_text(f"{CLIPS - 1} left")).to_be_visible()
         assert project.item(first).label == list(CLASSES)[0] and _clip(page) != first
@@ -49,6 +53,7 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         for left in range(CLIPS, 0, -1):
             expect(page.get_by_text(f"{left} left")).to_be_visible()
             expect(page.get_by_role("heading", name=f"Clip {last}", exact=True)).to_have_count(0)
+            page.wait_for_function(f"{CLIPS_ON_CARD} === 1")
             last = _clip(page)
             truth = project.item(last).truth
             page.keyboard.press(str(1 + list(CLASSES).index(truth)))
@@ -98,6 +103,17 @@ def _fits_a_phone(chromium, url: str) -> None:  # noqa: F811
 def _clip(page: Page) -> int:
     """The number of the clip on the card."""
     return int(re.fullmatch(r"Clip (\d+)", page.get_by_role("heading", name=re.compile(r"^Clip \d+$")).inner_text())[1])
+
+
+def _key_amid_two_clips(page: Page) -> None:
+    """While a part of another clip still stands on the card, a key judges neither."""
+    stray = "document.querySelector('.st-key-teach-card').insertAdjacentHTML('beforeend', '<i id=stray class=st-key-teach-clip-0-0-name></i>')"
+    page.evaluate(stray)
+    assert page.evaluate(CLIPS_ON_CARD) == 2
+    page.keyboard.press("1")
+    page.wait_for_timeout(1500)
+    expect(page.get_by_text(f"{CLIPS} left")).to_be_visible()
+    page.evaluate("document.getElementById('stray').remove()")
 
 
 def _space(page: Page) -> None:
