@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "tests" / "golden"
 KEYS = GOLDEN / "audio-flamingo-2.2b.keys.json"
 KINDS = "foundation", "chat"
+EXCHANGED = "mini", "audio-flamingo-chat", "mini", "audio-flamingo-foundation", "mini"
 DOWNLOADS = "chat.pt", "clapcap_weights_2023.pth", "opt"
 MOST_CONVERTING = 3e9  # bytes of anonymous memory
 LAYER = re.compile(r"lang_encoder\.(?:model\.decoder\.layers|old_decoder_blocks|gated_cross_attn_layers)\.(\d+)\.")
@@ -123,6 +124,34 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
         "parameters": sum(p.numel() for p in engine.model.parameters()), "stages_s": stages.seconds(), "loaded": loaded,
         "windows_heard": len(heard.features), "hear_s": heard.timings["encode"], "answers": list(answers.values()),
         "gpu_peak_bytes": torch.cuda.max_memory_allocated() if gpu else 0}
+
+
+def exchange(work: Path) -> dict:
+    """Mini and the published models in turn, as the sidebar exchanges them: the memory with each, after an answer."""
+    import torch
+
+    from afcore import paths, prompts
+    from afcore.checkpoints.mini import language_model_folder
+    from afcore.model.generation import GenerationSettings
+    from afcore.shelf import Shelf
+
+    (work / "mini-lm").symlink_to(language_model_folder())
+    paths.DATA, paths.BANK = work, work / "bank-exchange"
+    write_bank(paths.BANK)
+    shelf, held = Shelf(EXCHANGED[0]), []
+    for name in EXCHANGED:
+        begun = time.perf_counter()
+        shelf.choose(name)
+        shelf.loading.wait()
+        if shelf.loading.error:
+            raise RuntimeError(shelf.loading.error)
+        engine, seconds = shelf.loading.result, time.perf_counter() - begun
+        heard = engine.silence()
+        list(engine.stream(heard, engine.build_prompt(heard, prompts.CAPTION), GenerationSettings(max_new_tokens=2)))
+        gpu = torch.cuda.memory_allocated() if engine.device.type == "cuda" else 0
+        held.append({"model": name, "load_s": seconds, **memory(os.getpid()), "gpu_bytes": gpu})
+        del engine
+    return {"held": held}
 
 
 RATE = 44_100  # Hz
@@ -228,6 +257,9 @@ def table(found: dict) -> str:
         lines += [f"  {answer['audios']} audio(s), {answer['windows']} windows with padding, {answer['prompt_tokens']} "
                   f"tokens: first token {answer['first_token_s']:.2f} s, then {answer['token_s']:.3f} s a token"
                   for answer in step["answers"]]
+    lines += [f"exchanged for {step['model']} in {step['load_s']:.1f} s: {gb(step['anonymous_bytes'])} anonymous, "
+              f"{gb(step['rss_bytes'])} with mapped files" + (f", {gb(step['gpu_bytes'])} of the GPU" if step["gpu_bytes"] else "")
+              for step in found["exchange"]["held"]]
     return "\n".join(lines)
 
 
@@ -250,6 +282,7 @@ def main() -> None:
     found["convert"] = measured(convert, work)
     for kind in KINDS:
         found[kind] = measured(ask, work, kind, options.device, options.tokens)
+    found["exchange"] = measured(exchange, work)
     if not options.keep:
         shutil.rmtree(work)
         work.mkdir()
