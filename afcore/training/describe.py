@@ -1,5 +1,5 @@
 """Step `features`: every piece of the corpus as a described clip with the student's features, mixtures of two,
-and noise.
+noise, and what is made with exact truth: instruments, voices and scenes (`describe_made`, also alone).
 
 What is known of a clip: its label and caption from file names (`labels.jsonl`), and the AudioSet classes that the teacher hears
 (at least 0.3 sure: an event; at least 0.05: "maybe", never used as an absent sound).
@@ -7,15 +7,20 @@ What is known of a clip: its label and caption from file names (`labels.jsonl`),
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from afcore.encoders.mini import MiniEncoder
-from afcore.training.clips import ClipInfo, write_clips
-from afcore.training.distil import RATE, Sounds
+from afcore.training import scenes
+from afcore.training.clips import ClipInfo, ClipSet, write_clips
+from afcore.training.distil import RATE, Sounds, coloured_noise, room
+from afcore.training.held_out import is_held_out
+from afcore.training.instruments import ALSO
+from afcore.training.labels import caption as caption_of
 from afcore.training.splits import dropped, split_of
 
 WINDOWS_KEPT = 4       # what follows the first 12.25 s of a piece is more of the same
@@ -51,17 +56,14 @@ def merge(label: str | None, sure: list[str]) -> list[str]:
     return [label] + [s for s in sure if not said & set(s.split())][:1]
 
 
-def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000, seed: int = 0, threads: int = 2) -> None:
-    """Writes the `ClipSet` `out`: first one clip per piece, in the index's order, then the mixtures (training pieces only)."""
-    torch.set_num_threads(threads)
-    sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
+def pieces(corpus: Path, sounds: Sounds, names: list[str], rng: np.random.Generator) -> list[ClipInfo]:
+    """What is known of each piece of the corpus, in the index's order. `names`: of the 527 AudioSet classes."""
     labels = {row["id"]: row for row in map(json.loads, open(corpus / "labels.jsonl"))}
     logits = np.load(corpus / "teacher.npy", mmap_mode="r")[:, -527:]
-    gone = dropped([r["package"] for r in sounds.index], [r["cluster"] for r in sounds.index])
-    rng, infos, features = np.random.default_rng(seed), [], []
+    gone, infos = dropped([r["package"] for r in sounds.index], [r["cluster"] for r in sounds.index]), []
     for i, row in enumerate(sounds.index):
         known = labels.get(row["id"], {})
-        sure, maybe, category = heard_by_teacher(logits[i], encoder.labels)
+        sure, maybe, category = heard_by_teacher(logits[i], names)
         label = known.get("label")
         events = merge(label, sure)
         caption = known.get("caption") or (rng.choice(CAPTIONS).format(" and ".join(events)) if events else "")
@@ -72,15 +74,26 @@ def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000
         split = "dropped" if gone[i] or row["active"] < 0.1 else split_of(row["package"])
         infos.append(ClipInfo(label, caption, category, events, maybe, row["package"], row["group"], split, i,
                               {"id": row["id"], "fine": known.get("category")}))
+    return infos
+
+
+def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000, seed: int = 0, threads: int = 2,
+             rendered: Path | None = None) -> None:
+    """Writes the `ClipSet` `out`: first one clip per piece, in the index's order, then mixtures (training pieces only) and noise;
+    last, where the folder `rendered` is given (`afcore.training.rendered`), what `describe_made` writes."""
+    torch.set_num_threads(threads)
+    sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
+    rng, features = np.random.default_rng(seed), []
+    infos = pieces(corpus, sounds, encoder.labels, rng)
+    known = list(infos)
+    for i in range(len(infos)):
         features.append(embed(encoder, sounds.samples(i)))
         if i % 2000 == 0:
-            print(f"features of {i} of {len(sounds.index)} pieces", flush=True)
+            print(f"features of {i} of {len(infos)} pieces", flush=True)
     pool = [i for i, info in enumerate(infos) if info.split == "train" and info.label and info.category != "music"]
-    names = [infos[i].label for i in pool]
-    weights = np.cumsum([names.count(n) ** -0.7 for n in names])
-    draw = lambda: pool[int(np.searchsorted(weights, rng.random() * weights[-1]))]
+    draw = drawer([infos[i].label for i in pool], rng)
     for _ in range(mixtures if pool else 0):
-        a, b = draw(), draw()
+        a, b = pool[draw()], pool[draw()]
         if infos[a].label == infos[b].label:
             continue
         infos.append(mixed_info(infos[a], infos[b], rng))
@@ -88,7 +101,81 @@ def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000
     for samples in noises(np.random.default_rng(seed + 1)):
         infos.append(ClipInfo(None, "", None, [], [], "noise", f"noise/{len(infos)}", "train", -1))
         features.append(embed(encoder, samples))
+    if rendered:
+        for samples, info in made_sounds(corpus, sounds, known, rendered):
+            infos.append(info)
+            features.append(embed(encoder, samples))
     write_clips(out, infos, features)
+
+
+def drawer(labels: list[str], rng: np.random.Generator) -> Callable[[], int]:
+    """Draws numbers of `labels`, rare labels more often: (count of the label)^-0.7."""
+    counts = Counter(labels)
+    weights = np.cumsum([counts[label] ** -0.7 for label in labels])
+    return lambda: int(np.searchsorted(weights, rng.random() * weights[-1]))
+
+
+SCENES = {"train": 3000, "validation": 600}
+
+
+def describe_made(corpus: Path, encoder_folder: Path, out: Path, rendered: Path, count: dict[str, int] = SCENES, seed: int = 0) -> None:
+    """Writes a `ClipSet` of instruments, voices and scenes alone, by any encoder; `join` puts it behind another."""
+    sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
+    infos, features = [], []
+    for samples, info in made_sounds(corpus, sounds, pieces(corpus, sounds, encoder.labels, np.random.default_rng(seed)), rendered, count, seed):
+        infos.append(info)
+        features.append(embed(encoder, samples))
+        if len(infos) % 1000 == 0:
+            print(f"{len(infos)} made sounds", flush=True)
+    write_clips(out, infos, features)
+
+
+def made_sounds(corpus: Path, sounds: Sounds, known: list[ClipInfo], rendered: Path, count: dict[str, int] = SCENES,
+                seed: int = 0) -> Iterator[tuple[np.ndarray, ClipInfo]]:
+    """(samples, what is known) of everything made: the rendered sounds of the folder `rendered`, then scenes. `known`: of `pieces`.
+
+    Some training sounds get noise or a room."""
+    rng, found = np.random.default_rng(seed), Sounds(rendered)
+    worn = lambda samples, split: disturb(samples, rng) if split == "train" and rng.random() < 0.3 else samples
+    for i, row in enumerate(found.index):
+        yield worn(found.samples(i), row["split"]), rendered_info(row)
+    for split, wanted in count.items():
+        draw = scene_sources(corpus, sounds, known, split, rng)
+        for _ in range(wanted):
+            samples, info = scenes.scene(draw, rng)
+            yield worn(samples, split), info
+
+
+def rendered_info(row: dict) -> ClipInfo:
+    """What is known of a rendered sound, from its line in the index (`rendered.Rendered`)."""
+    maybe = ["music", "musical instrument", *ALSO.get(row["label"], ())] if row["category"] == "music" else ["male speech", "female speech"]
+    return ClipInfo(row["label"], caption_of(row["phrase"], row["id"]), row["category"], [row["label"]], maybe, row["package"], row["group"], row["split"],
+                    -1, {"id": row["id"], "fine": row["category"], **row["facts"]})
+
+
+def scene_sources(corpus: Path, sounds: Sounds, known: list[ClipInfo], split: str, rng: np.random.Generator) -> Callable[[], scenes.Source]:
+    """Draws labelled pieces of a split, none held out of training; rare labels more often."""
+    phrases = {row["id"]: row["phrase"] for row in map(json.loads, open(corpus / "labels.jsonl"))}
+    pool = [info for info in known if info.split == split and info.label and info.label != "music" and not is_held_out(info)]
+    draw = drawer([info.label for info in pool], rng)
+
+    def source() -> scenes.Source:
+        info = pool[draw()]
+        return scenes.Source(info, phrases[info.extra["id"]], sounds.samples(info.source)[:15 * RATE])
+    return source
+
+
+def disturb(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """In a room, or with some noise (10 to 40 dB below the peak)."""
+    if rng.random() < 0.5:
+        return scenes.normalised(room(samples, rng))
+    return scenes.normalised(samples + coloured_noise(len(samples), rng) * 10 ** (rng.uniform(-40, -10) / 20))
+
+
+def join(folders: Sequence[Path], out: Path) -> None:
+    """Writes the `ClipSet` `out` with the clips of several, one set after the other."""
+    sets = [ClipSet(folder) for folder in folders]
+    write_clips(out, [info for clips in sets for info in clips.info], [clips.of(i) for clips in sets for i in range(len(clips))])
 
 
 def noises(rng: np.random.Generator, count: int = 200) -> Iterator[np.ndarray]:

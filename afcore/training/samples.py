@@ -3,6 +3,9 @@
 A sample is a list of (text, loss weight) pieces and the clips its `<audio>` marks stand for. Loss is on answers only. In
 interleaved samples shots are nearest neighbours or random; in some of them the labels are renamed, so that the answer can
 come from the shots alone: this is what teaches the model to read its examples.
+
+Clips whose making says more of them (`ClipInfo.extra` of instruments, voices and scenes) are also asked about that, as far as the
+encoder carries it (`scenes.CARRIED`); the same questions about clips that lack such a thing are declined.
 """
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import numpy as np
 
 from afcore import prompts
 from afcore.training.clips import ClipSet
+from afcore.training.facts import Facts, Turn
 
 MAX_SHOTS = 8
 MISLEADING = 0.3   # share of interleaved samples with similar shots whose shots have none of the query's label
@@ -30,6 +34,11 @@ HEAR = ("What do you hear?", "What can you hear in this clip?", "What is this so
 MAKES = ("what is making this sound?", "what sound is this?", "what do you hear?", "name the sound.", "what can be heard?")
 KINDS = ("is this speech, music or something else?", "is it speech, music, or another kind of sound?")
 PRESENT = ("is there {}?", "can you hear {}?", "does this contain {}?", "is {} part of this sound?")
+ELSE = ("what else can you hear?", "what else is there?", "is there another sound?", "and what other sound?")
+OFFERED = ("which of these do you hear: {}?", "which one is it: {}?")
+FACTS = 0.45     # share of a clip's questions that are about its facts, where it has any
+MIXED = 0.12     # share of a mixture's questions that ask, beyond the usual ones, whether an event is in it
+MISSING = 0.02   # share of all questions that ask about a voice, instrument or sound that is not there
 
 
 @dataclass
@@ -40,19 +49,18 @@ class Sample:
     clips: list[int] = field(default_factory=list)
 
 
-class SampleMaker:
+class SampleMaker(Facts):
     """Draws samples over `ids`, the training clips of `clips`. `neighbours` (M, 32): each clip's nearest clips from other packages."""
 
     def __init__(self, clips: ClipSet, ids: np.ndarray, neighbours: np.ndarray, seed: int = 0, shots: float = 0.5,
                  dialogues: float = 0.0):
         """`shots` and `dialogues`: the shares of interleaved samples and of dialogues."""
         self.clips, self.ids, self.neighbours, self.shots, self.dialogues = clips, ids, neighbours, shots, dialogues
-        self.rng = np.random.default_rng(seed)
         self.labelled = np.array([i for i in ids if clips[i].label])
         self.by_label: dict[str, list[int]] = {}
         for i in self.labelled:
             self.by_label.setdefault(clips[i].label, []).append(int(i))
-        self.labels = sorted(self.by_label)
+        super().__init__(np.random.default_rng(seed), sorted(self.by_label))
         self.category = {clips[i].label: clips[i].category for i in self.labelled}
         self.weights = self._weights(ids)
         self.labelled_weights = self._weights(self.labelled)
@@ -66,9 +74,6 @@ class SampleMaker:
 
     def _draw(self, ids: np.ndarray, cumulative: np.ndarray) -> int:
         return int(ids[min(np.searchsorted(cumulative, self.rng.random()), len(ids) - 1)])
-
-    def _choice(self, options):
-        return options[self.rng.integers(len(options))]
 
     def sample(self) -> Sample:
         """One training sample."""
@@ -91,6 +96,10 @@ class SampleMaker:
         c, roll = self.clips[clip], self.rng.random()
         if not c.events:
             return self._choice((prompts.CAPTION, prompts.CLASSIFY)), NOTHING, prompts.CAPTIONING, None
+        if (facts := self.facts(c)) and self.rng.random() < FACTS:
+            return self.asked(*self._choice(facts)())
+        if c.extra.get("groups") and self.rng.random() < MIXED:
+            return self.asked(*self.is_there(clip))
         if roll < 0.45:
             return prompts.CLASSIFY, self.name(clip), prompts.EVENTS, None
         if roll < 0.60 and c.label:
@@ -103,11 +112,11 @@ class SampleMaker:
         if roll < 0.83 and c.label and c.extra.get("fine"):
             return self.about(clip)
         if roll < 0.89:
-            event, truth = self.present(clip)
-            question = self._choice(PRESENT).format(event)
-            return prompts.instruction(question, yes_no=True), truth, prompts.QUESTION_ANSWERING, None
+            return self.asked(*self.is_there(clip))
         if roll < 0.92 and c.category:
             return prompts.instruction(self._choice(KINDS)), c.category, prompts.QUESTION_ANSWERING, None
+        if roll < 0.92 + MISSING and (missing := self.missing(c)):
+            return self.asked(*self._choice(missing)())
         return prompts.instruction(self._choice(MAKES)), " and ".join(c.events[:2]), prompts.QUESTION_ANSWERING, None
 
     def about(self, clip: int) -> tuple[str, str, str, None]:
@@ -135,12 +144,12 @@ class SampleMaker:
         c = self.clips[clip]
         if self.rng.random() < 0.5:
             return self._choice(c.events), "yes"
-        said = {w for e in (*c.events, *c.maybe) for w in e.split()}
-        for _ in range(20):
-            other = self._choice(self.labels)
-            if not said & set(other.split()):
-                break
-        return str(other), "no"
+        return self.absent(c), "no"
+
+    def is_there(self, clip: int) -> Turn:
+        """Whether an event is in the clip."""
+        event, truth = self.present(clip)
+        return self._choice(PRESENT).format(self.phrase(event) if self.rng.random() < 0.5 else event), truth, True, None
 
     # shots
     def interleaved(self) -> Sample:
@@ -210,8 +219,18 @@ class SampleMaker:
             turns = [(self._choice(HEAR), NOTHING)]
         else:
             turns = [(self._choice(HEAR), c.caption if self.rng.random() < 0.7 else " and ".join(c.events[:2]))]
-            event, truth = self.present(clip)
-            more = [(self._choice(PRESENT).format(event).capitalize(), f"{truth}."), ("What makes the sound?", c.events[0])]
+            more = [self._turn(*self.is_there(clip)), ("What makes the sound?", c.events[0])]
+            for chance, makers in ((0.6, self.facts(c)), (0.1, self.missing(c))):
+                if makers and self.rng.random() < chance:
+                    more.append(self._turn(*self._choice(makers)()))
+            named = [event for event in c.events if event in self.by_label]
+            if named and self.rng.random() < 0.3:
+                event = self._choice(named)
+                offered = self.rng.permutation([event, *dict.fromkeys(self.absent(c) for _ in range(3))])
+                more.append((self._choice(OFFERED).format(listed([self.phrase(str(label)) for label in offered])).capitalize(), event))
+            if c.extra.get("groups") and len(c.events) > 1 and self.rng.random() < 0.5:  # one sound at a time
+                a, b = (c.events[i] for i in self.rng.permutation(len(c.events))[:2])
+                turns, more[1] = [(turns[0][0], a)], (self._choice(ELSE).capitalize(), b)
             if c.category:
                 more.append((self._choice(KINDS).capitalize(), c.category))
             if self.rng.random() < 0.3:
@@ -219,6 +238,11 @@ class SampleMaker:
             turns += [more[i] for i in self.rng.permutation(len(more))[:self.rng.integers(0, 3)]]
         *earlier, (question, answer) = turns
         return self._finish(prompts.chat(earlier, question), answer, [clip])
+
+    @staticmethod
+    def _turn(question: str, answer: str, yes_no: bool, _options) -> tuple[str, str]:
+        """A question and its answer as turns of a dialogue."""
+        return question.capitalize(), f"{answer}." if yes_no else answer
 
     @staticmethod
     def _finish(prompt: prompts.Prompt, answer: str, clips: list[int], earlier: float = 1.0) -> Sample:
@@ -229,3 +253,8 @@ class SampleMaker:
         pieces = [(text, earlier if n % 2 else 0.0) for n, text in enumerate(cuts)]
         pieces[-2] = (pieces[-2][0], 1.0)
         return Sample(pieces, clips)
+
+
+def listed(parts: list[str]) -> str:
+    """"a, b or c"."""
+    return f"{', '.join(parts[:-1])} or {parts[-1]}" if len(parts) > 1 else parts[0]
