@@ -118,11 +118,13 @@ def drawer(labels: list[str], rng: np.random.Generator) -> Callable[[], int]:
 SCENES = {"train": 3000, "validation": 600}
 
 
-def describe_made(corpus: Path, encoder_folder: Path, out: Path, rendered: Path, count: dict[str, int] = SCENES, seed: int = 0) -> None:
-    """Writes a `ClipSet` of instruments, voices and scenes alone, by any encoder; `join` puts it behind another."""
+def describe_made(corpus: Path, encoder_folder: Path, out: Path, rendered: Path | None, count: dict[str, int] = SCENES,
+                  seed: int = 0) -> None:
+    """Writes a `ClipSet` of instruments, voices and scenes alone, by any encoder; `join` puts it behind another. Without
+    `rendered`, or with an empty `count`, it holds the other part alone: made apart and joined they are the same set."""
     sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
-    infos, features = [], []
-    for samples, info in made_sounds(corpus, sounds, pieces(corpus, sounds, encoder.labels, np.random.default_rng(seed)), rendered, count, seed):
+    known, infos, features = pieces(corpus, sounds, encoder.labels, np.random.default_rng(seed)), [], []
+    for samples, info in made_sounds(corpus, sounds, known, rendered, count, seed):
         infos.append(info)
         features.append(embed(encoder, samples))
         if len(infos) % 1000 == 0:
@@ -130,30 +132,43 @@ def describe_made(corpus: Path, encoder_folder: Path, out: Path, rendered: Path,
     write_clips(out, infos, features)
 
 
-def made_sounds(corpus: Path, sounds: Sounds, known: list[ClipInfo], rendered: Path, count: dict[str, int] = SCENES,
+def made_sounds(corpus: Path, sounds: Sounds, known: list[ClipInfo], rendered: Path | None, count: dict[str, int] = SCENES,
                 seed: int = 0) -> Iterator[tuple[np.ndarray, ClipInfo]]:
-    """(samples, what is known) of everything made: the rendered sounds of the folder `rendered`, then scenes. `known`: of `pieces`.
-
-    Some training sounds get noise or a room."""
-    rng, found = np.random.default_rng(seed), Sounds(rendered)
-    worn = lambda samples, split: disturb(samples, rng) if split == "train" and rng.random() < 0.3 else samples
-    for i, row in enumerate(found.index):
-        yield worn(found.samples(i), row["split"]), rendered_info(row)
-    for split, wanted in count.items():
+    """(samples, what is known) of everything made: the rendered sounds of the folder `rendered`, then `count` scenes of each
+    split. `known`: of `pieces`. Some training sounds get noise or a room."""
+    if rendered:
+        found, rng = Sounds(rendered), np.random.default_rng((seed, 0))
+        for i, row in enumerate(found.index):
+            yield worn(found.samples(i), row["split"], rng), rendered_info(row)
+    for number, (split, wanted) in enumerate(count.items(), 1):
+        rng = np.random.default_rng((seed, number))
         draw = scene_sources(corpus, sounds, known, split, rng)
         for _ in range(wanted):
             samples, info = scenes.scene(draw, rng)
-            yield worn(samples, split), info
+            yield worn(samples, split, rng), info
+
+
+def worn(samples: np.ndarray, split: str, rng: np.random.Generator) -> np.ndarray:
+    """Three training sounds of ten in a room or with some noise (10 to 40 dB below the peak), the others as they are."""
+    if split != "train" or rng.random() >= 0.3:
+        return samples
+    if rng.random() < 0.5:
+        return scenes.normalised(room(samples, rng))
+    return scenes.normalised(samples + coloured_noise(len(samples), rng) * 10 ** (rng.uniform(-40, -10) / 20))
 
 
 def rendered_info(row: dict) -> ClipInfo:
     """What is known of a rendered sound, from its line in the index (`rendered.Rendered`)."""
-    maybe = ["music", "musical instrument", *ALSO.get(row["label"], ())] if row["category"] == "music" else ["male speech", "female speech"]
-    return ClipInfo(row["label"], caption_of(row["phrase"], row["id"]), row["category"], [row["label"]], maybe, row["package"], row["group"], row["split"],
-                    -1, {"id": row["id"], "fine": row["category"], **row["facts"]})
+    maybe = ["male speech", "female speech"]
+    if row["category"] == "music":
+        maybe = ["music", "musical instrument", *ALSO.get(row["label"], ())]
+    said = caption_of(row["phrase"], row["id"])
+    return ClipInfo(row["label"], said, row["category"], [row["label"]], maybe, row["package"], row["group"], row["split"], -1,
+                    {"id": row["id"], "fine": row["category"], **row["facts"]})
 
 
-def scene_sources(corpus: Path, sounds: Sounds, known: list[ClipInfo], split: str, rng: np.random.Generator) -> Callable[[], scenes.Source]:
+def scene_sources(corpus: Path, sounds: Sounds, known: list[ClipInfo], split: str,
+                  rng: np.random.Generator) -> Callable[[], scenes.Source]:
     """Draws labelled pieces of a split, none held out of training; rare labels more often."""
     phrases = {row["id"]: row["phrase"] for row in map(json.loads, open(corpus / "labels.jsonl"))}
     pool = [info for info in known if info.split == split and info.label and info.label != "music" and not is_held_out(info)]
@@ -165,17 +180,11 @@ def scene_sources(corpus: Path, sounds: Sounds, known: list[ClipInfo], split: st
     return source
 
 
-def disturb(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """In a room, or with some noise (10 to 40 dB below the peak)."""
-    if rng.random() < 0.5:
-        return scenes.normalised(room(samples, rng))
-    return scenes.normalised(samples + coloured_noise(len(samples), rng) * 10 ** (rng.uniform(-40, -10) / 20))
-
-
 def join(folders: Sequence[Path], out: Path) -> None:
     """Writes the `ClipSet` `out` with the clips of several, one set after the other."""
     sets = [ClipSet(folder) for folder in folders]
-    write_clips(out, [info for clips in sets for info in clips.info], [clips.of(i) for clips in sets for i in range(len(clips))])
+    features = [clips.of(i) for clips in sets for i in range(len(clips))]
+    write_clips(out, [info for clips in sets for info in clips.info], features)
 
 
 def noises(rng: np.random.Generator, count: int = 200) -> Iterator[np.ndarray]:

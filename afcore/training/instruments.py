@@ -1,7 +1,6 @@
 """Music with exact truth: notes, chords, melodies and drum patterns out of General MIDI sound fonts, by fluidsynth.
 
-One font trains, one validates, one tests: they have no samples in common (MuseScore's fonts descend from Fluid's and are left
-out). All clips of a font are one MIDI file, rendered once and cut by time.
+One font trains, one validates, one tests; MuseScore's fonts descend from Fluid's and are left out. All clips of a font are one MIDI file, rendered once and cut by time.
 """
 from __future__ import annotations
 
@@ -86,12 +85,13 @@ shaker | 69 70
 """
 KITS = {0: "acoustic", 8: "acoustic", 40: "acoustic", 24: "electronic", 25: "electronic"}
 OFTEN = {"drum beat": 5, "synthesizer": 5}  # else next to nothing would be electronic
-ONE_NOTE = {"timpani", "bass guitar", "saxophone", "oboe", "bassoon", "clarinet", "flute", "recorder", "trumpet", "trombone", "tuba",
-            "french horn", "harmonica", "bagpipes"}  # no chords
+ONE_NOTE = {"timpani", "bass guitar", "saxophone", "oboe", "bassoon", "clarinet", "flute", "recorder", "trumpet", "trombone",
+            "tuba", "french horn", "harmonica", "bagpipes"}  # no chords
 
 ALSO = {  # what else may truthfully be said of it, and so is never asked about as absent
-    "drum beat": ("bass drum", "snare drum", "hi-hat", "cymbal"), "string section": ("violin", "cello", "double bass"), "choir": ("singing",),
-    "hi-hat": ("cymbal",), "conga drum": ("bongo drums",), "bongo drums": ("conga drum",), "bass guitar": ("electric guitar",)}
+    "drum beat": ("bass drum", "snare drum", "hi-hat", "cymbal"), "string section": ("violin", "cello", "double bass"),
+    "choir": ("singing",), "hi-hat": ("cymbal",), "conga drum": ("bongo drums",), "bongo drums": ("conga drum",),
+    "bass guitar": ("electric guitar",)}
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def instruments() -> list[Instrument]:
     for line in _MELODIC.strip().splitlines():
         name, programs, family, source, notes = (part.strip() for part in line.split("|"))
         low, high = map(int, notes.split("-"))
-        out.append(Instrument(name, None if family == "-" else family, None if source == "-" else source, tuple(map(int, programs.split())), (low, high)))
+        known = [None if fact == "-" else fact for fact in (family, source)]
+        out.append(Instrument(name, *known, tuple(map(int, programs.split())), (low, high)))
     for line in _HITS.strip().splitlines():
         name, keys = (part.strip() for part in line.split("|"))
         out.append(Instrument(name, "percussion", "acoustic", tuple(map(int, keys.split())), None))
@@ -137,7 +138,7 @@ class Score:
 
 
 def compose(instrument: Instrument, rng: np.random.Generator) -> Score:
-    """A clip of `instrument`: hits, a note, chords, a melody or a pattern; melodies and patterns are steady, some slow, some fast."""
+    """A clip of `instrument`: hits, a note, chords, a melody or a pattern; the last two are steady, slow or fast."""
     seconds, velocity = float(rng.uniform(2, 7)), int(rng.integers(70, 120))
     facts = {"instrument": instrument.name, "family": instrument.family, "source": instrument.source}
     roll, beat = rng.random(), None
@@ -164,7 +165,8 @@ def compose(instrument: Instrument, rng: np.random.Generator) -> Score:
         step = float(rng.uniform(0.8, 2.0))
         chord = (0, 3, 7) if rng.random() < 0.5 else (0, 4, 7)
         shifts = rng.choice((0, 2, 5, -2, 0), 9)
-        notes = [(k * step, step * 0.9, root + int(shifts[k]) + c, velocity) for k in range(int(seconds / step)) for c in chord]
+        notes = [(k * step, step * 0.9, root + int(shifts[k]) + c, velocity)
+                 for k in range(int(seconds / step)) for c in chord]
     else:
         beat = _beat(facts, rng)
         seconds = max(seconds, BEATS * beat)
@@ -223,7 +225,8 @@ def play(scores: list[Score], font: Path) -> list[np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         score, wave = Path(folder) / "score.mid", Path(folder) / "out.wav"
         score.write_bytes(midi(scores))
-        run([program("fluidsynth", "fluidsynth"), "-niq", "-g", "0.5", "-R", "0", "-C", "0", "-r", str(RATE), "-F", str(wave), str(font), str(score)])
+        run([program("fluidsynth", "fluidsynth"), "-niq", "-g", "0.5", "-R", "0", "-C", "0", "-r", str(RATE), "-F", str(wave),
+             str(font), str(score)])
         audio = read_mono(wave)
     starts = np.cumsum([0.0, *(s.seconds + GAP for s in scores)])
     return [trimmed(audio[int(start * RATE):int((start + s.seconds + GAP / 2) * RATE)]) for start, s in zip(starts, scores)]
@@ -236,6 +239,6 @@ def sounds(seed: int = 0) -> Iterator[tuple[Rendered, np.ndarray]]:
         rng = np.random.default_rng((seed, number))
         scores = [compose(names[k % len(names)], rng) for k in range(count)]
         for k, (s, samples) in enumerate(zip(scores, play(scores, FOLDER / file))):
-            name = s.instrument.name
-            yield Rendered(f"{package}:{k}", name, s.instrument.phrase, "music", package, f"{package}/{name}/{s.program}", split,
-                           {k: v for k, v in s.facts.items() if v}), samples[:7 * RATE]
+            name, facts = s.instrument.name, {kind: fact for kind, fact in s.facts.items() if fact}
+            yield Rendered(f"{package}:{k}", name, s.instrument.phrase, "music", package, f"{package}/{name}/{s.program}",
+                           split, facts), samples[:7 * RATE]

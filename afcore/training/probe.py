@@ -2,15 +2,14 @@
 
     python -m afcore.training.probe --work DIR [--encoder FOLDER] [--only scenes|rendered] [--json FILE]
 
-Small readers (logistic regression, one hidden layer) learn each question from the features of training sounds and answer it for
-validation sounds: other packages, other fonts, other voices. The test split is never read. Questions about two named sounds are
-given the sounds by their prototypes, the mean features of their label's training pieces, and have no bias for either.
+Small readers (logistic regression, one hidden layer) learn each question from the features of training sounds and answer it
+for validation sounds: other packages, fonts and voices. The test split is never read. Questions about two named sounds are given the sounds by their prototypes, the mean features of their label's training pieces, and have no bias for either.
 """
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,7 +33,7 @@ READERS = {"linear": lambda: LogisticRegression(C=0.01, max_iter=300),
 
 @dataclass
 class Result:
-    """One question read by one reader. `accuracy`: mean over the answers of the share that is right, so that `chance` is one in so many."""
+    """One question read by one reader. `accuracy`: mean over the answers of the share that is right; chance is one in so many."""
 
     question: str
     features: str
@@ -52,13 +51,17 @@ class Result:
         return float((middle - half) / (1 + z * z / n)), float((middle + half) / (1 + z * z / n))
 
 
-def read(question: str, features: str, train: tuple[np.ndarray, Sequence], judge: tuple[np.ndarray, Sequence]) -> list[Result]:
+Answered = tuple[np.ndarray, Sequence]  # features (n, d) and n answers
+Clips = dict[str, list[tuple[np.ndarray, ClipInfo]]]  # split: (features, what is known)
+
+
+def read(question: str, features: str, train: Answered, judge: Answered) -> list[Result]:
     """Fits each reader on (features, answers) `train`, asks it `judge`."""
     scale, rows = StandardScaler().fit(train[0]), evenly(train[1])
     x, y = scale.transform(train[0])[rows], np.array(train[1])[rows]
-    return [Result(question, features, name, len(train[1]), len(judge[1]),
-                   float(balanced_accuracy_score(judge[1], make().fit(x, y).predict(scale.transform(judge[0])))), 1 / len(set(judge[1])))
-            for name, make in READERS.items()]
+    said = {name: make().fit(x, y).predict(scale.transform(judge[0])) for name, make in READERS.items()}
+    return [Result(question, features, name, len(train[1]), len(judge[1]), float(balanced_accuracy_score(judge[1], answers)),
+                   1 / len(set(judge[1]))) for name, answers in said.items()]
 
 
 def evenly(answers: Sequence) -> np.ndarray:
@@ -75,9 +78,8 @@ def pair_inputs(features: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarra
     return np.concatenate([features * (a - b), a - b], -1)
 
 
-def pair_question(question: str, name: str, facts: tuple[str, str], rows: dict[str, list[tuple[np.ndarray, ClipInfo]]],
-                  prototypes: dict[str, np.ndarray]) -> list[Result]:
-    """"Which of a and b …?" of every scene that has the two `facts`, each asked both ways round in training, one way in judging."""
+def pair_question(question: str, name: str, facts: tuple[str, str], rows: Clips, prototypes: dict[str, np.ndarray]) -> list[Result]:
+    """"Which of a and b …?" of every scene that has both `facts`, asked both ways round in training, one way in judging."""
     sets = {}
     for split, some in rows.items():
         x, y, rng = [], [], np.random.default_rng(3)
@@ -94,11 +96,11 @@ def pair_question(question: str, name: str, facts: tuple[str, str], rows: dict[s
     return read(question, name, sets["train"], sets["validation"])
 
 
-def fact_question(question: str, fact: str, rows: dict[str, list[tuple[np.ndarray, ClipInfo]]], only: Callable[[ClipInfo], bool] = lambda _: True) -> list[Result]:
-    """What a clip's `fact` is, among the clips that have it."""
+def fact_question(question: str, fact: str, rows: Clips, label: str | None = None) -> list[Result]:
+    """What a clip's `fact` is, among the clips that have it (and `label`)."""
     sets = {}
     for split, clips in rows.items():
-        some = [(f, info.extra[fact]) for f, info in clips if info.extra.get(fact) is not None and only(info)]
+        some = [(f, info.extra[fact]) for f, info in clips if info.extra.get(fact) is not None and label in (None, info.label)]
         sets[split] = np.stack([f for f, _ in some]), [answer for _, answer in some]
     known = set(sets["train"][1])
     keep = [i for i, answer in enumerate(sets["validation"][1]) if answer in known]
@@ -107,15 +109,15 @@ def fact_question(question: str, fact: str, rows: dict[str, list[tuple[np.ndarra
 
 def measure_rendered(work: Path, encoder: MiniEncoder) -> list[Result]:
     """What is told of instruments and voices."""
-    made: dict[str, list] = {"train": [], "validation": []}
+    made: Clips = {"train": [], "validation": []}
     rendered = Sounds(work / "rendered")
     for i, row in enumerate(rendered.index):
         if row["split"] in made:
             made[row["split"]].append((one(encoder, rendered.samples(i)), describe.rendered_info(row)))
-    return [*fact_question("slow or fast", "tempo", made), *fact_question("slow or fast drum beat", "tempo", made, lambda i: i.label == "drum beat"),
-            *fact_question("man or woman", "voice", made), *fact_question("instrument", "instrument", made),
-            *fact_question("family of the instrument", "family", made), *fact_question("acoustic or electronic", "source", made),
-            *fact_question("acoustic or electronic drum beat", "source", made, lambda i: i.label == "drum beat")]
+    asked = (("slow or fast", "tempo"), ("slow or fast drum beat", "tempo", "drum beat"), ("man or woman", "voice"),
+             ("instrument", "instrument"), ("family of the instrument", "family"), ("acoustic or electronic", "source"),
+             ("acoustic or electronic drum beat", "source", "drum beat"))
+    return [result for question, fact, *label in asked for result in fact_question(question, fact, made, *label)]
 
 
 def one(encoder: MiniEncoder, samples: np.ndarray) -> np.ndarray:
@@ -143,15 +145,16 @@ def measure_scenes(work: Path, encoder: MiniEncoder) -> list[Result]:
         if info.split == "train" and info.label in by_label:
             by_label[info.label].append(info.source)
     pick = np.random.default_rng(5)
-    prototypes = {label: np.mean([one(encoder, sounds.samples(int(i))[:5 * scenes.RATE]) for i in pick.permutation(ids)[:OF_LABEL]], 0)
-                  for label, ids in by_label.items() if ids}
+    heard = lambda ids: [one(encoder, sounds.samples(int(i))[:5 * scenes.RATE]) for i in pick.permutation(ids)[:OF_LABEL]]
+    prototypes = {label: np.mean(heard(ids), 0) for label, ids in by_label.items() if ids}
     middle = np.mean(list(prototypes.values()), 0)   # so that a − b is about what tells sounds apart
     prototypes = {label: p - middle for label, p in prototypes.items()}
     centred = {split: [(f - middle, info) for f, info in rows] for split, rows in whole.items()}
     results = pair_question("louder of two named sounds", "whole", ("louder", "fainter"), centred, prototypes)
     for low, high in ((4, 7), (7, 11), (11, 15.1)):
-        near = {**centred, "validation": [(f, info) for f, info in centred["validation"] if low <= info.extra.get("apart", 0) < high]}
-        results += pair_question(f"of these, {low} to {high:.0f} dB apart", "whole", ("louder", "fainter"), near, prototypes)
+        some = [(f, info) for f, info in centred["validation"] if low <= info.extra.get("apart", 0) < high]
+        results += pair_question(f"of these, {low} to {high:.0f} dB apart", "whole", ("louder", "fainter"),
+                                 {**centred, "validation": some}, prototypes)
     results += pair_question("first of two named sounds", "whole", ("first", "then"), centred, prototypes)
     results += pair_question("first of two named sounds", "two halves", ("first", "then"), halves, prototypes)
     return results + fact_question("how many times, 1 to 4", "count", whole)
@@ -159,11 +162,12 @@ def measure_scenes(work: Path, encoder: MiniEncoder) -> list[Result]:
 
 def table(results: list[Result]) -> str:
     """The results as Markdown, the readers of a question side by side."""
-    lines = ["| question | features | trained on | asked | chance | linear | hidden layer |", "|---|---|---|---|---|---|---|"]
+    lines = [f"| question | features | trained on | asked | chance | {' | '.join(READERS)} |", "|---" * (5 + len(READERS)) + "|"]
     for k in range(0, len(results), len(READERS)):
         of = results[k:k + len(READERS)]
         told = " | ".join(f"{r.accuracy:.1%} ({r.interval[0]:.0%} to {r.interval[1]:.0%})" for r in of)
-        lines.append(f"| {of[0].question} | {of[0].features} | {of[0].trained} | {of[0].asked} | {of[0].chance:.1%} | {told} |")
+        first = of[0]
+        lines.append(f"| {first.question} | {first.features} | {first.trained} | {first.asked} | {first.chance:.1%} | {told} |")
     return "\n".join(lines).replace("%", " %")
 
 
@@ -177,8 +181,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     encoder = MiniEncoder.load(options.encoder)
-    results = [r for name, measure in (("scenes", measure_scenes), ("rendered", measure_rendered)) if options.only in (None, name)
-               for r in measure(options.work, encoder)]
+    measures = {"scenes": measure_scenes, "rendered": measure_rendered}
+    results = [r for name in measures if options.only in (None, name) for r in measures[name](options.work, encoder)]
     if options.json:
         options.json.write_text(json.dumps([asdict(r) | {"interval": r.interval} for r in results], indent=1))
     print(table(results))

@@ -2,9 +2,9 @@
 
     python -m afcore.training.rendered --work DIR
 
-DIR/rendered holds `audio.i16` (int16 at 32 kHz) and `index.jsonl`, one `Rendered` a line, in the form that `distil.Sounds` reads.
-Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng, flite, festival and the festvox
-packages that `voices.VOICES` names.
+DIR/rendered holds `audio.i16` (int16 at 32 kHz) and `index.jsonl`, one `Rendered` a line, in the form that `distil.Sounds`
+reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng, flite, festival and the
+festvox packages that `voices.VOICES` names.
 """
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def run(command: list[str], **more) -> None:
     """Runs a program quietly; raises MissingPart with what it said where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", **more)
     if done.returncode:
-        raise MissingPart(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip().splitlines()[-1:] or ['no reason given']}.")
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
+        raise MissingPart(f"{Path(command[0]).name} failed: {said[-1].rstrip('.')}.")
 
 
 def read_mono(path: Path) -> np.ndarray:

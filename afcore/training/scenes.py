@@ -1,7 +1,7 @@
 """Scenes: two or three sounds of the corpus put together so that the putting together says what is true of them.
 
-Which of two is louder, which comes first, how often one is heard: written into `ClipInfo.extra` whatever the encoder can carry
-of it. `CARRIED` is what it can (measured by `afcore.training.probe`, table in docs/training.md): only that is asked about
+Which of two is louder, which comes first, how often one is heard: written into `ClipInfo.extra`, whatever the encoder can
+carry of it. `CARRIED` is what it can (measured by `afcore.training.probe`, table in docs/training.md): only that is asked about
 (`afcore.training.samples`) and said in captions.
 """
 from __future__ import annotations
@@ -101,10 +101,10 @@ def sequence(sources: Sequence[Source], rng: np.random.Generator) -> tuple[np.nd
     first, then = (sources[i] for i in rng.permutation(2))
     parts = [prepared(s.samples, float(rng.uniform(1.0, 3.2))) * 10 ** (rng.uniform(-2, 2) / 20) for s in (first, then)]
     y = np.concatenate([parts[0], np.zeros(int(rng.uniform(0.05, 0.5) * RATE), np.float32), parts[1]])
-    said = [first.phrase, then.phrase]
+    said, forms = [first.phrase, then.phrase], THEN
     if "first" not in CARRIED:
-        said = [said[i] for i in rng.permutation(2)]
-    return normalised(y), {"first": first.info.label, "then": then.info.label}, str(rng.choice(THEN if "first" in CARRIED else TOGETHER[:1])).format(*said)
+        said, forms = [said[i] for i in rng.permutation(2)], TOGETHER[:1]
+    return normalised(y), {"first": first.info.label, "then": then.info.label}, str(rng.choice(forms)).format(*said)
 
 
 def repeated(source: Source, rng: np.random.Generator) -> tuple[np.ndarray, dict, str]:

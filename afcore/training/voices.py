@@ -1,7 +1,8 @@
 """Speech with exact truth: sentences said by speech synthesisers, by a man's or a woman's voice.
 
-espeak-ng and flite train, festival's Italian and Finnish voices validate, its Czech ones test: no speaker stands on two sides (flite's
-kal and slt are festival's too, which is why the latter are left out). No voice of a child but one is to be had, so none is here.
+espeak-ng and flite train, festival's Italian and Finnish voices validate, its Czech ones test: no speaker stands on two sides
+(flite's kal and slt are festival's English ones, which are left out). There is one voice of a child in Debian, too few to train
+and to judge, so none is here.
 What is said is never part of the truth.
 """
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Voice:
 _ESPEAK = {"man": "m1 m2 m3 m4 m5 m6 m7 m8 Andy Denis Diogo Henrique Hugo Lee Marco michel".split(),
            "woman": "f1 f2 f3 f4 f5 Alicia Andrea Annie anika aunty belinda grandma linda steph steph2 steph3".split()}
 VOICES = (
-    *(Voice("espeak-ng", name, sex, ("en-us", "en-gb", "de", "fr-fr", "es"), "train", 17) for sex, names in _ESPEAK.items() for name in names),
+    *(Voice("espeak-ng", name, sex, ("en-us", "en-gb", "de", "fr-fr", "es"), "train", 17)
+      for sex, names in _ESPEAK.items() for name in names),
     Voice("flite", "awb", "man", ("en-us",), "train", 50), Voice("flite", "rms", "man", ("en-us",), "train", 50),
     Voice("flite", "kal16", "man", ("en-us",), "train", 30), Voice("flite", "slt", "woman", ("en-us",), "train", 130),
     Voice("festvox-itapc16k", "italian/pc_diphone", "man", ("it",), "validation", 35, "latin-1"),
@@ -104,7 +106,8 @@ def say(voice: Voice, said: list[tuple[str, str]], folder: Path, rng: np.random.
                  str(rng.integers(35, 66)), "-w", str(file), text])
     elif voice.package == "flite":
         for file, rate, (_, text) in zip(files, rates, said):
-            run([program("flite", "flite"), "-voice", voice.name, "--setf", f"duration_stretch={rate:.2f}", "-t", text, "-o", str(file)])
+            run([program("flite", "flite"), "-voice", voice.name, "--setf", f"duration_stretch={rate:.2f}", "-t", text,
+                 "-o", str(file)])
     else:
         lines = [f"(voice_{voice.name.split('/')[1]})"]
         for file, rate, (_, text) in zip(files, rates, said):
@@ -122,5 +125,6 @@ def sounds(seed: int = 0) -> Iterator[tuple[Rendered, np.ndarray]]:
         rng = np.random.default_rng((seed, 100 + number))
         with tempfile.TemporaryDirectory() as folder:
             for k, file in enumerate(say(voice, texts(voice, rng), Path(folder), rng)):
+                speaker = f"{voice.package}/{voice.name}"
                 yield Rendered(f"{voice.package}:{voice.name}/{k}", "speech", f"a {voice.sex} speaking", "speech", voice.package,
-                           f"{voice.package}/{voice.name}", voice.split, {"voice": voice.sex}), trimmed(read_mono(file))[:7 * RATE]
+                               speaker, voice.split, {"voice": voice.sex}), trimmed(read_mono(file))[:7 * RATE]
