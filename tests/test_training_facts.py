@@ -52,6 +52,7 @@ def test_facts_are_answered_as_they_were_made(maker, monkeypatch):
 
 def test_only_what_the_encoder_carries_is_asked(maker, monkeypatch):
     monkeypatch.setattr(facts, "CARRIED", frozenset(["voice"]))
+    assert {make()[1] for make in maker.missing(CLIPS[1])} <= {facts.NOBODY, "no"}, "what is never answered is not refused either"
     assert told(maker, WOMAN) and not any(told(maker, n) for n in (TRUMPET, LOUD, ORDER, COUNTED))
     asked = " ".join(maker.ask(n)[0] for n in (LOUD, ORDER) for _ in range(300)) + str([make() for make in maker.missing(CLIPS[1])])
     assert "louder" not in asked and "first" not in asked

@@ -100,13 +100,16 @@ class Facts:
         return (self._choice(questions), answer, False, None) if asks_whose else (self._choice(SPEAKING), speaking, True, None)
 
     def missing(self, c: ClipInfo) -> list[Callable[[], Turn]]:
-        """Makers of questions about a voice, an instrument or a second sound that the clip lacks."""
+        """Makers of questions about a voice, an instrument or a second sound that the clip lacks; only of kinds that other clips
+        are asked about, or refusing would be all there is to learn."""
         texts = " ".join((c.caption, *c.events, *c.maybe))
         made = []
-        if c.category == "something else" and c.extra.get("fine") != "people" and not VOICED.search(texts):
+        voiceless = c.category == "something else" and c.extra.get("fine") != "people" and not VOICED.search(texts)
+        if "voice" in CARRIED and voiceless:
             made.append(lambda: self._voice(VOICE, NOBODY, "no"))
         if c.category in ("something else", "speech") and not MUSICAL.search(texts):
-            made.append(lambda: (self._choice((*FAMILY, *SOURCE)), NO_INSTRUMENT, False, None))
+            asked = [q for kind, questions in (("family", FAMILY), ("source", SOURCE)) if kind in CARRIED for q in questions]
+            made += [lambda: (self._choice(asked), NO_INSTRUMENT, False, None)] if asked else []
         for kind, questions in (("louder", LOUDER), ("first", FIRST)):
             if kind in CARRIED:
                 made.append(lambda questions=questions: self._compared(c, questions))

@@ -21,7 +21,7 @@ BACKGROUND = 7.0             # dB from which on the fainter one is called backgr
 SHORT = 1.2                  # s: a sound that is repeated is at most so long
 FRAME = RATE // 50           # samples
 DRAWS = 30                   # tries to find what a scene needs
-CARRIED = frozenset(("instrument", "family", "source", "tempo", "voice"))  # kinds of facts
+CARRIED = frozenset(("instrument", "family", "tempo", "voice"))  # kinds of facts
 
 TOGETHER = ("{} and {}", "{} together with {}", "{} while there is also {}")
 BEHIND = ("{} with {} in the background", "{} over {}")
