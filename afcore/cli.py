@@ -78,14 +78,18 @@ def add_bank(commands) -> None:
     parser.add_argument("--from-debian", action="store_true", required=True, help="download and decode the packages (9 GB)")
     parser.add_argument("--work", type=Path, required=True, help="folder for packages and decoded sounds (25 GB)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new bank")
+    parser.add_argument("--packages", type=lambda text: text.split(","), metavar="A,B,C", help="download these alone")
     parser.set_defaults(run=_build_bank)
 
 
 def _build_bank(options) -> None:
     from afcore.training.make_bank import from_debian
 
-    bank = from_debian(options.work, options.out, progress=lambda text: print(text, file=sys.stderr, flush=True))
-    print(f"Ready: {len(bank.examples())} sounds in {options.out}")
+    begun = time.perf_counter()
+    bank = from_debian(options.work, options.out, options.packages, progress=_say)
+    minutes = (time.perf_counter() - begun) / 60
+    print(f"Ready in {minutes:.1f} minutes: {len(bank.examples())} sounds with {len(bank.labels())} labels. "
+          f"`--bank {options.out}` takes examples from it; the app does where AFCORE_BANK names it.")
 
 
 COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_label, add_bench, add_evaluate,
@@ -223,7 +227,8 @@ def _add_shots(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_bank(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bank", metavar="DIR", help="take examples from this folder, which has a subfolder for each label")
+    parser.add_argument("--bank", metavar="DIR",
+                        help="take examples from this folder, which has a subfolder for each label or is from `bank build`")
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:
@@ -264,7 +269,8 @@ def _run_on_files(options) -> int:
     if options.bank:
         from afcore.bank import Bank
 
-        bank = Bank.from_folder(options.bank)
+        built = (Path(options.bank) / "bank.sqlite").exists()
+        bank = Bank(options.bank) if built else Bank.from_folder(options.bank)
         engine.retriever(bank)
     failed = 0
     for file in options.files:

@@ -1,4 +1,4 @@
-"""Where shipped and locally made files live; both folders can be moved by an environment variable."""
+"""Where shipped and locally made files live; the folders can be moved by environment variables."""
 
 import os
 from pathlib import Path
@@ -18,4 +18,6 @@ DATA = _folder("AFCORE_DATA", _REPOSITORY / "data")
 """Made on this machine, not in git: dequantised or converted weights, local banks, projects."""
 
 MINI = ASSETS / "mini"
-BANK = ASSETS / "bank"
+SHIPPED_BANK = ASSETS / "bank"
+BANK = _folder("AFCORE_BANK", SHIPPED_BANK)
+"""The example bank: the shipped one, or one that `python -m afcore bank build` made."""

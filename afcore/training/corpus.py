@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import av
@@ -30,6 +31,7 @@ RATE = 32_000          # Hz of everything decoded here
 LONGEST = 60.0         # s of a file that are kept; of longer ones PIECES pieces of PIECE seconds, spread evenly
 PIECES, PIECE = 4, 15.0
 QUIET = 10 ** (-50 / 20)  # a 20 ms frame is active when its RMS is above -50 dB of full scale and -40 dB of the peak frame
+SAY = partial(print, flush=True)
 
 
 @dataclass
@@ -177,17 +179,17 @@ def fetch(work: Path) -> None:
     packages.fetch(work / "debs")
 
 
-def extract(work: Path, processes: int) -> None:
-    """Decodes every package of `work/debs`, the smallest first, `processes` at a time."""
+def extract(work: Path, processes: int, progress=SAY) -> None:
+    """Decodes every package of `work/debs`, the smallest first, `processes` at a time; `progress` hears a line about each."""
     (work / "corpus" / "parts").mkdir(parents=True, exist_ok=True)
     debs = packages.files(work / "debs")
     with multiprocessing.Pool(processes, maxtasksperchild=4) as pool:
-        for line in pool.imap_unordered(_job, [(deb, work / "corpus") for deb in debs]):
-            print(line, flush=True)
+        for n, line in enumerate(pool.imap_unordered(_job, [(deb, work / "corpus") for deb in debs])):
+            progress(f"{n + 1} of {len(debs)}, {line}")
 
 
-def index(work: Path) -> None:
-    """Joins the parts into `audio.i16`, drops exact repeats, and numbers near-duplicates."""
+def index(work: Path, progress=SAY) -> None:
+    """Joins the parts into `audio.i16`, drops exact repeats, and numbers near-duplicates; `progress` hears what there is."""
     folder = work / "corpus"
     seen, rows, total = set(), [], 0
     with open(folder / "audio.tmp", "wb") as audio:
@@ -209,8 +211,8 @@ def index(work: Path) -> None:
     with open(folder / "errors.jsonl", "w") as errors:
         for part in sorted((folder / "parts").glob("*.errors")):
             errors.write(part.read_text())
-    print(f"{len(rows)} pieces, {total / RATE / 3600:.2f} h, {len({r['package'] for r in rows})} packages, "
-          f"{len(rows) - len({r['cluster'] for r in rows})} near-duplicates")
+    progress(f"{len(rows)} pieces, {total / RATE / 3600:.2f} h, {len({r['package'] for r in rows})} packages, "
+             f"{len(rows) - len({r['cluster'] for r in rows})} near-duplicates")
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import shutil
+import subprocess
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ import av
 import numpy as np
 
 from afcore.bank import Bank
+from afcore.errors import MissingPart
 from afcore.training.corpus import RATE
 from afcore.training.licence_texts import ADDRESSES, TEXTS
 from afcore.training.licences import Licence, Licences
@@ -33,6 +36,7 @@ FROM_ONE_PACKAGE = 0.6          # share of that for a label of one package, or o
 PER_SOURCE = 2                  # takes of one source (hit1 … hit9) at most
 SURE, ENOUGH = 0.56, 5          # where a label has ENOUGH sounds that the teacher agrees with (confidence SURE), only those
 LOUD_ENOUGH = 300               # largest |int16 sample| of a clip worth keeping
+PATIENCE = 5                    # packages that fail before the first has come, after which no other is tried
 
 
 @dataclass
@@ -156,19 +160,41 @@ def build(corpus: Path, out: Path, shipped: bool = True, per_label: int | None =
 def from_debian(work: Path, out: Path, packages: list[str] | None = None, progress=print) -> Bank:
     """A large local bank from nothing: downloads the packages (about 9 GB for all), decodes, labels by name, and builds it.
 
-    `work` keeps what each step made, so that a stopped run goes on where it was. Raises subprocess.CalledProcessError where apt
-    has a package no more or no network.
+    `work` keeps what each step made, so that a stopped run goes on where it was. Packages that cannot be had, in another release
+    of Debian for instance, are named and left out. Raises MissingPart where none can be had or holds a nameable sound.
     """
     from afcore.training import corpus, labels
-    from afcore.training.packages import PACKAGES, fetch
-    progress("Downloading packages")
-    fetch(work / "debs", packages or PACKAGES)
+    _download(work / "debs", packages, progress)
     progress("Decoding their sounds")
-    corpus.extract(work, 1)
-    corpus.index(work)
+    corpus.extract(work, os.cpu_count() or 1, progress)
+    progress("Looking for repeats")
+    corpus.index(work, progress)
     progress("Reading labels from their names")
-    labels.write(work / "corpus")
+    if not labels.write(work / "corpus"):
+        raise MissingPart(f"No sound of the packages in {work / 'debs'} has a name that says what it is.")
     return build(work / "corpus", out, shipped=False, progress=progress)
+
+
+def _download(debs: Path, wanted: list[str] | None, progress) -> None:
+    from afcore.training import packages
+    debs.mkdir(parents=True, exist_ok=True)
+    held = {packages.name_version(file)[0] for file in packages.files(debs)}
+    missing = [name for name in wanted or [*packages.PACKAGES, *packages.WHEELS] if name not in held]
+    failed: list[str] = []
+    for n, name in enumerate(missing):
+        progress(f"Downloading {name}, {n + 1} of {len(missing)}")
+        try:
+            packages.fetch(debs, [name], progress=lambda _: None)
+        except FileNotFoundError as error:
+            raise MissingPart(f"Packages are downloaded with apt-get, which is not here: put their .deb files into {debs}.") from error
+        except subprocess.CalledProcessError:
+            failed.append(name)
+        if len(failed) == n + 1 == PATIENCE:
+            break
+    if not packages.files(debs):
+        raise MissingPart("No package could be downloaded: run `apt-get update`, see that the network is there, and start again.")
+    if failed:
+        progress(f"Left out, since they cannot be had here: {', '.join(failed)}")
 
 
 def _heard(corpus: Path):

@@ -87,8 +87,8 @@ def name_version(deb: Path) -> tuple[str, str]:
     return name, version
 
 
-def fetch(folder: Path, packages: list[str] = PACKAGES) -> None:
-    """Downloads the packages that `folder` does not hold yet with `apt-get download` and `pip download`.
+def fetch(folder: Path, packages: list[str] = PACKAGES, progress=print) -> None:
+    """Downloads the packages that `folder` does not hold yet with `apt-get download` and `pip download`; `progress` hears which.
 
     Raises subprocess.CalledProcessError where apt knows a package no more (another Debian release) or has no network.
     """
@@ -96,8 +96,9 @@ def fetch(folder: Path, packages: list[str] = PACKAGES) -> None:
     held = {name_version(p)[0] for p in files(folder)}
     for package in packages:
         if package not in held:
-            print("fetch", package, flush=True)
-            subprocess.run(["apt-get", "download", "-q", "-q", package], cwd=folder, check=True)
+            progress(f"fetch {package}")
+            # Its own user for downloads may not write into everybody's folders, which it would warn of each time.
+            subprocess.run(["apt-get", "download", "-q", "-q", "-o", "APT::Sandbox::User=root", package], cwd=folder, check=True)
     for name, version in WHEELS.items():
         if name not in held and (packages is PACKAGES or name in packages):
             subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", f"{name}=={version}"], cwd=folder, check=True)
