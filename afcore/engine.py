@@ -173,7 +173,7 @@ class Engine(Hearing, Labelling, Comparing):
         """The exact text for ``question`` about the clip, and which sound each of its marks stands for.
 
         ``shots`` stand in the order given. With ``labels``, or a prompt that asks for a class, they answer with their
-        label, else with their caption. ``history``, earlier (question, answer) pairs, makes it a dialogue; so does
+        label, else with their caption. A question for yes or no lists these as its options. ``history``, earlier (question, answer) pairs, makes it a dialogue; so does
         ``chat``. A chat model is always asked in a dialogue, the foundation model never (`dialogues`): it was not
         trained on any. Raises BadRequest for too many shots or no question.
         """
@@ -182,7 +182,8 @@ class Engine(Hearing, Labelling, Comparing):
         if len(shots) > self.max_shots:
             raise BadRequest(f"This model takes at most {self.max_shots} examples beside the sound itself.")
         dialogue = self.kind == "chat" or self.dialogues and (chat or bool(history))
-        asked = question.strip() if dialogue else prompts.instruction(question)
+        yes_no = not labels and prompts.asks_yes_or_no(question)  # as the binary questions of training, see `instruction`
+        asked = question.strip() if dialogue else prompts.instruction(question, yes_no)
         by_label = bool(labels) or prompts.asks_for_class(asked)
         shown = prompts.CAPTION if not by_label else prompts.CLASSIFY if dialogue else asked
         texts = [(shown, answer_of_shot(shot, by_label)) for shot in shots]

@@ -104,6 +104,12 @@ def instruction(question: str, yes_no: bool = False) -> str:
     return f"please answer this question: {question}" + ("\nOPTIONS:\nyes.\nno." if yes_no else "")
 
 
+def asks_yes_or_no(question: str) -> bool:
+    """Whether a person's question is answered by yes or no: "Is there a dog?", not "Is it a dog or a cat?", nor a request such
+    as "Can you describe it?"."""
+    return bool(_YES_NO.search(_clean(question).lower()))
+
+
 def with_options(question: str, labels: Sequence[str]) -> str:
     """A classification prompt that lists its labels, in the order given."""
     return f"{_clean(question)}\nOPTIONS:" + "".join(f"\n - {answer_of(label)}." for label in labels)
@@ -225,6 +231,8 @@ def _references(shots: Sequence, references: Sequence[object] | None) -> tuple[o
     return (*references, QUERY)
 
 
+_YES_NO = re.compile(
+    r"^(?:is|are|was|were|do|does|did|has|have|had|can|could)\b(?! you (?!hear\b|notice\b))(?!.*\bor\b)[^?]*\?$", re.DOTALL)
 _SPECIAL = re.compile(r"<audio>|<SEP>|<\|[a-z_]+\|>|</?s>")
 
 

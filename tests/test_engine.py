@@ -116,7 +116,16 @@ def test_shots_answer_questions_about_classes_with_labels_and_others_with_captio
     question = engine.build_prompt(heard, "Is it far?", shots[:1])
     assert question.text.endswith(
         f"describe the sound in a sentence.\nanswer:<SEP>a {names[0]} sounds.<|endofchunk|>"
-        "<audio>please answer this question: is it far?\nanswer:<SEP>")
+        "<audio>please answer this question: is it far?\nOPTIONS:\nyes.\nno.\nanswer:<SEP>")
+
+
+def test_only_single_questions_for_yes_or_no_list_these_as_options(engine, heard):
+    assert "yes.\nno." in engine.build_prompt(heard, "Is it far?").text
+    assert "OPTIONS" not in engine.build_prompt(heard, "What is it?").text
+    labelled = engine.build_prompt(heard, "Is it far?", labels=["a", "b"]).text
+    assert labelled.endswith("is it far?\nOPTIONS:\n - a.\n - b.\nanswer:<SEP>")
+    assert engine.build_prompt(heard, "Is it far?", chat=True) == prompts.chat([], "Is it far?")
+    assert "OPTIONS" not in engine.build_prompt(heard, "Is it far?", history=[("What?", "A horn.")]).text
 
 
 def test_dialogues(engine, heard):
