@@ -1,7 +1,7 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → tags → labels → cuts → student → features → align → pretrain → sft → chat → bank → calibrate. DIR needs about 40 GB and keeps what
-each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
+corpus → tags → labels → cuts → student → rendered → features → align → pretrain → sft → chat → bank → calibrate. DIR needs about
+40 GB and keeps what each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
 by `tags` and `cuts` only.
 """
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-CUTS = 44_000
+CUTS = 90_000
+STUDENT = 23, 50  # minutes of wall time: from scratch; then on, with cuts of one length together
 RANK = 16    # of the low-rank updates that fine-tuning makes
 SHOTS, DIALOGUES = 0.5, 0.12  # shares of interleaved samples and of dialogues in fine-tuning
 
@@ -59,7 +60,9 @@ def cuts(options) -> None:
 
 def student(options) -> None:
     from afcore.training import distil
-    distil.train(options.work / "cuts", options.out, options.minutes or 23)
+    first, then = (minutes / sum(STUDENT) * (options.minutes or sum(STUDENT)) for minutes in STUDENT)
+    distil.train(options.work / "cuts", options.out, first)
+    distil.train(options.work / "cuts", options.out, then, peak=1e-3, init=options.out / "encoder.safetensors")
     _audioset(options)
 
 
@@ -68,9 +71,14 @@ def _audioset(options) -> None:
     (options.out / "audioset.json").write_text(json.dumps(read_labels(options.teacher / "audioset_labels.csv"), indent=0))
 
 
+def rendered(options) -> None:
+    from afcore.training import rendered as step
+    step.render(options.work / "rendered")
+
+
 def features(options) -> None:
     from afcore.training import describe
-    describe.describe(options.work / "corpus", options.out, options.work / "clips")
+    describe.describe(options.work / "corpus", options.out, options.work / "clips", rendered=options.work / "rendered")
 
 
 def align(options) -> None:
@@ -125,7 +133,7 @@ def calibrate(options) -> None:
     print(json.dumps(step.calibrate(options.out, ClipSet(options.work / "clips"))))
 
 
-STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, features, align, pretrain, sft, chat, bank, calibrate)}
+STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, rendered, features, align, pretrain, sft, chat, bank, calibrate)}
 
 
 def main() -> None:
