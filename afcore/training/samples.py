@@ -100,22 +100,22 @@ class SampleMaker(Facts):
             return self.asked(*self._choice(facts)())
         if c.extra.get("groups") and self.rng.random() < MIXED:
             return self.asked(*self.is_there(clip))
-        if roll < 0.45:
+        if roll < 0.36:
             return prompts.CLASSIFY, self.name(clip), prompts.EVENTS, None
-        if roll < 0.60 and c.label:
+        if roll < 0.51 and c.label:
             return prompts.CLASSIFY, c.label, prompts.EVENTS, self.options(c.label)
-        if roll < 0.76:
+        if roll < 0.66:
             return prompts.CAPTION, c.caption, prompts.CAPTIONING, None
-        if roll < 0.79:
+        if roll < 0.69:
             question = self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice((self._choice(c.events), self._choice(self.labels), "recording", "place")))
             return prompts.instruction(question), UNKNOWN, prompts.QUESTION_ANSWERING, None
-        if roll < 0.83 and c.label and c.extra.get("fine"):
+        if roll < 0.73 and c.label and c.extra.get("fine"):
             return self.about(clip)
-        if roll < 0.89:
+        if roll < 0.86:
             return self.asked(*self.is_there(clip))
-        if roll < 0.92 and c.category:
+        if roll < 0.89 and c.category:
             return prompts.instruction(self._choice(KINDS)), c.category, prompts.QUESTION_ANSWERING, None
-        if roll < 0.92 + MISSING and (missing := self.missing(c)):
+        if roll < 0.89 + MISSING and (missing := self.missing(c)):
             return self.asked(*self._choice(missing)())
         return prompts.instruction(self._choice(MAKES)), " and ".join(c.events[:2]), prompts.QUESTION_ANSWERING, None
 
