@@ -72,6 +72,12 @@ def add_evaluate(commands) -> None:
     add_evaluate(commands)
 
 
+def add_failures(commands) -> None:
+    from afcore.failures import add_failures
+
+    add_failures(commands)
+
+
 def add_bank(commands) -> None:
     parser = commands.add_parser("bank", help="build a large example bank on this machine, from Debian's packages")
     parser.add_argument("action", choices=["build"])
@@ -93,7 +99,7 @@ def _build_bank(options) -> None:
 
 
 COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_label, add_bench, add_evaluate,
-                                         add_bank, add_get]
+                                         add_failures, add_bank, add_get]
 """One function per command, in the order of ``--help``."""
 
 

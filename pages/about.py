@@ -1,11 +1,10 @@
-"""About: what the model is, what it cannot do, the model card, and whose sounds and code this is."""
+"""About: what the model is, what it cannot do, and whose sounds and code this is."""
 
 from collections import Counter
 
 import pandas as pd
 import streamlit as st
 
-from afcore import paths
 from pages import common, frame
 
 LIMITS = """
@@ -53,21 +52,12 @@ def main() -> None:
     with limits:
         st.subheader("Limits", anchor=False)
         st.markdown(LIMITS)
-    card, licences, sounds = st.tabs(["Model card", "Licences", "Example sounds"])
-    with card:
-        _card()
+    st.page_link("pages/model_card.py", label="Mini's model card, and where it fails", icon=":material/fact_check:")
+    licences, sounds = st.tabs(["Licences", "Example sounds"])
     with licences:
         st.markdown(LICENCES)
     with sounds:
         _sounds()
-
-
-def _card() -> None:
-    file = paths.MINI / "README.md"
-    if file.is_file():
-        st.markdown(file.read_text(encoding="utf-8"))
-    else:
-        st.caption("This model has no card.")
 
 
 def _sounds() -> None:

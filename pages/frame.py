@@ -39,6 +39,7 @@ def run() -> None:
             st.Page("pages/retrieve.py", title="Retrieve", icon=":material/hub:"),
             st.Page("pages/chat.py", title="Chat", icon=":material/chat:"),
             st.Page("pages/teach.py", title="Teach", icon=":material/school:"),
+            st.Page("pages/model_card.py", title="Model card", icon=":material/fact_check:"),
             st.Page("pages/about.py", title="About", icon=":material/info:"),
         ]
     )
