@@ -173,9 +173,9 @@ class Engine(Hearing, Labelling, Comparing):
         """The exact text for ``question`` about the clip, and which sound each of its marks stands for.
 
         ``shots`` stand in the order given. With ``labels``, or a prompt that asks for a class, they answer with their
-        label, else with their caption. A question for yes or no lists these as its options. ``history``, earlier (question, answer) pairs, makes it a dialogue; so does
-        ``chat``. A chat model is always asked in a dialogue, the foundation model never (`dialogues`): it was not
-        trained on any. Raises BadRequest for too many shots or no question.
+        label, else with their caption. A question for yes or no lists these as its options. ``history``, earlier
+        (question, answer) pairs, makes it a dialogue; so does ``chat``. A chat model is always asked in a dialogue, the
+        foundation model never (`dialogues`): it was not trained on any. Raises BadRequest for too many shots or no question.
         """
         if not question.strip():
             raise BadRequest("Ask a question.")

@@ -105,8 +105,8 @@ def instruction(question: str, yes_no: bool = False) -> str:
 
 
 def asks_yes_or_no(question: str) -> bool:
-    """Whether a person's question is answered by yes or no: "Is there a dog?", not "Is it a dog or a cat?", nor a request such
-    as "Can you describe it?"."""
+    """Whether a person's question is answered by yes or no: "Is there a dog?", not "Is it a dog or a cat?", nor a request
+    such as "Can you describe it?"."""
     return bool(_YES_NO.search(_clean(question).lower()))
 
 
