@@ -77,14 +77,18 @@ def rendered(options) -> None:
 
 
 def features(options) -> None:
+    """`clips`: the corpus, on which everything is evaluated; `taught`: also what was made, for training."""
     from afcore.training import describe
-    describe.describe(options.work / "corpus", options.out, options.work / "clips", rendered=options.work / "rendered")
+    clips, made = options.work / "clips", options.work / "made"
+    describe.describe(options.work / "corpus", options.out, clips)
+    describe.describe_made(options.work / "corpus", options.out, made, options.work / "rendered")
+    describe.join([clips, made], options.work / "taught")
 
 
 def align(options) -> None:
     from afcore.training import align as step
     from afcore.training.clips import ClipSet
-    step.align(ClipSet(options.work / "clips"), options.out)
+    step.align(ClipSet(options.work / "taught"), options.out)
 
 
 def language_side(options, out: Path, minutes: float, **settings) -> None:
@@ -94,11 +98,12 @@ def language_side(options, out: Path, minutes: float, **settings) -> None:
     from afcore.training.clips import ClipSet
     from afcore.training.describe import neighbours
     from afcore.training.held_out import is_held_out
-    clips, clap = ClipSet(options.work / "clips"), MiniClap.load(options.out)
+    taught = options.work / "taught"
+    clips, clap = ClipSet(taught), MiniClap.load(options.out)
     vectors = clips.clap_vectors(clap, range(len(clips)))
     usable = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label and not is_held_out(clips[i])])
     near = neighbours(vectors, [clips[i].package for i in range(len(clips))], usable)
-    step.train(options.work / "clips", options.out, out, options.minutes or minutes, near, **settings)
+    step.train(taught, options.out, out, options.minutes or minutes, near, **settings)
 
 
 def pretrain(options) -> None:
