@@ -106,12 +106,3 @@ def test_the_command_line(engine):
     data = json.loads(run.stdout)
     assert data["answer"] and len(data["shots"]) == 2 and data["model"] == "mini"
     assert data["prompt"].endswith(f"{prompts.instruction('what is this?')}\nanswer:<SEP>")
-
-
-def test_a_window_is_heard_alike_whatever_stands_beside_it(engine):
-    samples = torch.randn(32_000 * 9, generator=torch.Generator().manual_seed(0)).mul(0.1).numpy()
-    windows, valid = engine.encoder.plan.cut(samples)
-    assert len(windows) > 1 and valid[-1] < valid[0]
-    together = engine.encoder.embed_windows(windows, valid)
-    alone = torch.cat([engine.encoder.embed_windows(windows[i : i + 1], valid[i : i + 1]) for i in range(len(windows))])
-    assert torch.allclose(together, alone, atol=1e-4)

@@ -114,18 +114,15 @@ class MiniEncoder:
 
     @torch.inference_mode()
     def embed_windows(self, windows: np.ndarray, valid: np.ndarray, batch: int = 16) -> Tensor:
-        """windows (n, 224000) float32 and valid (n,) samples that exist → features (n, 911) on the CPU.
-
-        Of a window that is not full only so much is heard as there is, and `N_FFT` samples more, as in training: the padding
-        beyond would be another sound to the convolutions at its edge."""
-        valid, out = np.asarray(valid), torch.empty(len(windows), self.width)
-        lengths = np.minimum(windows.shape[1], np.maximum(valid, MIN_POOL) + N_FFT)
-        for length in np.unique(lengths):
-            alike = np.flatnonzero(lengths == length)
-            for rows in np.array_split(alike, -(-len(alike) // batch)):
-                samples = torch.from_numpy(np.ascontiguousarray(windows[rows, :length])).to(self.device)
-                out[rows] = self.net(self.mel(samples), torch.from_numpy(valid[rows]).to(self.device)).float().cpu()
-        return out
+        """windows (n, 224000) float32 and valid (n,) samples that exist → features (n, 911) on the CPU."""
+        out = []
+        for i in range(0, len(windows), batch):
+            length = int(max(MIN_POOL, valid[i:i + batch].max()))  # nothing but padding lies beyond
+            length = min(windows.shape[1], length + N_FFT)
+            samples = torch.from_numpy(np.ascontiguousarray(windows[i:i + batch, :length])).to(self.device)
+            pooled = torch.from_numpy(np.asarray(valid[i:i + batch])).to(self.device)
+            out.append(self.net(self.mel(samples), pooled).float().cpu())
+        return torch.cat(out)
 
     def embed(self, samples: np.ndarray) -> Tensor:
         """samples (T,) float32 at 32 kHz, peak-normalised → features (windows, 911)."""

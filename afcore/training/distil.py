@@ -15,12 +15,11 @@ import torch
 from numpy.lib.format import open_memmap
 from torch.nn import functional as F
 
-from afcore.encoders.mini import EMBEDDING, HOP, MiniEncoderNet, LogMel, N_MELS, RATE, STRIDE, TAGS
+from afcore.encoders.mini import EMBEDDING, MiniEncoderNet, LogMel, N_MELS, RATE, TAGS
 from afcore.training.teacher import load_teacher
 
 SECONDS = (1.0, 1.5, 2.0, 3.0, 5.0)            # lengths of cuts
 FRAMES = int(SECONDS[-1] * 100)
-TAIL = 33                                      # frames: at most so much padding after a short sound, when training goes on
 
 
 class Sounds:
@@ -163,30 +162,10 @@ def losses(features: torch.Tensor, target: torch.Tensor, mean: torch.Tensor, std
     return embedding, tags.sum(1).mean()
 
 
-class Batches:
-    """Row numbers of the cuts without end, each cut once per round; with ``by_length`` a batch holds cuts of one length,
-    so that no time goes into the padding of short ones (half of all frames)."""
-
-    def __init__(self, pooled: np.ndarray, size: int, rng: np.random.Generator, by_length: bool = False):
-        groups = [np.flatnonzero(pooled == n) for n in np.unique(pooled)] if by_length else [np.arange(len(pooled))]
-        self.groups, self.size, self.rng, self.waiting = groups, size, rng, []
-
-    def __call__(self) -> np.ndarray:
-        if not self.waiting:
-            whole = [np.sort(order[i:i + self.size]) for order in map(self.rng.permutation, self.groups)
-                     for i in range(0, max(1, len(order) - self.size + 1), self.size)]
-            self.waiting = [whole[i] for i in self.rng.permutation(len(whole))]
-        return self.waiting.pop()
-
-
 def train(data: Path, out: Path, minutes: float, batch: int = 64, peak: float = 2e-3, seed: int = 0,
           channels: tuple[int, ...] = (32, 64, 128, 256), blocks: tuple[int, ...] = (1, 2, 2), init: Path | None = None) -> None:
-    """Fits the student for `minutes` of wall time (one-cycle learning rate over time) and writes `encoder.safetensors`.
-
-    With ``init`` it goes on from those weights: the norms' statistics stay as they are, so that batches of one length can be
-    taken, about as short as the encoder hears them (`MiniEncoder.embed_windows`), which makes a step twice as fast.
-    """
-    from safetensors.torch import load_file
+    """Fits the student for `minutes` of wall time (one-cycle learning rate over time) and writes `encoder.safetensors`."""
+    from safetensors.torch import load_file, save_file
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     mels, pooled, target = (np.load(data / f"{n}.npy", mmap_mode="r") for n in ("mel", "pooled", "target"))
@@ -199,23 +178,17 @@ def train(data: Path, out: Path, minutes: float, batch: int = 64, peak: float = 
     optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}], lr=peak)
     out.mkdir(parents=True, exist_ok=True)
     held = min(1024, len(mels) // 20)               # the last cuts watch the loss; no test sound is among them
-    draw = Batches(pooled[:len(mels) - held], batch, rng, by_length=bool(init))
-    if init:
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.eval()
-    begin, step, running = time.time(), 0, np.zeros(2)
+    begin, step, running, order = time.time(), 0, np.zeros(2), np.array([], int)
     while (done := (time.time() - begin) / 60 / minutes) < 1:
         lr = peak * min(1, (done + 1e-3) / 0.04) * (0.5 * (1 + math.cos(math.pi * done)) * 0.995 + 0.005)
         for group in optimiser.param_groups:
             group["lr"] = lr
-        rows = draw()
-        start, stop = 0, FRAMES
-        if init:  # any padding after the sound, and any place of the strides' grid on it: else just these edges are learned
-            start, stop = int(rng.integers(STRIDE)), int(pooled[rows].max()) // HOP + int(rng.integers(1, TAIL))
-        x = torch.from_numpy(mels[rows, :, start:stop]).float()[:, None].contiguous(memory_format=torch.channels_last)
+        if len(order) < batch:
+            order = rng.permutation(len(mels) - held)
+        rows, order = np.sort(order[:batch]), order[batch:]
+        x = torch.from_numpy(mels[rows]).float()[:, None].contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            features = net(x, torch.from_numpy(pooled[rows] - start * HOP))
+            features = net(x, torch.from_numpy(pooled[rows]))
         embedding, tags = losses(features.float(), torch.from_numpy(target[rows]).float(), mean, std)
         (embedding + 0.06 * tags).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
