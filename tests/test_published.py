@@ -115,8 +115,10 @@ def test_foundation_is_asked_without_a_dialogue(converted):
     engine = load(converted, "foundation")
     assert engine.max_shots == 7 and not engine.dialogues
     heard = engine.hear(tone_clip(430))
-    text = engine.build_prompt(heard, "Is it Far?", history=[("What?", "A horn.")], chat=True).text
-    assert text == ("</s>the task is audio question answering.<audio>please answer this question: is it far?\nanswer:<SEP>")
+    for question, options in (("How Far is it?", ""), ("Is it Far?", "\nOPTIONS:\nyes.\nno.")):
+        text = engine.build_prompt(heard, question, history=[("What?", "A horn.")], chat=True).text
+        assert text == (f"</s>the task is audio question answering.<audio>please answer this question: {question.lower()}{options}"
+                        "\nanswer:<SEP>")
     shots = published_shots(engine, heard, 3)
     for count, padded in ((0, 1), (1, 4), (3, 4)):
         inputs = engine.inputs(heard, engine.build_prompt(heard, "What?", shots[:count]))
