@@ -77,15 +77,12 @@ def pieces(corpus: Path, sounds: Sounds, names: list[str], rng: np.random.Genera
     return infos
 
 
-def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000, seed: int = 0, threads: int = 2,
-             rendered: Path | None = None) -> None:
-    """Writes the `ClipSet` `out`: first one clip per piece, in the index's order, then mixtures (training pieces only) and noise;
-    last, where the folder `rendered` is given (`afcore.training.rendered`), what `describe_made` writes."""
+def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000, seed: int = 0, threads: int = 2) -> None:
+    """Writes the `ClipSet` `out`: first one clip per piece, in the index's order, then mixtures (training pieces only) and noise."""
     torch.set_num_threads(threads)
     sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
     rng, features = np.random.default_rng(seed), []
     infos = pieces(corpus, sounds, encoder.labels, rng)
-    known = list(infos)
     for i in range(len(infos)):
         features.append(embed(encoder, sounds.samples(i)))
         if i % 2000 == 0:
@@ -101,10 +98,6 @@ def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000
     for samples in noises(np.random.default_rng(seed + 1)):
         infos.append(ClipInfo(None, "", None, [], [], "noise", f"noise/{len(infos)}", "train", -1))
         features.append(embed(encoder, samples))
-    if rendered:
-        for samples, info in made_sounds(corpus, sounds, known, rendered):
-            infos.append(info)
-            features.append(embed(encoder, samples))
     write_clips(out, infos, features)
 
 
