@@ -7,6 +7,9 @@ from afcore.teach.schema import Item
 CARD, PLAYER = "teach-card", "teach-player"
 """Keys of the containers that the script looks for."""
 
+UNDO = "undo"
+"""Name of the button that takes the last judgement back."""
+
 OF_CLIP = "teach-clip-"
 """Start of the key of everything on the card that belongs to one clip as it stands; see `key_of`."""
 
@@ -31,12 +34,25 @@ if (!window.teachKeys) {
       if (event.type === 'keydown' && !event.repeat) audio.paused ? audio.play() : audio.pause();
     } else if (event.key.length === 1 && (event.repeat || clips().size > 1)) {
       event.stopImmediatePropagation();  // a key that is held down judges one clip, not the next ones too
+      if (event.type === 'keydown' && !event.repeat && event.key.toLowerCase() === 'u') undoWhenDrawn();
     }
+  };
+  // To undo means the last judgement, whichever clip is being drawn: the key waits for the card rather than be lost.
+  let waiting = null;
+  const undoWhenDrawn = () => {
+    if (waiting) return;
+    waiting = setInterval(() => {
+      const undo = document.querySelector('[class*="st-key-UNDO-"] button');
+      if (!undo || clips().size > 1) return;
+      clearInterval(waiting);
+      waiting = null;
+      undo.click();
+    }, 50);
   };
   for (const type of ['keydown', 'keyup']) window.addEventListener(type, take, true);
 }
 </script>
-""".replace("CARD", CARD).replace("PLAYER", PLAYER).replace("OF_CLIP", OF_CLIP)
+""".replace("UNDO", f"teach-{UNDO}").replace("CARD", CARD).replace("PLAYER", PLAYER).replace("OF_CLIP", OF_CLIP)
 
 
 def key_of(item: Item, part: str) -> str:

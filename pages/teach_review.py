@@ -166,7 +166,7 @@ def _buttons(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None
 
 
 def _undo_button(teach: Teach, loop: Loop) -> None:
-    st.button("Undo", key=teach.key("undo"), shortcut="u", icon=":material/undo:", on_click=_undo, args=(teach, loop))
+    st.button("Undo", key=teach.key(teach_keys.UNDO), shortcut="u", icon=":material/undo:", on_click=_undo, args=(teach, loop))
 
 
 def _judge(teach: Teach, loop: Loop, item: Item, label: str | None) -> None:

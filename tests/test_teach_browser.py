@@ -3,6 +3,7 @@
 import csv
 import re
 import sys
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -45,7 +46,7 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         page.keyboard.press("1")
         expect(page.get_by_text(f"{CLIPS - 1} left")).to_be_visible()
         assert project.item(first).label == list(CLASSES)[0] and _clip(page) != first
-        page.keyboard.press("u")
+        _undo_amid_two_clips(page)
         expect(page.get_by_role("heading", name=f"Clip {first}", exact=True)).to_be_visible()
         assert project.item(first).label is None
 
@@ -107,12 +108,28 @@ def _clip(page: Page) -> int:
 
 def _key_amid_two_clips(page: Page) -> None:
     """While a part of another clip still stands on the card, a key judges neither."""
-    stray = "document.querySelector('.st-key-teach-card').insertAdjacentHTML('beforeend', '<i id=stray class=st-key-teach-clip-0-0-name></i>')"
-    page.evaluate(stray)
+    with _stray(page):
+        page.keyboard.press("1")
+        page.wait_for_timeout(1500)
+        expect(page.get_by_text(f"{CLIPS} left")).to_be_visible()
+
+
+def _undo_amid_two_clips(page: Page) -> None:
+    """To undo is no judgement of a clip on the card: the key waits until the card is drawn."""
+    with _stray(page):
+        page.keyboard.press("u")
+        page.wait_for_timeout(1500)
+        expect(page.get_by_text(f"{CLIPS - 1} left")).to_be_visible()
+
+
+@contextmanager
+def _stray(page: Page):
+    """A part of another clip stands on the card."""
+    page.wait_for_function(f"{CLIPS_ON_CARD} === 1")
+    page.evaluate("""document.querySelector('.st-key-teach-card').insertAdjacentHTML(
+        'beforeend', '<i id=stray class=st-key-teach-clip-0-0-name></i>')""")
     assert page.evaluate(CLIPS_ON_CARD) == 2
-    page.keyboard.press("1")
-    page.wait_for_timeout(1500)
-    expect(page.get_by_text(f"{CLIPS} left")).to_be_visible()
+    yield
     page.evaluate("document.getElementById('stray').remove()")
 
 
