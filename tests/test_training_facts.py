@@ -7,6 +7,7 @@ import pytest
 from afcore import prompts
 from afcore.training import facts, samples
 from afcore.training.clips import ClipInfo, ClipSet, write_clips
+from afcore.training.describe import described_noises
 from afcore.training.samples import UNKNOWN, SampleMaker
 
 EVERY = frozenset(("instrument", "family", "source", "tempo", "voice", "louder", "first", "count"))
@@ -112,8 +113,8 @@ def test_clips_without_facts_are_asked_each_kind_of_question_in_its_share(maker)
     for _ in range(8000):
         question, answer, _, options = maker.ask(1)
         kinds[kind_of(question, answer, options)] += 1
-    shares = {"classify": 0.36, "options": 0.15, "caption": 0.15, "unknown": 0.03, "about": 0.04, "present": 0.13, "kinds": 0.03,
-              "makes": 0.09, "missing": 0.02}
+    shares = {"classify": 0.20, "options": 0.12, "caption": 0.16, "unknown": 0.03, "about": 0.04, "present": 0.31, "kinds": 0.02,
+              "makes": 0.10, "missing": 0.02}
     assert kinds.keys() == shares.keys()
     assert all(kinds[kind] / 8000 == pytest.approx(share, abs=3.5 * (share / 8000) ** 0.5) for kind, share in shares.items()), kinds
 
@@ -131,3 +132,33 @@ def test_dialogues_ask_for_the_second_sound_after_the_first(maker):
             if question.startswith(("Which of these", "Which one")):
                 assert answer in ("dog barking", "rain") and maker.phrase(answer) in question and " or " in question
     assert pairs == {("dog barking", "rain"), ("rain", "dog barking")}
+
+
+def test_the_name_of_an_event_alone_does_not_tell_whether_it_is_there(maker, monkeypatch):
+    monkeypatch.setattr(samples, "NEAR", 0.0)
+    said = {}
+    for _ in range(6000):
+        event, answer = maker.present(maker._draw(maker.ids, maker.weights))
+        said.setdefault(event, []).append(answer == "yes")
+    assert {"speech", "car horn", "dog barking"} <= said.keys()
+    assert all(0.3 < np.mean(told) < 0.7 for told in said.values() if len(told) > 100), {k: np.mean(v) for k, v in said.items()}
+
+
+def test_noise_and_silence_are_called_so_and_hold_nothing(tmp_path):
+    empty = [ClipInfo(None, "", None, [], [], "noise", f"noise/{kind}", "train", -1, {"noise": kind}) for kind in samples.EMPTY]
+    unclear = ClipInfo(None, "", None, [], [], "p", "g", "train")
+    write_clips(tmp_path, CLIPS + empty + [unclear], [np.zeros((1, 4), np.float32)] * (len(CLIPS) + len(empty) + 1))
+    maker = SampleMaker(ClipSet(tmp_path), np.arange(len(CLIPS) + len(empty)), np.array([[-1]] * (len(CLIPS) + len(empty))), shots=0.0)
+    for number, kind in enumerate(samples.EMPTY, len(CLIPS)):
+        assert {maker.ask(number)[1] for _ in range(200)} == {samples.EMPTY[kind], "no"}
+    assert {maker.ask(len(CLIPS) + len(empty))[1] for _ in range(100)} == {samples.NOTHING}
+    of_noise = [maker.of_noise(3) for _ in range(50)]
+    assert all(made.clips[-1] in maker.noise and not set(made.clips[:-1]) & set(maker.noise) for made in of_noise)
+    assert all(any(answer in made.pieces[-2][0] for answer in samples.EMPTY.values()) for made in of_noise)
+
+
+def test_noises_are_as_loud_as_a_file_that_was_normalised():
+    made = list(described_noises(np.random.default_rng(0), 60))
+    assert {info.extra["noise"] for info, _ in made} == set(samples.EMPTY) and all(not info.events for info, _ in made)
+    for info, x in made:
+        assert np.isfinite(x).all() and np.abs(x).max() == (0 if info.extra["noise"] == "silence" else 1)

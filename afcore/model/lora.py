@@ -32,7 +32,7 @@ def add_adapters_(model: nn.Module, rank: int, first_layer: int) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
     layers = list(range(first_layer, model.config.text_config.num_hidden_layers))
-    config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.05, target_modules=list(PROJECTIONS),
+    config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=list(PROJECTIONS),
                         layers_to_transform=layers, layers_pattern="layers")
     inject_adapter_in_model(config, model.language_model)
 

@@ -95,8 +95,8 @@ def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000
             continue
         infos.append(mixed_info(infos[a], infos[b], rng))
         features.append(embed(encoder, mix(sounds.samples(a), sounds.samples(b), rng)))
-    for samples in noises(np.random.default_rng(seed + 1)):
-        infos.append(ClipInfo(None, "", None, [], [], "noise", f"noise/{len(infos)}", "train", -1))
+    for info, samples in described_noises(np.random.default_rng(seed + 1)):
+        infos.append(info)
         features.append(embed(encoder, samples))
     write_clips(out, infos, features)
 
@@ -108,6 +108,7 @@ def drawer(labels: list[str], rng: np.random.Generator) -> Callable[[], int]:
     return lambda: int(np.searchsorted(weights, rng.random() * weights[-1]))
 
 
+NOISES = 1200
 SCENES = {"train": 3000, "validation": 600}
 
 
@@ -180,20 +181,35 @@ def join(folders: Sequence[Path], out: Path) -> None:
     write_clips(out, [info for clips in sets for info in clips.info], features)
 
 
-def noises(rng: np.random.Generator, count: int = 200) -> Iterator[np.ndarray]:
-    """Silence, noise of several colours and mains hum, 2 to 7 s at 32 kHz: nothing to name."""
+def described_noises(rng: np.random.Generator, count: int = NOISES) -> Iterator[tuple[ClipInfo, np.ndarray]]:
+    """`noises` as training clips without events; `extra` holds their kind."""
+    for n, (kind, samples) in enumerate(noises(rng, count)):
+        yield ClipInfo(None, "", None, [], [], "noise", f"noise/{n}", "train", -1, {"noise": kind}), samples
+
+
+def noises(rng: np.random.Generator, count: int = NOISES) -> Iterator[tuple[str, np.ndarray]]:
+    """"silence", "hum" or "noise" and samples of it, 1 to 7 s at 32 kHz: nothing to name. Noise has any colour, sometimes within
+    a band or with a slow rise and fall. As loud as a file that has been normalised (`afcore.audio.normalise`)."""
     for _ in range(count):
-        n, kind = int(rng.uniform(2, 7) * RATE), rng.integers(5)
-        if kind == 0:
-            yield np.zeros(n, np.float32)
+        n, kind = int(rng.uniform(1, 7) * RATE), rng.choice(("silence", "hum", "noise"), p=(0.15, 0.2, 0.65))
+        t = np.arange(n) / RATE
+        if kind == "silence":
+            yield kind, np.zeros(n, np.float32)
             continue
-        if kind == 1:
-            x = np.sin(2 * np.pi * rng.choice((50, 60)) * np.arange(n) / RATE) + 0.05 * rng.standard_normal(n)
-        else:  # power falls with frequency to the 0th, 1st or 2nd: white, pink, brown
-            spectrum = np.fft.rfft(rng.standard_normal(n))
-            spectrum /= np.maximum(np.fft.rfftfreq(n, 1 / RATE), 20) ** ((kind - 2) / 2)
+        if kind == "hum":
+            mains, slope = rng.choice((50, 60)), rng.uniform(1, 3)
+            x = sum(np.sin(2 * np.pi * mains * k * t + rng.uniform(0, 6)) / k ** slope for k in range(1, rng.integers(2, 6)))
+            x = x + 10 ** rng.uniform(-4, -1) * rng.standard_normal(n)
+        else:  # power falls with frequency to the power `slope`: 0 is white, 1 pink, 2 brown
+            frequencies = np.fft.rfftfreq(n, 1 / RATE)
+            spectrum = np.fft.rfft(rng.standard_normal(n)) / np.maximum(frequencies, 20) ** (rng.uniform(0, 2.3) / 2)
+            if rng.random() < 0.3:
+                low = 10 ** rng.uniform(1.7, 3.7)
+                spectrum /= 1 + (low / np.maximum(frequencies, 1)) ** 4 + (frequencies / (low * rng.uniform(1.5, 6))) ** 4
             x = np.fft.irfft(spectrum, n)
-        yield (x / np.abs(x).max() * 10 ** rng.uniform(-2.5, -0.1)).astype(np.float32)
+            if rng.random() < 0.3:
+                x = x * (1 - rng.uniform(0.3, 1) * np.cos(np.pi * t / t[-1] * rng.uniform(1, 3)) ** 2)
+        yield kind, (x / np.abs(x).max()).astype(np.float32)
 
 
 def mix(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -36,7 +36,7 @@ MUSICAL = re.compile("music|guitar|drum|piano|percussion|synth|sing|song|bell|cy
                      "jingle|instrument|gong|choir|whistl|alarm")
 # Much else may be in them.
 GENERIC = frozenset(("music", "drum beat", "ringtone", "electronic sound effect", "crash", "monster growling"))
-NEAR = 0.5       # share of absent events that sound alike, where the clip's own names are known to be all
+NEAR = 0.3       # share of absent events that sound alike, where the clip's own names are known to be all
 
 
 class Facts:

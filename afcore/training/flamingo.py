@@ -176,7 +176,7 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
     clips = ClipSet(clips_folder)
     # Of clips in which neither a name nor the teacher finds anything, few: enough to learn to say so.
     few = np.random.default_rng(seed + 2)
-    ids = np.array([i for i in range(len(clips)) if clips[i].split == "train" and (clips[i].events or few.random() < 0.1)
+    ids = np.array([i for i in range(len(clips)) if clips[i].split == "train" and (clips[i].events or clips[i].extra.get("noise") or few.random() < 0.1)
                     and not is_held_out(clips[i])])
     maker = SampleMaker(clips, ids, neighbours, seed, shots, dialogues)
     model, tokenizer = build_mini(encoder_folder, settings or {}, resume, rank=rank)

@@ -16,13 +16,14 @@ import numpy as np
 
 from afcore import prompts
 from afcore.training.clips import ClipSet
-from afcore.training.facts import Facts, Turn
+from afcore.training.facts import NEAR, Facts, Turn
 
 MAX_SHOTS = 8
 MISLEADING = 0.3   # share of interleaved samples with similar shots whose shots have none of the query's label
 INVENTED = ("blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
             "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask").split()
 NOTHING = "i cannot make out any particular sound."
+EMPTY = {"silence": "silence, nothing can be heard.", "hum": "a steady hum.", "noise": "nothing but noise."}
 UNKNOWN = "i cannot tell that from the sound."
 UNANSWERABLE = ("what is the {} of the {}?", "can you tell me the {} of the {}?", "do you know the {} of the {}?")
 INAUDIBLE = ("name", "colour", "price", "brand", "age", "owner", "weight", "address", "maker", "date", "telephone number", "nationality")
@@ -35,9 +36,12 @@ MAKES = ("what is making this sound?", "what sound is this?", "what do you hear?
 KINDS = ("is this speech, music or something else?", "is it speech, music, or another kind of sound?")
 PRESENT = ("is there {}?", "can you hear {}?", "does this contain {}?", "is {} part of this sound?")
 ELSE = ("what else can you hear?", "what else is there?", "is there another sound?", "and what other sound?")
+MAKES_IT = ("What makes the sound?", "What makes this sound?", "And what makes it?")
 OFFERED = ("which of these do you hear: {}?", "which one is it: {}?")
 FACTS = 0.45     # share of a clip's questions that are about its facts, where it has any
 MIXED = 0.12     # share of a mixture's questions that ask, beyond the usual ones, whether an event is in it
+NOISE = 0.06     # share of samples that are about noise or silence
+OWN_NAME = 0.6   # share of yes/no questions that name a clip's label rather than any of its events
 MISSING = 0.02   # share of all questions that ask about a voice, instrument or sound that is not there
 
 
@@ -61,6 +65,7 @@ class SampleMaker(Facts):
         for i in self.labelled:
             self.by_label.setdefault(clips[i].label, []).append(int(i))
         super().__init__(np.random.default_rng(seed), sorted(self.by_label))
+        self.noise = [int(i) for i in ids if clips[i].extra.get("noise")]
         self.category = {clips[i].label: clips[i].category for i in self.labelled}
         self.weights = self._weights(ids)
         self.labelled_weights = self._weights(self.labelled)
@@ -75,6 +80,12 @@ class SampleMaker(Facts):
     def _draw(self, ids: np.ndarray, cumulative: np.ndarray) -> int:
         return int(ids[min(np.searchsorted(cumulative, self.rng.random()), len(ids) - 1)])
 
+    def _any(self) -> int:
+        """A clip that a question or dialogue is about."""
+        if self.noise and self.rng.random() < NOISE:
+            return self._choice(self.noise)
+        return self._draw(self.ids, self.weights)
+
     def sample(self) -> Sample:
         """One training sample."""
         roll = self.rng.random()
@@ -86,7 +97,7 @@ class SampleMaker(Facts):
 
     # one sound
     def plain(self) -> Sample:
-        clip = self._draw(self.ids, self.weights)
+        clip = self._any()
         question, answer, task, options = self.ask(clip)
         prompt = prompts.single(question, task, options)
         return self._finish(prompt, answer, [clip])
@@ -95,29 +106,44 @@ class SampleMaker(Facts):
         """A question about `clip`: (question, answer, task, options)."""
         c, roll = self.clips[clip], self.rng.random()
         if not c.events:
-            return self._choice((prompts.CAPTION, prompts.CLASSIFY)), NOTHING, prompts.CAPTIONING, None
+            return self.of_nothing(clip)
         if (facts := self.facts(c)) and self.rng.random() < FACTS:
             return self.asked(*self._choice(facts)())
         if c.extra.get("groups") and self.rng.random() < MIXED:
             return self.asked(*self.is_there(clip))
-        if roll < 0.36:
+        if roll < 0.20:
             return prompts.CLASSIFY, self.name(clip), prompts.EVENTS, None
-        if roll < 0.51 and c.label:
+        if roll < 0.32 and c.label:
             return prompts.CLASSIFY, c.label, prompts.EVENTS, self.options(c.label)
-        if roll < 0.66:
+        if roll < 0.48:
             return prompts.CAPTION, c.caption, prompts.CAPTIONING, None
-        if roll < 0.69:
+        if roll < 0.51:
             question = self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice((self._choice(c.events), self._choice(self.labels), "recording", "place")))
             return prompts.instruction(question), UNKNOWN, prompts.QUESTION_ANSWERING, None
-        if roll < 0.73 and c.label and c.extra.get("fine"):
+        if roll < 0.55 and c.label and c.extra.get("fine"):
             return self.about(clip)
         if roll < 0.86:
             return self.asked(*self.is_there(clip))
-        if roll < 0.89 and c.category:
+        if roll < 0.88 and c.category:
             return prompts.instruction(self._choice(KINDS)), c.category, prompts.QUESTION_ANSWERING, None
-        if roll < 0.89 + MISSING and (missing := self.missing(c)):
+        if roll < 0.88 + MISSING and (missing := self.missing(c)):
             return self.asked(*self._choice(missing)())
         return prompts.instruction(self._choice(MAKES)), " and ".join(c.events[:2]), prompts.QUESTION_ANSWERING, None
+
+    def of_nothing(self, clip: int) -> tuple[str, str, str, None]:
+        """A question about noise, silence or a clip in which nobody finds anything."""
+        roll, said = self.rng.random(), self.empty(clip)
+        if roll < 0.35:
+            return prompts.CAPTION, said, prompts.CAPTIONING, None
+        if roll < 0.6:
+            return prompts.CLASSIFY, said, prompts.EVENTS, None
+        if roll < 0.8 or not self.clips[clip].extra.get("noise"):
+            return prompts.instruction(self._choice(MAKES)), said, prompts.QUESTION_ANSWERING, None
+        return self.asked(*self.is_there(clip))
+
+    def empty(self, clip: int) -> str:
+        """What is said of a clip without events."""
+        return EMPTY.get(self.clips[clip].extra.get("noise"), NOTHING)
 
     def about(self, clip: int) -> tuple[str, str, str, None]:
         """Which animal, vehicle, instrument or weapon it is, and as often such a question about a sound that is none."""
@@ -140,11 +166,26 @@ class SampleMaker(Facts):
         return [str(n) for n in self.rng.permutation(options)]
 
     def present(self, clip: int) -> tuple[str, str]:
-        """An event and whether `clip` has it, yes and no equally often."""
+        """An event and whether `clip` has it, yes and no equally often. What is absent is mostly drawn as what is there is, from
+        another clip, so that the event's name alone never tells the answer."""
         c = self.clips[clip]
-        if self.rng.random() < 0.5:
-            return self._choice(c.events), "yes"
+        if c.events and self.rng.random() < 0.5:
+            return self._event(c), "yes"
+        near = self.alike(c) if self.rng.random() < NEAR else ()
+        if near:
+            return str(self._choice(near)), "no"
+        told = {word for text in (*c.events, *c.maybe) for word in text.split()}
+        for _ in range(20):
+            event = self._event(self.clips[self._draw(self.ids, self.weights)])
+            if event and not told & set(event.split()):
+                return event, "no"
         return self.absent(c), "no"
+
+    def _event(self, c) -> str:
+        """A clip's label or one of its events; "" where it has none."""
+        if not c.events:
+            return ""
+        return c.label if c.label and self.rng.random() < OWN_NAME else self._choice(c.events)
 
     def is_there(self, clip: int) -> Turn:
         """Whether an event is in the clip."""
@@ -158,6 +199,8 @@ class SampleMaker(Facts):
         if roll < 0.30:
             return self.renamed(count)
         query = self._draw(self.labelled, self.labelled_weights)
+        if self.noise and self.rng.random() < NOISE / 2:
+            return self.of_noise(count)
         similar = roll < 0.80
         shots = self.nearest(query, count) if similar else [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
         if not shots:
@@ -170,6 +213,15 @@ class SampleMaker(Facts):
         else:
             question, answer, options = prompts.CAPTION, (lambda i: self.clips[i].caption), None
         return self._shots(question, shots, query, answer, options, similar, weight=1.0)
+
+    def of_noise(self, count: int) -> Sample:
+        """Noise or silence after shots of sounds: none of them is the answer."""
+        query = self._choice(self.noise)
+        shots = [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
+        question = self._choice((prompts.CLASSIFY, prompts.CAPTION))
+        told = lambda i: self.clips[i].label if question == prompts.CLASSIFY else self.clips[i].caption
+        answer = lambda i: self.empty(i) if i == query else told(i)
+        return self._shots(question, shots, query, answer, None, bool(self.rng.random() < 0.7), weight=0.0)
 
     def nearest(self, query: int, count: int) -> list[int]:
         """The `count` nearest labelled clips, nearest last in three samples of four, else shuffled as in the paper.
@@ -213,29 +265,32 @@ class SampleMaker(Facts):
 
     # several turns
     def dialogue(self) -> Sample:
-        clip = self._draw(self.ids, self.weights)
+        clip = self._any()
         c = self.clips[clip]
         if not c.events:
-            turns = [(self._choice(HEAR), NOTHING)]
+            turns = [(self._choice(HEAR), self.empty(clip))]
+            if c.extra.get("noise"):
+                turns += [self._turn(*self.is_there(clip)) for _ in range(self.rng.integers(0, 2))]
         else:
             turns = [(self._choice(HEAR), c.caption if self.rng.random() < 0.7 else " and ".join(c.events[:2]))]
-            more = [self._turn(*self.is_there(clip)), ("What makes the sound?", c.events[0])]
+            more = [self._turn(*self.is_there(clip)), (self._choice(MAKES_IT), c.events[0])]
             for chance, makers in ((0.6, self.facts(c)), (0.1, self.missing(c))):
                 if makers and self.rng.random() < chance:
                     more.append(self._turn(*self._choice(makers)()))
             named = [event for event in c.events if event in self.by_label]
-            if named and self.rng.random() < 0.3:
+            if named and self.rng.random() < 0.6:
                 event = self._choice(named)
                 offered = self.rng.permutation([event, *dict.fromkeys(self.absent(c) for _ in range(3))])
                 more.append((self._choice(OFFERED).format(listed([self.phrase(str(label)) for label in offered])).capitalize(), event))
             if c.extra.get("groups") and len(c.events) > 1 and self.rng.random() < 0.5:  # one sound at a time
                 a, b = (c.events[i] for i in self.rng.permutation(len(c.events))[:2])
                 turns, more[1] = [(turns[0][0], a)], (self._choice(ELSE).capitalize(), b)
-            if c.category:
+            if c.category and self.rng.random() < 0.4:
                 more.append((self._choice(KINDS).capitalize(), c.category))
-            if self.rng.random() < 0.3:
+            more.append(self._turn(*self.is_there(clip)))
+            if self.rng.random() < 0.25:
                 more.append((self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice(c.events)).capitalize(), UNKNOWN))
-            turns += [more[i] for i in self.rng.permutation(len(more))[:self.rng.integers(0, 3)]]
+            turns += [more[i] for i in self.rng.permutation(len(more))[:self.rng.integers(1, 4)]]
         *earlier, (question, answer) = turns
         return self._finish(prompts.chat(earlier, question), answer, [clip])
 

@@ -28,7 +28,22 @@ class Watch:
         """`score`: samples → (samples,) mean log-probability of their answers. Returns accuracies, mean over labels."""
         labels = [item.label for item in self.items]
         said = {"held_out": [item.clip for item in self.items], "held_out_other_audio": self.others}
-        return {name: round(macro(self._hits(audios, score), labels), 3) for name, audios in said.items()}
+        return {name: round(macro(self._hits(audios, score), labels), 3) for name, audios in said.items()} | {
+            "yes_no": self._yes_no(score)}
+
+    @torch.no_grad()
+    def _yes_no(self, score) -> float:
+        """How often "is there …?" is likelier to be answered yes of a clip's own label than of another item's (0.5 is chance)."""
+        leaning = []
+        for start in range(0, len(self.items), 2 * SCORED_TOGETHER):
+            items = self.items[start:start + 2 * SCORED_TOGETHER]
+            wrong = [next(option for option in item.options if option != item.label) for item in items]
+            samples = [present(event, item.clip, said) for item, other in zip(items, wrong) for event in (item.label, other)
+                       for said in ("yes", "no")]
+            yes, no = score(samples).view(len(items), 2, 2).unbind(2)
+            leaning.append(yes - no)
+        own, other = torch.cat(leaning).unbind(1)
+        return round(float((own[:, None] > other[None]).float().mean()), 3)
 
     @torch.no_grad()
     def _hits(self, audios: list[int], score) -> np.ndarray:
@@ -45,3 +60,9 @@ def naming(label: str, clip: int) -> Sample:
     """`label` as the answer to "classify this sound." about `clip`."""
     prompt = prompts.single(prompts.CLASSIFY, prompts.EVENTS)
     return Sample([(prompt.text, 0.0), (prompts.answer_of(label) + prompts.MARKS["mini"].eoc, 1.0)], [clip])
+
+
+def present(event: str, clip: int, said: str) -> Sample:
+    """`said` as the answer to "can you hear …?" about `clip`."""
+    prompt = prompts.single(prompts.instruction(f"can you hear {event}?", yes_no=True), prompts.QUESTION_ANSWERING)
+    return Sample([(prompt.text, 0.0), (prompts.answer_of(said) + prompts.MARKS["mini"].eoc, 1.0)], [clip])
