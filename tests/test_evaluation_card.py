@@ -10,6 +10,8 @@ from afcore.errors import BadRequest, MissingPart
 from afcore.evaluation import card, dialogue_rows, label_rows, present_rows, unknown_rows
 from afcore.evaluation.card_context import Context, ten_options
 from afcore.evaluation.card_rows import Row, Scores, hidden_tags, other_audio, table
+from afcore.evaluation.naming import everyday
+from afcore.evaluation.ontology import branches, shared
 from afcore.evaluation.sounds import Subject
 from afcore.training.clips import ClipInfo, write_clips
 from afcore.training.describe import embed
@@ -123,8 +125,16 @@ def test_ten_options_are_half_near_and_never_true_twice(context):
         options = ten_options(rng, label, labels, context)
         assert len(set(options)) == 10 and label in options
         assert not set(options) & context.everyday[label].apart
-        near = [o for o in labels if o != label and context.fine(o) == context.fine(label) and o not in context.everyday[label].apart]
-        assert sum(o in near for o in options) == min(5, len(near))  # other far ones are of other categories
+        branch = {o: shared(label, o) for o in labels if o != label and o not in context.everyday[label].apart}
+        chosen = [branch[o] for o in options if o != label and branch[o]]
+        assert len(chosen) == min(5, sum(map(bool, branch.values()))), "the other far ones are of other branches"
+        assert sorted(chosen, reverse=True) == sorted(branch.values(), reverse=True)[:len(chosen)], "no nearer class was passed over"
+
+
+def test_the_ontology_holds_every_class_of_the_card():
+    assert branches().keys() == everyday().keys() | set(HELD_OUT)
+    assert shared("machine gun", "gunshot") == 3 and shared("rain", "waterfall") == 2 and shared("rain", "wind") == 1
+    assert shared("rain", "music") == 0 == shared("rain", "no such class")
 
 
 def test_shots_come_from_other_packages(context):

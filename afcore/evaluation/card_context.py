@@ -13,6 +13,7 @@ from afcore.bank import Example
 from afcore.errors import MissingPart
 from afcore.evaluation.items import PER_GROUP, StoredClip
 from afcore.evaluation.naming import everyday
+from afcore.evaluation.ontology import shared
 from afcore.evaluation.sounds import CardSounds, Subject
 from afcore.results import Heard
 from afcore.retrieval import Shot
@@ -102,11 +103,15 @@ class Context:
 
 
 def ten_options(rng: np.random.Generator, label: str, labels: Sequence[str], context: Context, count: int = 10) -> tuple:
-    """`label` among `count`: half of the others share its category where it has as many, none is kept apart from it."""
+    """`label` among `count`: half of the others are its nearest in AudioSet's ontology, where it has as many in its branch; the
+    rest are of other branches as far as these last. None is kept apart from it."""
     apart = context.everyday[label].apart if label in context.everyday else frozenset()
     others = [str(n) for n in rng.permutation(sorted(labels)) if n != label and n not in apart]
-    near = [n for n in others if context.fine(n) == context.fine(label)][:count // 2]
-    far = [n for n in others if n not in near][:count - 1 - len(near)]
+    others.sort(key=lambda n: -shared(label, n))  # stable: what is equally near stays in its random order
+    near = [n for n in others if shared(label, n)][:count // 2]
+    far = others[len(near):]
+    strangers = [n for n in far if not shared(label, n)]
+    far = [*strangers, *(n for n in far if n not in strangers)][:count - 1 - len(near)]
     return tuple(str(n) for n in rng.permutation([*near, *far, label]))
 
 
