@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -170,8 +171,8 @@ class Bank:
         return file
 
     def set_embedding(self, example_id: int, model: str, kind: str, array: np.ndarray) -> None:
-        """Keeps an embedding: kind "features" (n windows, E) as float16, or "clap" (d,) as float32, unit length."""
-        array = np.asarray(array, np.float16 if kind == "features" else np.float32)
+        """Keeps an embedding as float16: kind "features" (n windows, E), or "clap" (d,), unit length."""
+        array = np.asarray(array, np.float16)
         with self._lock, self._database:
             self._database.execute("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?, ?)",
                                    (example_id, model, kind, json.dumps(array.shape), array.tobytes()))
@@ -181,16 +182,16 @@ class Bank:
         with self._lock:
             row = self._database.execute("SELECT shape, data FROM embedding WHERE example_id = ? AND model = ? AND kind = 'features'",
                                          (example_id, model)).fetchone()
-        return None if row is None else np.frombuffer(row[1], np.float16).reshape(json.loads(row[0])).astype(np.float32)
+        return None if row is None else _array(*row)
 
     def clap_matrix(self, model: str) -> tuple[list[int], np.ndarray]:
         """(ids, (N, d) float32) of the examples that have a CLAP embedding of that name; ([], (0, 1)) for none."""
         with self._lock:
-            rows = self._database.execute("SELECT example_id, data FROM embedding WHERE model = ? AND kind = 'clap' ORDER BY example_id",
+            rows = self._database.execute("SELECT example_id, shape, data FROM embedding WHERE model = ? AND kind = 'clap' ORDER BY example_id",
                                           (model,)).fetchall()
         if not rows:
             return [], np.zeros((0, 1), np.float32)
-        return [i for i, _ in rows], np.stack([np.frombuffer(data, np.float32) for _, data in rows])
+        return [i for i, _, _ in rows], np.stack([_array(shape, data) for _, shape, data in rows])
 
     def clear_embeddings(self) -> None:
         """Drops all embeddings, those of models that are gone too; whoever loads the bank next makes them anew."""
@@ -223,3 +224,9 @@ def _labelled_files(root: Path) -> dict[str, tuple[Path, str]]:
     if not found:
         raise BadRequest(f"The folder {root} has no subfolders with sounds: each label needs one.")
     return found
+
+
+def _array(shape: str, data: bytes) -> np.ndarray:
+    """A stored embedding as float32; older banks hold CLAP's in four bytes a number."""
+    shape = json.loads(shape)
+    return np.frombuffer(data, np.float16 if len(data) == 2 * math.prod(shape) else np.float32).reshape(shape).astype(np.float32)

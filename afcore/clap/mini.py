@@ -1,7 +1,9 @@
 """Mini CLAP: one space for sounds and texts, on mini's audio encoder and a small sentence encoder (all-MiniLM-L6-v2).
 
-An audio vector is [√(1−w)·acoustic ‖ √w·semantic], a text vector [0 ‖ semantic]: between sounds the dot product weighs how
-they sound and what they mean; between text and sound only the meaning counts. One index serves both.
+An audio vector is [√(1−w)·acoustic ‖ √(w(1−u))·semantic ‖ √(wu)·words], a text vector [0 ‖ √(1−u)·semantic ‖ √u·words]: between
+sounds the dot product weighs how they sound and what they mean; between text and sound only the meaning counts. The semantic
+part is trained. The words are not: of a sound they are the names of AudioSet's classes, each as much as the encoder
+hears it, as the sentence encoder reads them, so that also what training had no captions of is found. One index serves all.
 """
 from __future__ import annotations
 
@@ -24,13 +26,15 @@ SEMANTIC = 256   # shared width
 
 
 class MiniClapNet(nn.Module):
-    """The two trained projections; see `afcore.training.align`."""
+    """The two trained projections, and the sentence embeddings of the classes' names; see `afcore.training.align`."""
 
     def __init__(self):
         super().__init__()
         self.audio = nn.Sequential(nn.Linear(EMBEDDING + TAGS, 512), nn.GELU(), nn.Linear(512, SEMANTIC))
         self.text = nn.Sequential(nn.Linear(TEXT, 512), nn.GELU(), nn.Linear(512, SEMANTIC))
         self.log_scale = nn.Parameter(torch.tensor(2.5))
+        self.register_buffer("names", torch.zeros(TAGS, TEXT))     # unit, around their mean
+        self.register_buffer("names_mean", torch.zeros(TEXT))
 
     @staticmethod
     def inputs(features: Tensor) -> Tensor:
@@ -45,6 +49,19 @@ class MiniClapNet(nn.Module):
     def text_vectors(self, sentences: Tensor) -> Tensor:
         """sentence embeddings (N, 384) → (N, 256) unit."""
         return F.normalize(self.text(sentences), dim=-1)
+
+    def keep_names(self, sentences: Tensor) -> None:
+        """sentences (527, 384): embeddings of the classes' names."""
+        self.names_mean = sentences.mean(0)
+        self.names = F.normalize(sentences - self.names_mean, dim=-1)
+
+    def audio_words(self, clips: Tensor) -> Tensor:
+        """clips (N, 911) from `pool` → (N, 384) unit: the mean of the names, weighted by the tags' probabilities."""
+        return F.normalize(clips[..., EMBEDDING:] @ self.names, dim=-1)
+
+    def text_words(self, sentences: Tensor) -> Tensor:
+        """sentence embeddings (N, 384) → (N, 384) unit, around the names' mean: what all names share says nothing."""
+        return F.normalize(sentences - self.names_mean, dim=-1)
 
 
 def pool(features: Tensor) -> Tensor:
@@ -77,12 +94,13 @@ class SentenceEncoder:
 
 
 class MiniClap:
-    """The `Clap` of mini. `weight` is the share w of meaning in the audio vector (chosen on validation sounds)."""
+    """The `Clap` of mini. `weight` is the share w of meaning in the audio vector, `words` the share u of the classes' names in the
+    meaning (both chosen on validation sounds)."""
 
-    width = EMBEDDING + SEMANTIC
+    width = EMBEDDING + SEMANTIC + TEXT
 
-    def __init__(self, net: MiniClapNet, weight: float, name: str = "mini-clap"):
-        self.net, self.weight, self.name = net.eval(), weight, name
+    def __init__(self, net: MiniClapNet, weight: float, words: float = 0.0, name: str = "mini-clap"):
+        self.net, self.weight, self.words, self.name = net.eval(), weight, words, name
 
     @classmethod
     def load(cls, folder: str | Path) -> "MiniClap":
@@ -93,23 +111,26 @@ class MiniClap:
         digest = hashlib.sha256()
         for file in ("encoder.safetensors", "clap.safetensors", "clap.json"):
             digest.update((Path(folder) / file).read_bytes())
-        weight = json.loads((Path(folder) / "clap.json").read_text())["semantic_weight"]
-        return cls(net, weight, f"mini-clap-{digest.hexdigest()[:8]}")
+        settings = json.loads((Path(folder) / "clap.json").read_text())
+        return cls(net, settings["semantic_weight"], settings["word_weight"], f"mini-clap-{digest.hexdigest()[:8]}")
 
     @cached_property
     def sentences(self) -> SentenceEncoder:
         return SentenceEncoder()
 
+    def _meaning(self, semantic: Tensor, words: Tensor) -> Tensor:
+        return torch.cat([semantic * (1 - self.words) ** 0.5, words * self.words ** 0.5], -1)
+
     @torch.inference_mode()
     def audio_from_features(self, features: Tensor) -> np.ndarray:
-        """Features of one clip's windows (n, 911) → (640,) float32 unit."""
+        """Features of one clip's windows (n, 911) → (1024,) float32 unit."""
         clip = pool(features.float())[None]
         acoustic = F.normalize(clip[:, :EMBEDDING], dim=-1) * (1 - self.weight) ** 0.5
-        semantic = self.net.audio_vectors(clip) * self.weight ** 0.5
-        return torch.cat([acoustic, semantic], 1)[0].numpy()
+        meaning = self._meaning(self.net.audio_vectors(clip), self.net.audio_words(clip)) * self.weight ** 0.5
+        return torch.cat([acoustic, meaning], 1)[0].numpy()
 
     @torch.inference_mode()
     def text(self, texts: list[str]) -> np.ndarray:
-        """texts → (N, 640) float32 unit, zero in the acoustic part."""
-        vectors = self.net.text_vectors(self.sentences(texts))
-        return F.pad(vectors, (EMBEDDING, 0)).numpy()
+        """texts → (N, 1024) float32 unit, zero in the acoustic part."""
+        sentences = self.sentences(texts)
+        return F.pad(self._meaning(self.net.text_vectors(sentences), self.net.text_words(sentences)), (EMBEDDING, 0)).numpy()

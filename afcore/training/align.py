@@ -1,4 +1,4 @@
-"""Step `align`: mini CLAP's two projections, fitted on (sound, text) pairs of the training split.
+"""Step `align`: mini CLAP's two projections, fitted on (sound, text) pairs of the training split, and its weights.
 
 Texts are labels, captions and the AudioSet names of what the teacher hears; the loss is the symmetric contrastive one
 (Radford et al., 2021), with pairs of the same label never counted as each other's negatives.
@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from afcore.clap.mini import MiniClap, MiniClapNet, SentenceEncoder, pool
+from afcore.evaluation.items import macro
 from afcore.training.clips import ClipSet
 
 TEMPLATES = ("{}", "the sound of {}", "{} sound", "this is the sound of {}", "a recording of {}")
@@ -30,7 +31,8 @@ def pairs(clips: ClipSet, ids: np.ndarray) -> tuple[list[list[str]], list[str]]:
 
 
 def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: int = 0) -> MiniClap:
-    """Writes `clap.safetensors` and `clap.json` to `out`; the weight of meaning comes from `choose_weight`."""
+    """Writes `clap.safetensors` and `clap.json` to `out`, which holds `audioset.json`; the weights come from `choose_words` and
+    `choose_weight`."""
     from safetensors.torch import save_file
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -67,23 +69,44 @@ def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: 
         schedule.step()
         if step % 200 == 0:
             print(f"step {step} loss {loss.item():.3f}", flush=True)
-    out.mkdir(parents=True, exist_ok=True)
+    net.keep_names(encoder([name.lower() for name in json.loads((out / "audioset.json").read_text())]))
     save_file({k: v.half().contiguous() for k, v in net.state_dict().items()}, out / "clap.safetensors")
-    weight = choose_weight(clips, net)
-    (out / "clap.json").write_text(json.dumps({"semantic_weight": weight}))
+    weigh(clips, net, out)
     return MiniClap.load(out)
 
 
-def choose_weight(clips: ClipSet, net: MiniClapNet) -> float:
-    """The share of meaning with the best 1-nearest-neighbour label accuracy of validation clips against training clips."""
+def weigh(clips: ClipSet, net: MiniClapNet, out: Path) -> None:
+    """Chooses the weights of the parts, first that of the words, and writes `clap.json`."""
+    words = choose_words(clips, net)
+    weight = choose_weight(clips, net, words)
+    (out / "clap.json").write_text(json.dumps({"semantic_weight": weight, "word_weight": words}))
+
+
+def choose_words(clips: ClipSet, net: MiniClapNet) -> float:
+    """The share of the classes' names with the best recall at 10, text → audio, of the distinct captions of validation clips."""
+    pool = {info.caption: i for i, info in enumerate(clips.info) if info.split == "validation" and info.caption and info.source >= 0}
+    best, chosen = -1.0, 0.0
+    for words in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8):
+        clap = MiniClap(net, 1.0, words)
+        similar = clap.text(list(pool)) @ clips.clap_vectors(clap, pool.values()).T
+        recall = float(((similar > np.diag(similar)[:, None]).sum(1) < 10).mean())
+        print(f"share of names {words}: recall at 10 {recall:.3f} of {len(pool)} validation captions", flush=True)
+        if recall > best:
+            best, chosen = recall, words
+    return chosen
+
+
+def choose_weight(clips: ClipSet, net: MiniClapNet, words: float) -> float:
+    """The share of meaning with the best 1-nearest-neighbour accuracy of validation clips against training clips, mean over labels."""
     bank = [i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label]
     labels = {clips[i].label for i in bank}
     queries = [i for i in range(len(clips)) if clips[i].split == "validation" and clips[i].label in labels]
+    truth = [clips[i].label for i in queries]
     best, chosen = -1.0, 0.5
     for weight in (0.0, 0.2, 0.35, 0.5, 0.65, 0.8):
-        clap = MiniClap(net, weight)
+        clap = MiniClap(net, weight, words)
         nearest = (clips.clap_vectors(clap, queries) @ clips.clap_vectors(clap, bank).T).argmax(1)
-        accuracy = float(np.mean([clips[q].label == clips[bank[n]].label for q, n in zip(queries, nearest)]))
+        accuracy = macro(np.array([label == clips[bank[n]].label for label, n in zip(truth, nearest)], float), truth)
         print(f"weight of meaning {weight}: 1-NN {accuracy:.3f} on {len(queries)} validation clips", flush=True)
         if accuracy > best:
             best, chosen = accuracy, weight
