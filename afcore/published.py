@@ -111,7 +111,7 @@ class EarClap:
         self.name, self.width, self.text = self.mini.name, self.mini.width, self.mini.text
 
     def audio(self, clip: Clip) -> np.ndarray:
-        """A clip -> (640,) float32 unit vector."""
+        """A clip -> (1024,) float32 unit vector."""
         _, features = listen(self.encoder, clip)
         return self.mini.audio_from_features(features)
 

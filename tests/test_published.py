@@ -152,7 +152,7 @@ def test_chat_pads_to_four_audios_with_the_embedding_of_silence(chat):
 def test_without_laion_clap_mini_clap_finds_the_examples_and_says_so(chat):
     assert "mini CLAP, not by LAION-CLAP" in chat.retrieval_notice and "afcore get laion-clap" in chat.retrieval_notice
     heard = chat.hear(tone_clip(430))
-    assert heard.vector.shape == (640,) and np.linalg.norm(heard.vector) == pytest.approx(1, abs=1e-5)
+    assert heard.vector.shape == (1024,) and np.linalg.norm(heard.vector) == pytest.approx(1, abs=1e-5)
     shots = chat.neighbours(heard, 2)
     assert len(shots) == 2
     assert "".join(chat.stream(heard, chat.build_prompt(heard, "What?", shots), SHORT)) is not None

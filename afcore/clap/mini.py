@@ -1,9 +1,10 @@
 """Mini CLAP: one space for sounds and texts, on mini's audio encoder and a small sentence encoder (all-MiniLM-L6-v2).
 
-An audio vector is [√(1−w)·acoustic ‖ √(w(1−u))·semantic ‖ √(wu)·words], a text vector [0 ‖ √(1−u)·semantic ‖ √u·words]: between
-sounds the dot product weighs how they sound and what they mean; between text and sound only the meaning counts. The semantic
-part is trained. The words are not: of a sound they are the names of AudioSet's classes, each as much as the encoder
-hears it, as the sentence encoder reads them, so that also what training had no captions of is found. One index serves all.
+An audio vector is [acoustic ‖ semantic ‖ words], a text vector [0 ‖ semantic ‖ words], each part with its weight
+(`MiniClap.shares`): between sounds the dot product weighs how they sound and what they mean, between text and sound only the
+meaning counts. The semantic part is trained. The words are not: of a sound they are the names of AudioSet's classes,
+each as much as the encoder hears it, as the sentence encoder reads them, so that also what training had no captions of is found. They
+serve texts: in audio vectors their weight is small, in text vectors as much larger. One index serves all.
 """
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from afcore.errors import MissingPart
 
 TEXT = 384       # width of the sentence encoder
 SEMANTIC = 256   # shared width
+WORDS = 0.05     # share of the classes' names between sounds: enough to carry them, too little to count
 
 
 class MiniClapNet(nn.Module):
@@ -94,13 +96,22 @@ class SentenceEncoder:
 
 
 class MiniClap:
-    """The `Clap` of mini. `weight` is the share w of meaning in the audio vector, `words` the share u of the classes' names in the
-    meaning (both chosen on validation sounds)."""
+    """The `Clap` of mini. `weight` is the share w of meaning between sounds, `words` the share u of the classes' names between
+    text and sound (both chosen on validation sounds)."""
 
     width = EMBEDDING + SEMANTIC + TEXT
 
     def __init__(self, net: MiniClapNet, weight: float, words: float = 0.0, name: str = "mini-clap"):
         self.net, self.weight, self.words, self.name = net.eval(), weight, words, name
+
+    def shares(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """What multiplies the unit parts (acoustic, semantic, words) of an audio vector and of a text vector, both of length 1. The
+        text's are such that semantic and words count as 1 − u to u in its dot product with a sound."""
+        few = WORDS if self.words else 0.0
+        audio = ((1 - self.weight) * (1 - few)) ** 0.5, (self.weight * (1 - few)) ** 0.5, few ** 0.5
+        text = (1 - self.words) / audio[1] if audio[1] else 0.0, self.words / audio[2] if few else 0.0
+        length = sum(x * x for x in text) ** 0.5 or 1.0
+        return audio, (0.0, text[0] / length, text[1] / length)
 
     @classmethod
     def load(cls, folder: str | Path) -> "MiniClap":
@@ -118,19 +129,16 @@ class MiniClap:
     def sentences(self) -> SentenceEncoder:
         return SentenceEncoder()
 
-    def _meaning(self, semantic: Tensor, words: Tensor) -> Tensor:
-        return torch.cat([semantic * (1 - self.words) ** 0.5, words * self.words ** 0.5], -1)
-
     @torch.inference_mode()
     def audio_from_features(self, features: Tensor) -> np.ndarray:
         """Features of one clip's windows (n, 911) → (1024,) float32 unit."""
         clip = pool(features.float())[None]
-        acoustic = F.normalize(clip[:, :EMBEDDING], dim=-1) * (1 - self.weight) ** 0.5
-        meaning = self._meaning(self.net.audio_vectors(clip), self.net.audio_words(clip)) * self.weight ** 0.5
-        return torch.cat([acoustic, meaning], 1)[0].numpy()
+        parts = F.normalize(clip[:, :EMBEDDING], dim=-1), self.net.audio_vectors(clip), self.net.audio_words(clip)
+        return torch.cat([share * part for share, part in zip(self.shares()[0], parts)], 1)[0].numpy()
 
     @torch.inference_mode()
     def text(self, texts: list[str]) -> np.ndarray:
         """texts → (N, 1024) float32 unit, zero in the acoustic part."""
         sentences = self.sentences(texts)
-        return F.pad(self._meaning(self.net.text_vectors(sentences), self.net.text_words(sentences)), (EMBEDDING, 0)).numpy()
+        parts = self.net.text_vectors(sentences), self.net.text_words(sentences)
+        return F.pad(torch.cat([share * part for share, part in zip(self.shares()[1][1:], parts)], 1), (EMBEDDING, 0)).numpy()
