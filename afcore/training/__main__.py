@@ -1,6 +1,6 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → tags → labels → cuts → student → rendered → features → align → pretrain → sft → chat → bank → calibrate. DIR needs about
+corpus → tags → labels → cuts → student → rendered → features → align → pretrain → sft → chat → practice → bank → calibrate. DIR needs about
 40 GB and keeps what each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
 by `tags` and `cuts` only.
 """
@@ -112,8 +112,13 @@ def sft(options) -> None:
 
 
 def chat(options) -> None:
-    out = options.work / "chat"
-    language_side(options, out, 22, resume=options.work / "tuned", shots=SHOTS, dialogues=0.2, rank=RANK, peak=3e-4, seed=1)
+    language_side(options, options.work / "chat", 22, resume=options.work / "tuned", shots=SHOTS, dialogues=0.2, rank=RANK, peak=3e-4, seed=1)
+
+
+def practice(options) -> None:
+    """Chat once more and longer, with fewer shots: what ships."""
+    out = options.work / "practised"
+    language_side(options, out, 64, resume=options.work / "chat", shots=0.3, dialogues=0.22, rank=RANK, peak=5e-4, seed=9)
     for name in ("flamingo.safetensors", "config.json"):
         shutil.copy(out / name, options.out / name)
 
@@ -135,7 +140,7 @@ def calibrate(options) -> None:
     print(json.dumps(step.calibrate(options.out, ClipSet(options.work / "clips"))))
 
 
-STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, rendered, features, align, pretrain, sft, chat, bank, calibrate)}
+STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, rendered, features, align, pretrain, sft, chat, practice, bank, calibrate)}
 
 
 def main() -> None:
@@ -145,7 +150,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for packages, decoded sounds, cuts, features, checkpoints")
     parser.add_argument("--teacher", type=Path, help="folder with mn04_as_mAP_432.pt and audioset_labels.csv")
     parser.add_argument("--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)")
-    parser.add_argument("--minutes", type=float, help="wall time of student, pretrain, sft or chat")
+    parser.add_argument("--minutes", type=float, help="wall time of student, pretrain, sft, chat or practice")
     parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
     options = parser.parse_args()
     if options.step in ("tags", "labels", "cuts", "student", "all") and not options.teacher:
