@@ -48,6 +48,8 @@ def app(projects: Path) -> Iterator[str]:
         server.terminate()
         server.wait()
 
+CLIPS_ON_CARD = """new Set([...document.querySelectorAll('.st-key-teach-card [class*="st-key-teach-clip-"]')]
+    .map(e => /st-key-teach-clip-(\\d+-\\d+)/.exec(e.className)[1])).size"""
 
 def settled(page: Page) -> None:
     """Wait until the page has been drawn to its end, answers included: at rest for three seconds on end."""
@@ -129,6 +131,7 @@ def teach(page: Page, address: str, projects: Path, out: Path) -> None:
     for left in range(waiting, 0, -1):
         page.get_by_text(f"{left} left").wait_for()
         page.get_by_role("heading", name=title, exact=True).wait_for(state="detached")
+        page.wait_for_function(f"{CLIPS_ON_CARD} === 1")  # a key that is pressed amid two clips is for neither
         title = page.get_by_role("heading", name=re.compile(r"^Clip \d+$")).inner_text()
         if left == waiting - 5:
             page.get_by_text("All predictions are up to date.").wait_for()
