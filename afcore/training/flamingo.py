@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ WITHOUT_TAGS = 0.15  # share of clips whose tags are hidden, so that the model h
 DROPOUT = 0.1       # of the embedding's values
 AUDIO_SHARE = 0.3   # of the learning rate, for what comes before the cross-attention
 WATCHED = 200       # steps between two looks at validation clips
+BESIDE, BESIDE_EVENTS = 0.25, 24  # weight of the matching loss beside the language model's, and events in each of its draws
 NO_TAG = -12.0      # logit of a hidden tag
 TRAIN_WINDOWS = 4   # at most so many windows per clip: later windows change little and cost much
 NEW_ROWS = len(NEW_TOKENS)  # they stand at the end of the vocabulary
@@ -130,13 +133,13 @@ def audio_spread(model: AudioFlamingo, clips: ClipSet, rows: list[int]) -> float
     return float(model.audio_transformer(model.front_end(features)).std(0).square().mean().sqrt())
 
 
-def parameter_groups(model: AudioFlamingo, new: NewTokens) -> list[dict]:
-    """Weight decay on matrices alone; `AUDIO_SHARE` of the learning rate before the cross-attention."""
+def parameter_groups(model: AudioFlamingo, extra: list[torch.nn.Parameter]) -> list[dict]:
+    """The model's trained parameters and `extra`. Weight decay on matrices alone; `AUDIO_SHARE` of the learning rate before the cross-attention."""
     groups: dict[tuple[bool, bool], list] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups.setdefault((name.startswith(("audio_transformer", "front_end")), parameter.ndim > 1), []).append(parameter)
-    groups.setdefault((False, False), []).append(new.rows)
+    groups.setdefault((False, False), []).extend(extra)
     return [{"params": parameters, "share": AUDIO_SHARE if audio else 1.0, "weight_decay": 0.1 if matrix else 0.0}
             for (audio, matrix), parameters in groups.items()]
 
@@ -163,21 +166,28 @@ def loss_of(model: AudioFlamingo, new: NewTokens, batch: dict[str, Tensor]) -> t
     return (token * weights).sum() / weights.sum(), token[weights == 1].detach().mean()
 
 
+def trained_clips(clips: ClipSet, seed: int = 0) -> np.ndarray:
+    """Numbers of the training clips of labels that are not held out. Of clips in which neither a name nor the teacher finds anything,
+    few: enough to learn to say so."""
+    few = np.random.default_rng(seed + 2)
+    return np.array([i for i in range(len(clips)) if clips[i].split == "train" and not is_held_out(clips[i])
+                     and (clips[i].events or clips[i].extra.get("noise") or few.random() < 0.1)])
+
+
 def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, neighbours: np.ndarray, batch_tokens: int = 1100,
           peak: float = 6e-4, seed: int = 0, settings: dict | None = None, resume: Path | None = None, shots: float = 0.0,
-          dialogues: float = 0.0, rank: int = 0) -> None:
+          dialogues: float = 0.0, rank: int = 0, beside: Callable[..., Any] | None = None) -> None:
     """Trains for `minutes` of wall time (warm-up, then cosine over time), logging to `out/log.jsonl`; writes `out`.
 
     Stage 1 (pretraining): the language model is frozen, single sounds alone. Stage 2 (supervised fine-tuning): goes on from
     `resume`, with LoRA of `rank` in the language model and shares `shots` of interleaved samples and `dialogues` of dialogues.
     Stage 3 (chat): the same with more dialogues.
+
+    `beside`: (model, tokenizer, clips, ids of training clips) → `match.Matching`, whose loss is added with the weight `BESIDE`.
     """
     torch.manual_seed(seed)
     clips = ClipSet(clips_folder)
-    # Of clips in which neither a name nor the teacher finds anything, few: enough to learn to say so.
-    few = np.random.default_rng(seed + 2)
-    ids = np.array([i for i in range(len(clips)) if clips[i].split == "train" and (clips[i].events or clips[i].extra.get("noise") or few.random() < 0.1)
-                    and not is_held_out(clips[i])])
+    ids = trained_clips(clips, seed)
     maker = SampleMaker(clips, ids, neighbours, seed, shots, dialogues)
     model, tokenizer = build_mini(encoder_folder, settings or {}, resume, rank=rank)
     for name, parameter in model.named_parameters():
@@ -191,9 +201,11 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
     new = NewTokens(model, None if resume else tokenizer)
     if not resume:
         open_gates_(model)
+    matching = beside(model, tokenizer, clips, ids) if beside else None
+    extra = [new.rows, *(matching.parameters() if matching else ())]
     trained = [p for p in model.parameters() if p.requires_grad]
     print(f"{sum(p.numel() for p in trained) / 1e6:.2f} M trained parameters, {len(ids)} clips, {len(maker.labels)} labels", flush=True)
-    optimiser = torch.optim.AdamW(parameter_groups(model, new), lr=peak, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(parameter_groups(model, extra), lr=peak, betas=(0.9, 0.98))
     watch = Watch(clips, set(maker.labels))
     rng, slots = np.random.default_rng(seed + 1), model.config.max_windows_per_audio
     out.mkdir(parents=True, exist_ok=True)
@@ -218,8 +230,10 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
         samples = pool.pop()
         with torch.autocast("cpu", torch.bfloat16):
             loss, full = loss_of(model, new, collate(samples, clips, tokenizer, slots, rng))
+            if matching:
+                loss = loss + BESIDE * matching.loss(BESIDE_EVENTS)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([*trained, new.rows], 1.0)
+        torch.nn.utils.clip_grad_norm_([*trained, *extra], 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         step += 1
@@ -232,6 +246,7 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
                 model.eval()
                 with torch.autocast("cpu", torch.bfloat16):
                     row |= watch(lambda said: answer_scores(model, new, collate(said, clips, tokenizer, slots, rng, disturb=False)))
+                    row |= matching.look() if matching else {}
                     row["audio_spread"] = round(audio_spread(model, clips, [item.clip for item in watch.items]), 3)
                 model.train()
             print(json.dumps(row), flush=True)

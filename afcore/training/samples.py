@@ -19,6 +19,8 @@ from afcore.training.clips import ClipSet
 from afcore.training.facts import NEAR, Facts, Turn
 
 MAX_SHOTS = 8
+RENAMED = 0.4      # share of interleaved samples whose labels are renamed
+RETRIEVED = 0.6    # of these, the share with the nearest clips as shots
 MISLEADING = 0.3   # share of interleaved samples with similar shots whose shots have none of the query's label
 INVENTED = ("blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
             "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask").split()
@@ -42,6 +44,7 @@ FACTS = 0.45     # share of a clip's questions that are about its facts, where i
 MIXED = 0.12     # share of a mixture's questions that ask, beyond the usual ones, whether an event is in it
 NOISE = 0.06     # share of samples that are about noise or silence
 OWN_NAME = 0.6   # share of yes/no questions that name a clip's label rather than any of its events
+QUIZ = 0.6       # share of dialogues whose answers only the sound tells, not an earlier answer
 MISSING = 0.02   # share of all questions that ask about a voice, instrument or sound that is not there
 
 
@@ -92,7 +95,7 @@ class SampleMaker(Facts):
         if roll < self.shots:
             return self.interleaved()
         if roll < self.shots + self.dialogues:
-            return self.dialogue()
+            return self.quiz() if self.rng.random() < QUIZ else self.dialogue()
         return self.plain()
 
     # one sound
@@ -111,16 +114,16 @@ class SampleMaker(Facts):
             return self.asked(*self._choice(facts)())
         if c.extra.get("groups") and self.rng.random() < MIXED:
             return self.asked(*self.is_there(clip))
-        if roll < 0.20:
+        if roll < 0.18:
             return prompts.CLASSIFY, self.name(clip), prompts.EVENTS, None
-        if roll < 0.32 and c.label:
+        if roll < 0.38 and c.label:
             return prompts.CLASSIFY, c.label, prompts.EVENTS, self.options(c.label)
-        if roll < 0.48:
+        if roll < 0.54:
             return prompts.CAPTION, c.caption, prompts.CAPTIONING, None
-        if roll < 0.51:
+        if roll < 0.57:
             question = self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice((self._choice(c.events), self._choice(self.labels), "recording", "place")))
             return prompts.instruction(question), UNKNOWN, prompts.QUESTION_ANSWERING, None
-        if roll < 0.55 and c.label and c.extra.get("fine"):
+        if roll < 0.61 and c.label and c.extra.get("fine"):
             return self.about(clip)
         if roll < 0.86:
             return self.asked(*self.is_there(clip))
@@ -189,19 +192,21 @@ class SampleMaker(Facts):
 
     def is_there(self, clip: int) -> Turn:
         """Whether an event is in the clip."""
-        event, truth = self.present(clip)
+        return self._there(*self.present(clip))
+
+    def _there(self, event: str, truth: str) -> Turn:
         return self._choice(PRESENT).format(self.phrase(event) if self.rng.random() < 0.5 else event), truth, True, None
 
     # shots
     def interleaved(self) -> Sample:
         count = int(self._choice((1, 2, 3, 4, 4, 4, 4, 8)))
         roll = self.rng.random()
-        if roll < 0.30:
+        if roll < RENAMED:
             return self.renamed(count)
         query = self._draw(self.labelled, self.labelled_weights)
         if self.noise and self.rng.random() < NOISE / 2:
             return self.of_noise(count)
-        similar = roll < 0.80
+        similar = roll < RENAMED + 0.7 * (1 - RENAMED)
         shots = self.nearest(query, count) if similar else [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
         if not shots:
             return self.plain()
@@ -234,19 +239,20 @@ class SampleMaker(Facts):
         return shots if self.rng.random() < 0.75 else [int(i) for i in self.rng.permutation(shots)]
 
     def renamed(self, count: int) -> Sample:
-        """Labels swapped among themselves or for invented words; the query's own class is always among the shots."""
+        """Labels swapped among themselves or for invented words; the query's own class is always among the shots.
+
+        Half of them are as retrieval brings them, nearest last."""
         count = max(count, 2)
         query = self._draw(self.labelled, self.labelled_weights)
         own = self.clips[query].label
+        if self.rng.random() < RETRIEVED and (shots := self.retrieved(query, count)):
+            classes = sorted({self.clips[i].label for i in shots})
+            return self._renamed(query, shots, classes, True)
         classes = [own]
         if self.rng.random() < 0.5:   # classes that sound alike, as retrieval would bring
             classes += list(dict.fromkeys(self.clips[i].label for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label and self.clips[i].label != own))[:3]
         classes += [n for n in self.rng.permutation(self.labels)[:4] if n not in classes]
         classes = [str(c) for c in classes[:int(self.rng.integers(2, min(4, count) + 1))]]
-        names = list(self.rng.permutation(INVENTED if self.rng.random() < 0.5 else self.labels)[:len(classes)])
-        if self.rng.random() < 0.3:
-            names = list(self.rng.permutation(classes))
-        rename = dict(zip(classes, map(str, names)))
         drawn = [own] + [classes[k % len(classes)] for k in range(1, count)]
         shots = []
         for label in drawn:
@@ -255,9 +261,25 @@ class SampleMaker(Facts):
                 shots.append(self._choice(pool))
         if not any(self.clips[i].label == own for i in shots):
             return self.plain()
-        shots = [int(i) for i in self.rng.permutation(shots)]
+        return self._renamed(query, [int(i) for i in self.rng.permutation(shots)], classes, False)
+
+    def retrieved(self, query: int, count: int) -> list[int]:
+        """The nearest clips of a few classes, nearest last, the query's own among them; [] where none of that is near."""
+        own = self.clips[query].label
+        near = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label]
+        others = [n for n in dict.fromkeys(self.clips[i].label for i in near) if n != own]
+        classes = {own, *self.rng.permutation(others)[:int(self.rng.integers(1, 8))]}
+        shots = [i for i in near if self.clips[i].label in classes][:count][::-1]
+        return shots if {own} < {self.clips[i].label for i in shots} else []
+
+    def _renamed(self, query: int, shots: list[int], classes: list[str], similar: bool) -> Sample:
+        """`shots` and the query under new names for `classes`."""
+        names = list(self.rng.permutation(INVENTED if self.rng.random() < 0.5 else self.labels)[:len(classes)])
+        if self.rng.random() < 0.3:
+            names = list(self.rng.permutation(classes))
+        rename = dict(zip(classes, map(str, names)))
         options = [str(n) for n in self.rng.permutation(list(rename.values()))] if self.rng.random() < 0.3 else None
-        return self._shots(prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, False, weight=0.0)
+        return self._shots(prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, similar, weight=0.0)
 
     def _shots(self, question, shots, query, answer, options, similar, weight) -> Sample:
         prompt = prompts.with_shots(question, prompts.task_of(question), [(question, answer(i)) for i in shots], options, similar=similar)
@@ -279,9 +301,7 @@ class SampleMaker(Facts):
                     more.append(self._turn(*self._choice(makers)()))
             named = [event for event in c.events if event in self.by_label]
             if named and self.rng.random() < 0.6:
-                event = self._choice(named)
-                offered = self.rng.permutation([event, *dict.fromkeys(self.absent(c) for _ in range(3))])
-                more.append((self._choice(OFFERED).format(listed([self.phrase(str(label)) for label in offered])).capitalize(), event))
+                more.append(self._which(c, self._choice(named)))
             if c.extra.get("groups") and len(c.events) > 1 and self.rng.random() < 0.5:  # one sound at a time
                 a, b = (c.events[i] for i in self.rng.permutation(len(c.events))[:2])
                 turns, more[1] = [(turns[0][0], a)], (self._choice(ELSE).capitalize(), b)
@@ -293,6 +313,35 @@ class SampleMaker(Facts):
             turns += [more[i] for i in self.rng.permutation(len(more))[:self.rng.integers(1, 4)]]
         *earlier, (question, answer) = turns
         return self._finish(prompts.chat(earlier, question), answer, [clip])
+
+    def quiz(self) -> Sample:
+        """Four to seven questions about one clip, nothing named by an earlier answer but what was asked about: a dialogue that opens
+        with a caption teaches to answer from the caption. More answers per token than any other sample."""
+        clip, turns = self._any(), []
+        c = self.clips[clip]
+        named = [event for event in c.events if event in self.by_label]
+        said, known = {"yes": 0, "no": 0}, set()
+        for _ in range(self.rng.integers(4, 10)):
+            if named and self.rng.random() < 0.2:
+                turns.append(self._which(c, event := self._choice(named)))
+                known |= set(event.split())
+                continue
+            event, truth = self.present(clip)
+            if not known & set(event.split()) and said["no"] <= said["yes"] + (truth == "yes"):
+                said[truth] += 1
+                known |= set(event.split())
+                turns.append(self._turn(*self._there(event, truth)))
+        if not turns:
+            return self.dialogue()
+        if c.events and self.rng.random() < 0.3:
+            turns.append((self._choice(HEAR), c.caption))
+        *earlier, (question, answer) = turns
+        return self._finish(prompts.chat(earlier, question), answer, [clip])
+
+    def _which(self, c, event: str) -> tuple[str, str]:
+        """Which of up to four sounds the clip has; `event` is the answer."""
+        offered = self.rng.permutation([event, *dict.fromkeys(self.absent(c) for _ in range(3))])
+        return self._choice(OFFERED).format(listed([self.phrase(str(label)) for label in offered])).capitalize(), event
 
     @staticmethod
     def _turn(question: str, answer: str, yes_no: bool, _options) -> tuple[str, str]:
