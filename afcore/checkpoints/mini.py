@@ -1,8 +1,7 @@
 """Mini's weights: SmolLM2-135M-Instruct from its package, and what was trained here from `assets/mini`.
 
 `flamingo.safetensors` holds the audio transformer, front end, cross-attention, the embeddings of the three new tokens and the
-low-rank updates of the language model's attention (`afcore.model.lora`); matrices are stored as 8-bit integers with a float16
-scale per row, the rest as float16.
+low-rank updates of the language model's attention (`afcore.model.lora`), stored as `afcore.checkpoints.rows` does.
 """
 from __future__ import annotations
 
@@ -14,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from afcore import paths
+from afcore.checkpoints.rows import packed, unpacked
 from afcore.encoders.mini import EMBEDDING
 from afcore.errors import MissingPart
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
@@ -101,24 +100,12 @@ def config_settings(settings: dict, weights: str | Path | None, tokenizer, tags:
                      "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
 
 
-def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, columns) → int8 of the same shape and float16 scale (rows, 1), so that weight ≈ int8 · scale."""
-    scale = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-8).half().float()
-    return (weight / scale).round().clamp(-127, 127).to(torch.int8), scale.half()
-
-
 def save_mini(model: AudioFlamingo, folder: str | Path, calibration: dict | None = None) -> None:
     """Writes `flamingo.safetensors` and `config.json` to `folder`."""
     from safetensors.torch import save_file
-    folder, state = Path(folder), {}
-    trained = {k: v.detach().float() for k, v in model.state_dict().items() if AudioFlamingo.is_audio_parameter(k)}
-    for key, value in trained.items():
-        if value.ndim == 2 and value.numel() > 10_000:
-            state[key], state[key + ".scale"] = (t.contiguous() for t in quantise(value))
-        else:
-            state[key] = value.half().contiguous()
-    state |= lora.updates(model)
-    state[NEW_ROWS] = model.get_input_embeddings().weight[-len(NEW_TOKENS):].detach().half().contiguous()
+    folder = Path(folder)
+    state = {k: v for k, v in model.state_dict().items() if AudioFlamingo.is_audio_parameter(k)} | lora.updates(model)
+    state = packed(state) | {NEW_ROWS: model.get_input_embeddings().weight[-len(NEW_TOKENS):].detach().half().contiguous()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "flamingo.safetensors.partial")
     os.replace(folder / "flamingo.safetensors.partial", folder / "flamingo.safetensors")
@@ -133,11 +120,9 @@ def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
     file = Path(folder) / "flamingo.safetensors"
     if not file.exists():
         raise MissingPart(f"Mini's weights are missing ({file.name}): restore the folder assets/mini from the repository.")
-    stored = load_file(file)
-    rows = stored.pop(NEW_ROWS)
-    low_rank = {k: stored.pop(k) for k in [k for k in stored if k.startswith(lora.PREFIX)]}
-    state = {k: (v.float() * stored[k + ".scale"].float() if v.dtype == torch.int8 else v.float())
-             for k, v in stored.items() if not k.endswith(".scale")}
+    state = unpacked(load_file(file))
+    rows = state.pop(NEW_ROWS)
+    low_rank = {k: state.pop(k) for k in [k for k in state if k.startswith(lora.PREFIX)]}
     wanted = {k for k in model.state_dict() if AudioFlamingo.is_audio_parameter(k)}
     if wanted != set(state):
         raise MissingPart(f"Mini's weights do not fit this version ({sorted(wanted ^ set(state))[0]}): restore the folder assets/mini.")

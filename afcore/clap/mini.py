@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afcore.checkpoints.rows import unpacked
 from afcore.encoders.mini import EMBEDDING, TAGS
 from afcore.errors import MissingPart
 
@@ -117,7 +118,7 @@ class MiniClap:
     def load(cls, folder: str | Path) -> "MiniClap":
         from safetensors.torch import load_file
         net = MiniClapNet()
-        net.load_state_dict({k: v.float() for k, v in load_file(Path(folder) / "clap.safetensors").items()})
+        net.load_state_dict(unpacked(load_file(Path(folder) / "clap.safetensors")))
         # The audio side stands on the encoder, so the name that banks keep vectors under changes with both.
         digest = hashlib.sha256()
         for file in ("encoder.safetensors", "clap.safetensors", "clap.json"):

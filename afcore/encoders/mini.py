@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afcore.checkpoints.rows import unpacked
 from afcore.windows import MINI, WindowPlan
 
 RATE = 32_000        # Hz
@@ -105,10 +106,9 @@ class MiniEncoder:
         """Reads `encoder.safetensors` and `audioset.json` from `folder`; raises FileNotFoundError."""
         from safetensors.torch import load_file
         folder = Path(folder)
-        state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "encoder.safetensors").items()}
         settings = json.loads((folder / "encoder.json").read_text())
         net = MiniEncoderNet(tuple(settings["channels"]), tuple(settings["blocks"]))
-        net.load_state_dict(state)
+        net.load_state_dict(unpacked(load_file(folder / "encoder.safetensors")))
         name = f"mini-{hashlib.sha256((folder / 'encoder.safetensors').read_bytes()).hexdigest()[:8]}"
         return cls(net, json.loads((folder / "audioset.json").read_text()), device, name)
 

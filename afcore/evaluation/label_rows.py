@@ -17,7 +17,7 @@ from afcore.training.held_out import HELD_OUT
 
 CHANCE = 0.1
 SHOTS, SHOTS_NEW = 4, 8  # for known classes, for new ones
-# Words that mean nothing, neither those of training (samples.INVENTED) nor those of calibration.
+# Words that mean nothing, neither those of training (shots.INVENTED) nor those of calibration.
 INVENTED = ("abbid brolt chuvey dremmel ebbix frunt glave hemsor ilvet jorrib kelvoo lopsat murgle noffin ospey prell "
             "quavid rindop skolm tavvit ulbren vessom wirrel yombat zelkin").split()
 

@@ -38,13 +38,13 @@ def add_adapters_(model: nn.Module, rank: int, first_layer: int) -> None:
 
 
 def updates(model: nn.Module) -> dict[str, Tensor]:
-    """A (rank, in) and B (out, rank) of every adapter, half precision, the scale folded into B: W + B·A is the new weight."""
+    """A (rank, in) and B (out, rank) of every adapter, the scale folded into B: W + B·A is the new weight."""
     out = {}
     for key, parent, name in _projections(model):
         layer = getattr(parent, name)
         if hasattr(layer, "lora_A"):
-            out[key + ".A"] = layer.lora_A["default"].weight.detach().half().contiguous()
-            out[key + ".B"] = (layer.lora_B["default"].weight.detach() * layer.scaling["default"]).half().contiguous()
+            out[key + ".A"] = layer.lora_A["default"].weight.detach()
+            out[key + ".B"] = layer.lora_B["default"].weight.detach() * layer.scaling["default"]
     return out
 
 

@@ -1,6 +1,6 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → tags → labels → cuts → student → rendered → features → align → pretrain → sft → chat → practice → bank → calibrate. DIR needs about
+corpus → tags → labels → cuts → student → rendered → features → align → pretrain → sft → chat → practice → match → refine → bank → calibrate. DIR needs about
 40 GB and keeps what each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
 by `tags` and `cuts` only.
 """
@@ -116,9 +116,22 @@ def chat(options) -> None:
 
 
 def practice(options) -> None:
-    """Chat once more and longer, with fewer shots: what ships."""
-    out = options.work / "practised"
-    language_side(options, out, 64, resume=options.work / "chat", shots=0.3, dialogues=0.22, rank=RANK, peak=5e-4, seed=9)
+    """Chat once more and longer, with fewer shots."""
+    language_side(options, options.work / "practised", 64, resume=options.work / "chat", shots=0.3, dialogues=0.22, rank=RANK, peak=5e-4, seed=9)
+
+
+def match(options) -> None:
+    """The first cross-attention block learns which of the words in a text are heard."""
+    from afcore.training import match as step
+    step.train(options.work / "taught", options.out, options.work / "practised", options.work / "matched", options.minutes or 8)
+
+
+def refine(options) -> None:
+    """The whole language side once more, with matching beside: what ships."""
+    from afcore.training.match import Matching
+    out, start = options.work / "refined", options.work / "matched"
+    language_side(options, out, 65, resume=start, shots=0.26, dialogues=0.34, rank=RANK, peak=5e-4, seed=11,
+                  beside=lambda *known: Matching(*known, weights=start))
     for name in ("flamingo.safetensors", "config.json"):
         shutil.copy(out / name, options.out / name)
 
@@ -136,11 +149,10 @@ def bank(options) -> None:
 
 def calibrate(options) -> None:
     from afcore.training import calibrate as step
-    from afcore.training.clips import ClipSet
-    print(json.dumps(step.calibrate(options.out, ClipSet(options.work / "clips"))))
+    print(json.dumps(step.calibrate(options.out, options.work / "clips")))
 
 
-STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, rendered, features, align, pretrain, sft, chat, practice, bank, calibrate)}
+STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, rendered, features, align, pretrain, sft, chat, practice, match, refine, bank, calibrate)}
 
 
 def main() -> None:
@@ -150,7 +162,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for packages, decoded sounds, cuts, features, checkpoints")
     parser.add_argument("--teacher", type=Path, help="folder with mn04_as_mAP_432.pt and audioset_labels.csv")
     parser.add_argument("--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)")
-    parser.add_argument("--minutes", type=float, help="wall time of student, pretrain, sft, chat or practice")
+    parser.add_argument("--minutes", type=float, help="wall time of student, pretrain, sft, chat, practice, match or refine")
     parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
     options = parser.parse_args()
     if options.step in ("tags", "labels", "cuts", "student", "all") and not options.teacher:

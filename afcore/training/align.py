@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from afcore.checkpoints.rows import packed
 from afcore.clap.mini import MiniClap, MiniClapNet, SentenceEncoder, pool
 from afcore.training.clips import ClipSet
 
@@ -69,7 +70,7 @@ def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: 
         if step % 200 == 0:
             print(f"step {step} loss {loss.item():.3f}", flush=True)
     net.keep_names(encoder([name.lower() for name in json.loads((out / "audioset.json").read_text())]))
-    save_file({k: v.half().contiguous() for k, v in net.state_dict().items()}, out / "clap.safetensors")
+    save_file(packed(net.state_dict()), out / "clap.safetensors")
     weigh(clips, net, out)
     return MiniClap.load(out)
 

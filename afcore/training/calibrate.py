@@ -1,12 +1,14 @@
 """Step `calibrate`: how label scores are read (`afcore.calibration.Calibration`), chosen on validation packages alone.
 
-Among the items are labels that the language side was never trained on, and every item is asked once more with invented names
-for its labels, so that what is chosen serves known and new classes alike.
+A third of the items are of labels that the language side was never trained on, and every item is asked in four ways, once with
+invented names for its labels, so that what is chosen serves known and new classes alike, with shots and without.
 """
 from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +20,17 @@ from afcore.evaluation.card_context import renamed
 from afcore.evaluation.items import heard, macro, make_items
 from afcore.retrieval import prompt_order
 from afcore.training.clips import ClipSet
+from afcore.training.held_out import HELD_OUT
 
 SHOTS, SHOTS_RENAMED = 4, 8
+KNOWN, NEW = 56, 32  # items of labels that training had, and of labels held out of it
+PROCESSES = 2        # of one thread each
 NAMES = "brimble cazzet dorvin fleeb gruntle hobbet jinkle kworp lindle mopsy plonk tazzle".split()  # none of them in training
-ALPHAS = (0.0, 0.25, 0.5, 0.8, 1.0)
+ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)
 WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 TEMPERATURES = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)
-ASKED = ("none", "shots", "renamed")  # how an item is asked: without shots, with them, with invented names for the labels
+ASKED = ("none", "any", "among", "renamed")
+"""How an item is asked: without shots, with shots of any label, with shots among the options, with those under invented names."""
 
 
 def scores_of(engine, sound, labels: list[str], shots) -> dict:
@@ -38,16 +44,26 @@ def scores_of(engine, sound, labels: list[str], shots) -> dict:
 def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dict]:
     """For every item the raw scores of each way of asking. Shots of the item's own package are left out."""
     engine.calibration = Calibration(alpha=1.0, options=options, end=end)
-    rng, rows = np.random.default_rng(4), []
+    rows = []
     for item in items:
         sound, labels = heard(clips, item.clip, engine.clap), list(item.options)
         own = [example.id for example in engine.bank.examples() if example.package == item.package]
-        near, among = (prompt_order(engine.neighbours(sound, k, exclude=own, labels=set(labels))) for k in (SHOTS, SHOTS_RENAMED))
-        names = dict(zip(labels, map(str, rng.permutation(NAMES)[:len(labels)])))
-        known = scores_of(engine, sound, labels, near)
-        rows.append({"truth": labels.index(item.label), "label": item.label, "none": known | {"shown": None}, "shots": known,
+        near = lambda k, of=None: prompt_order(engine.neighbours(sound, k, exclude=own, labels=of))
+        among = near(SHOTS_RENAMED, set(labels))
+        names = dict(zip(labels, map(str, np.random.default_rng(item.clip).permutation(NAMES)[:len(labels)])))
+        known = scores_of(engine, sound, labels, among[-SHOTS:])
+        prompt = engine.build_prompt(sound, prompts.CLASSIFY, near(SHOTS), labels=labels)
+        rows.append({"truth": labels.index(item.label), "label": item.label, "none": known | {"shown": None}, "among": known,
+                     "any": known | {"shown": engine.score_labels(sound, prompt, labels)[0]},
                      "renamed": scores_of(engine, sound, list(names.values()), renamed(among, names))})
     return rows
+
+
+def _collect(folder: str, items, options: bool, end: bool) -> list[dict]:
+    """`collect` in a process of its own."""
+    from afcore.engine import load_engine
+    torch.set_num_threads(1)
+    return collect(load_engine("mini"), ClipSet(folder), items, options, end)
 
 
 def read(reader: Calibration, row: dict, asked: str) -> torch.Tensor:
@@ -62,13 +78,16 @@ def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
     """The setting with the best accuracy (mean over labels, then over the ways of asking), then the temperature with the best likelihood."""
     best, found = -1.0, {}
     for (options, end), rows in rows_of.items():
+        held = np.array([row["label"] in HELD_OUT for row in rows])
         labels = [row["label"] for row in rows]
         for normalise, alpha, weight in itertools.product(("sum", "mean"), ALPHAS, WEIGHTS):
             setting = {"normalise": normalise, "alpha": alpha, "options": options, "end": end, "shots": weight}
             reader = Calibration(**setting)
-            accuracy = {asked: macro(np.array([int(read(reader, row, asked).argmax()) == row["truth"] for row in rows], float), labels)
-                        for asked in ASKED}
-            print(json.dumps(setting | {f"asked with {asked}": round(value, 3) for asked, value in accuracy.items()}), flush=True)
+            right = {asked: np.array([int(read(reader, row, asked).argmax()) == row["truth"] for row in rows], float) for asked in ASKED}
+            accuracy = {asked: macro(hits, labels) for asked, hits in right.items()}
+            shown = {f"{kind}, {asked}": round(float(right[asked][of].mean()), 3) for kind, of in (("known", ~held), ("held out", held))
+                     for asked in ASKED if of.any()}
+            print(json.dumps(setting | {"mean": round(float(np.mean(list(accuracy.values()))), 4)} | shown), flush=True)
             if np.mean(list(accuracy.values())) > best:
                 best, found = float(np.mean(list(accuracy.values()))), setting
     rows = rows_of[found["options"], found["end"]]
@@ -77,15 +96,25 @@ def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
     return found | {"temperature": max(likelihood, key=likelihood.get)}
 
 
-def calibrate(folder: Path, clips: ClipSet, limit: int = 110) -> dict:
-    """Writes the `calibration` entry of `folder/config.json` and returns it."""
-    from afcore.engine import load_engine
-    engine = load_engine("mini")
+def validation_items(engine, clips: ClipSet, known: int = KNOWN, new: int = NEW) -> list:
+    """Validation clips of labels that the bank has, so many of known and of held-out ones."""
     labels = {example.label for example in engine.bank.examples()} & {clips[i].label for i in range(len(clips)) if clips[i].split == "train"}
     items = make_items(clips, "validation", labels, seed=3)
-    items = [items[i] for i in np.sort(np.random.default_rng(3).permutation(len(items))[:limit])]
-    # Listing the labels in the prompt was worse with every mini so far, and would take as long again.
-    found = choose({(False, True): collect(engine, clips, items, options=False, end=True)})
+    held = lambda wanted: [item for item in items if (item.label in HELD_OUT) == wanted]
+    return held(False)[:known] + held(True)[:new]
+
+
+def calibrate(folder: Path, clips_folder: Path) -> dict:
+    """Writes the `calibration` entry of `folder/config.json` and returns it."""
+    from afcore.engine import load_engine
+    items = validation_items(load_engine("mini"), ClipSet(clips_folder))
+    print(f"{len(items)} validation items, {sum(item.label in HELD_OUT for item in items)} of them of held-out labels", flush=True)
+    tasks = [(str(clips_folder), items[part::PROCESSES], options, True) for options in (False, True) for part in range(PROCESSES)]
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported there
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        parts = pool.starmap(_collect, tasks, chunksize=1)
+    rows_of = {options: [row for task, rows in zip(tasks, parts) if task[2] == options for row in rows] for options in (False, True)}
+    found = choose({(options, True): rows for options, rows in rows_of.items()})
     config = json.loads((folder / "config.json").read_text())
     config["calibration"] = found
     (folder / "config.json").write_text(json.dumps(config, indent=1))

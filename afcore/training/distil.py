@@ -15,6 +15,7 @@ import torch
 from numpy.lib.format import open_memmap
 from torch.nn import functional as F
 
+from afcore.checkpoints.rows import packed
 from afcore.encoders.mini import EMBEDDING, MiniEncoderNet, LogMel, N_MELS, RATE, TAGS
 from afcore.training.teacher import load_teacher
 
@@ -210,8 +211,7 @@ def train(data: Path, out: Path, minutes: float, batch: int = 64, peak: float = 
 
 
 def save(net: MiniEncoderNet, out: Path, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
-    """Half precision but for batch-norm statistics, which lose too much in it."""
+    """In 8-bit rows but for batch-norm statistics, which lose too much in fewer bits than they have."""
     from safetensors.torch import save_file
-    state = {k: (v.half() if v.is_floating_point() and "running" not in k else v).contiguous() for k, v in net.state_dict().items()}
-    save_file(state, out / "encoder.safetensors")
+    save_file(packed(net.state_dict(), full=("running",)), out / "encoder.safetensors")
     (out / "encoder.json").write_text(json.dumps({"channels": list(channels), "blocks": blocks}))
