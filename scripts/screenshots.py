@@ -26,6 +26,8 @@ PATIENCE = 180_000  # ms, for a slow machine's first load of the model
 QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")
 WIDTH = 1280  # px
+CLIPS_ON_CARD = """new Set([...document.querySelectorAll('.st-key-teach-card [class*="st-key-teach-clip-"]')]
+    .map(e => /st-key-teach-clip-(\\d+-\\d+)/.exec(e.className)[1])).size"""
 
 
 @contextlib.contextmanager
@@ -48,8 +50,6 @@ def app(projects: Path) -> Iterator[str]:
         server.terminate()
         server.wait()
 
-CLIPS_ON_CARD = """new Set([...document.querySelectorAll('.st-key-teach-card [class*="st-key-teach-clip-"]')]
-    .map(e => /st-key-teach-clip-(\\d+-\\d+)/.exec(e.className)[1])).size"""
 
 def settled(page: Page) -> None:
     """Wait until the page has been drawn to its end, answers included: at rest for three seconds on end."""

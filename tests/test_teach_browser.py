@@ -12,12 +12,11 @@ from test_browser import PATIENCE, PHONE, _fits, _go, _local, _serve, _settled, 
 from afcore.teach.project import Project
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
 from pages.teach_state import PROOF, TABS
+from scripts.screenshots import CLIPS_ON_CARD
 
 pytestmark = pytest.mark.browser
 
 CLIPS = QUEUED * len(CLASSES)
-CLIPS_ON_CARD = """new Set([...document.querySelectorAll('.st-key-teach-card [class*="st-key-teach-clip-"]')]
-    .map(e => /st-key-teach-clip-(\\d+-\\d+)/.exec(e.className)[1])).size"""
 PAUSED = "document.querySelector('.st-key-teach-player audio').paused"
 
 

@@ -85,11 +85,11 @@ def test_a_sound_that_is_not_there_is_not_compared(maker, monkeypatch):
 def test_absent_sounds_are_often_near_misses_and_never_there(maker):
     drawn = Counter(maker.absent(CLIPS[LOUD]) for _ in range(2000))
     assert not {"dog barking", "rain"} & drawn.keys()
-    assert set(maker.alike(CLIPS[LOUD])) == {"cat meowing", "thunder"}, "of the categories of what is there"
-    assert "rain" not in maker.alike(clip(None, "running tap")) and "thunder" not in maker.alike(clip(None, "explosion")), "too alike to be a no"
+    assert set(maker.alike(CLIPS[LOUD].events)) == {"cat meowing", "thunder"}, "of the categories of what is there"
+    assert "rain" not in maker.alike(clip(None, "running tap").events) and "thunder" not in maker.alike(clip(None, "explosion").events), "too alike to be a no"
     near = (drawn["cat meowing"] + drawn["thunder"]) / 2000
     assert near == pytest.approx(facts.NEAR + (1 - facts.NEAR) * 2 / 6, abs=0.06)
-    assert maker.alike(clip("x", "dog barking", "something unnamed")) == (), "not all that is there is known by name"
+    assert maker.alike(clip("x", "dog barking", "something unnamed").events) == (), "not all that is there is known by name"
     said = Counter(maker.present(LOUD)[1] for _ in range(1000))
     assert said["yes"] == pytest.approx(500, abs=60)
 

@@ -24,6 +24,7 @@ from afcore.errors import BadRequest
 from afcore.evaluation import caption_rows, dialogue_rows, hearing_rows, label_rows, present_rows, unknown_rows
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import Ability, Scores, table
+from afcore.teach.weights import weights_of
 
 MODULES = (hearing_rows, label_rows, present_rows, caption_rows, dialogue_rows, unknown_rows)
 ABILITIES = {ability.name: ability for module in MODULES for ability in module.ABILITIES}
@@ -166,10 +167,7 @@ def evaluate(context: Context, abilities: Sequence[Ability], limit: int | None =
 
 def weights_key() -> str:
     """Names what mini's answers depend on: its weights and settings, and the shipped bank."""
-    digest = hashlib.sha256()
-    for file in sorted([*paths.MINI.glob("*.safetensors"), *paths.MINI.glob("*.json"), paths.BANK / "bank.sqlite"]):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return hashlib.sha256(weights_of("mini").encode() + (paths.BANK / "bank.sqlite").read_bytes()).hexdigest()[:12]
 
 
 def run(options: argparse.Namespace) -> None:

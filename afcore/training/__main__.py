@@ -123,7 +123,7 @@ def practice(options) -> None:
 def match(options) -> None:
     """The first cross-attention block learns which of the words in a text are heard."""
     from afcore.training import match as step
-    step.train(options.work / "taught", options.out, options.work / "practised", options.work / "matched", options.minutes or 8)
+    step.train(options.work / "taught", options.out, options.work / "practised", options.work / "matched", options.minutes or 8, RANK)
 
 
 def refine(options) -> None:

@@ -7,7 +7,7 @@ options).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -39,6 +39,11 @@ GENERIC = frozenset(("music", "drum beat", "ringtone", "electronic sound effect"
 NEAR = 0.3       # share of absent events that sound alike, where the clip's own names are known to be all
 
 
+def words_in(c: ClipInfo) -> set[str]:
+    """The words of all that may be in a clip."""
+    return {word for event in (*c.events, *c.maybe) for word in event.split()}
+
+
 class Facts:
     """Draws questions with `rng`; `labels`: all that may be named as absent."""
 
@@ -51,17 +56,17 @@ class Facts:
 
     def absent(self, c: ClipInfo) -> str:
         """A label that nothing known of the clip shares a word with; often one of the same category as what is in it."""
-        said = {w for e in (*c.events, *c.maybe) for w in e.split()}
-        near = self.alike(c) if self.rng.random() < NEAR else ()
+        said = words_in(c)
+        near = self.alike(c.events) if self.rng.random() < NEAR else ()
         for k in range(40):
             other = self._choice(near if near and k < 20 else self.labels)
             if not said & set(other.split()):
                 break
         return str(other)
 
-    def alike(self, c: ClipInfo) -> tuple[str, ...]:
-        """Near misses: labels of the categories of what is in the clip that share no class of AudioSet with any of it."""
-        key = tuple(c.events)
+    def alike(self, events: Iterable[str]) -> tuple[str, ...]:
+        """Near misses of a clip with `events`: labels of their categories that share no class of AudioSet with any of them."""
+        key = tuple(events)
         if key not in self._near:
             known = [self.names[e] for e in key if e in self.names]
             classes, kinds = {part for n in known for part in n.audioset}, {n.category for n in known}

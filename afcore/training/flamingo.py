@@ -202,7 +202,7 @@ def train(clips_folder: Path, encoder_folder: Path, out: Path, minutes: float, n
     if not resume:
         open_gates_(model)
     matching = beside(model, tokenizer, clips, ids) if beside else None
-    extra = [new.rows, *(matching.parameters() if matching else ())]
+    extra = [new.rows, *(matching.read.parameters() if matching else ())]
     trained = [p for p in model.parameters() if p.requires_grad]
     print(f"{sum(p.numel() for p in trained) / 1e6:.2f} M trained parameters, {len(ids)} clips, {len(maker.labels)} labels", flush=True)
     optimiser = torch.optim.AdamW(parameter_groups(model, extra), lr=peak, betas=(0.9, 0.98))

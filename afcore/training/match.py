@@ -23,9 +23,10 @@ from afcore.model import AudioFlamingo
 from afcore.model.cache import AudioMemory
 from afcore.model.flamingo import decoder_layers
 from afcore.training.clips import ClipSet
-from afcore.training.facts import Facts
+from afcore.training.facts import Facts, words_in
 from afcore.training.flamingo import AUDIO_SHARE, disturbed, trained_clips
 from afcore.training.samples import OFFERED, PRESENT, listed
+from afcore.training.watch import area
 
 EVENTS = 64      # of a step, each with `HAVING` clips that have it
 HAVING = 2
@@ -34,11 +35,10 @@ WINDOWS = 2      # of a clip, at most
 WORDINGS = 6     # prompts that each event is read in
 LOOKED_AT = 200  # events of the validation pairs
 READING = "match.safetensors"
-RANK = 16        # of the weights' low-rank updates
 GAIN = 0.12      # of the reading; the smaller, the more the block must write
 AROUND = 2       # positions of an event: its last token and the one after it
 LONGEST = 8      # slots that a clip may stand in: that of the query after so many shots, less one
-NEAR = 0.3       # share of the clips without an event that have one of the same category
+NEAR_MISS = 0.3  # share of draws of an event that bring one of the same category too
 
 
 class _Reached(Exception):
@@ -118,12 +118,12 @@ class Pairs:
             info = clips[i]
             for name in {*info.events, info.label} & number.keys():
                 self.having[number[name]].append(i)
-            self.told[i] = {word for text in (info.label or "", *info.events, *info.maybe) for word in text.split()}
+            self.told[i] = words_in(info) | set((info.label or "").split())
         self.quiet = [int(i) for i in ids if clips[i].extra.get("noise")]
         self.usable = np.array([n for n, some in enumerate(self.having) if some])
         weights = np.array([len(self.having[n]) ** 0.3 for n in self.usable])
         self.weights = weights / weights.sum()
-        alike = {e: facts.alike(_Named([events[e]])) for e in self.usable}
+        alike = {e: facts.alike([events[e]]) for e in self.usable}
         self.near = {e: [number[a] for a in names if a in number and self.having[number[a]]] for e, names in alike.items()}
 
     def draw(self, events: int = EVENTS) -> tuple[np.ndarray, np.ndarray, np.ndarray, Tensor, Tensor]:
@@ -131,7 +131,7 @@ class Pairs:
         drawn = []
         while len(drawn) < events:   # some beside a near miss, so that the near ones are held against each other
             e = int(self.rng.choice(self.usable, p=self.weights))
-            drawn += [e, int(self.rng.choice(self.near[e]))] if self.near[e] and self.rng.random() < NEAR else [e]
+            drawn += [e, int(self.rng.choice(self.near[e]))] if self.near[e] and self.rng.random() < NEAR_MISS else [e]
         clips = [int(self.rng.choice(self.having[e])) for e in drawn for _ in range(HAVING)]
         clips += [int(i) for i in self.rng.choice(self.quiet, 4)] if self.quiet else []
         rows = []
@@ -143,13 +143,6 @@ class Pairs:
             rows += [(e, int(c), 0.0, 1.0 / len(chosen)) for c in chosen]
         event, clip, truth, weight = map(np.array, zip(*rows))
         return np.array(clips), event, clip, torch.tensor(truth, dtype=torch.float32), torch.tensor(weight / weight.sum(), dtype=torch.float32)
-
-
-class _Named:
-    """As much of a clip as `Facts.alike` looks at."""
-
-    def __init__(self, events: list[str]):
-        self.events = events
 
 
 def heard(model: AudioFlamingo, clips: ClipSet, chosen: np.ndarray, slot: int, rng: np.random.Generator, disturb: bool) -> AudioMemory:
@@ -165,7 +158,7 @@ def heard(model: AudioFlamingo, clips: ClipSet, chosen: np.ndarray, slot: int, r
     return model.remember_audio(features, mask)
 
 
-class Matching(nn.Module):
+class Matching:
     """The first block with a reading of the stream that it leaves (one number per position), and pairs to learn from.
 
     Read is one direction of the whole stream, as a later layer would, not of what the block adds: read so, the block learned to add
@@ -174,13 +167,12 @@ class Matching(nn.Module):
     def __init__(self, model: AudioFlamingo, tokenizer, clips: ClipSet, ids: np.ndarray, seed: int = 0,
                  weights: Path | None = None):
         """ids: training clips; `weights`: a folder with the reading that `train` left there. Validation pairs are drawn from `clips` too, with the same names."""
-        super().__init__()
         self.layer = min(model.config.cross_attention_layers)
         self.read = nn.Linear(model.config.text_config.hidden_size, 1)
         if weights and (weights / READING).exists():
             self.read.load_state_dict(load_file(weights / READING))
-        self._model, self.clips, self.rng, self.seed = [model], clips, np.random.default_rng(seed), seed  # listed: not a part of this
-        self.block = [decoder_layers(model.language_model)[self.layer].gated_cross_attn_layer]
+        self.model, self.clips, self.rng, self.seed = model, clips, np.random.default_rng(seed), seed
+        self.block = decoder_layers(model.language_model)[self.layer].gated_cross_attn_layer
         labels = sorted({clips[i].label for i in ids if clips[i].label})
         self.events = sorted({*labels, *(event for i in ids for event in clips[i].events)})
         facts = Facts(self.rng, labels)
@@ -193,19 +185,19 @@ class Matching(nn.Module):
         validation = np.array([i for i in range(len(clips)) if clips[i].split == "validation" and clips[i].events])
         self.tested = Pairs(clips, validation, self.events, facts, np.random.default_rng(seed + 1)).draw(LOOKED_AT)
 
-    def forward(self, event: np.ndarray, memory: AudioMemory, slot: int, rng: np.random.Generator) -> Tensor:
+    def logits(self, event: np.ndarray, memory: AudioMemory, slot: int, rng: np.random.Generator) -> Tensor:
         """Events (B,), each in one of its wordings, and the audio of B clips → (B, AROUND) logits of "it is heard"."""
         hidden = torch.stack([self.states[e][rng.integers(len(self.states[e]))] for e in event])
         told = torch.full(hidden.shape[:2], slot + 1)
-        written = self.block[0](hidden, memory.context(told), self.layer).float()
+        written = self.block(hidden, memory.context(told), self.layer).float()
         return GAIN * F.linear(written, F.normalize(self.read.weight, dim=1))[..., 0] + self.read.bias
 
     def loss(self, events: int = EVENTS) -> Tensor:
         """Cross-entropy of one draw of pairs, in a slot of their own: the query's, whatever the number of shots."""
         chosen, event, clip, truth, weight = self.pairs.draw(events)
         slot = int(self.rng.integers(LONGEST)) if self.rng.random() < 0.5 else 0
-        memory = heard(self._model[0], self.clips, chosen, slot, self.rng, True).select(torch.from_numpy(clip))
-        logits = self(event, memory, slot, self.rng)
+        memory = heard(self.model, self.clips, chosen, slot, self.rng, True).select(torch.from_numpy(clip))
+        logits = self.logits(event, memory, slot, self.rng)
         each = F.binary_cross_entropy_with_logits(logits, truth[:, None].expand_as(logits), reduction="none").mean(1)
         return (each * weight).sum()
 
@@ -213,29 +205,26 @@ class Matching(nn.Module):
     def look(self) -> dict[str, float]:
         """Area under the curve on validation clips, of the right audio and of another clip's."""
         rng, (chosen, event, clip, truth, _) = np.random.default_rng(self.seed + 3), self.tested
-        memory = heard(self._model[0], self.clips, chosen, 0, rng, False)
-        own, other = (self(event, memory.select(torch.from_numpy(at)), 0, rng).mean(1).numpy()
-                      for at in (clip, (clip + len(chosen) // 2) % len(chosen)))
-        return {"match": round(area(own, truth.numpy()), 3), "match_other_audio": round(area(other, truth.numpy()), 3)}
+        memory = heard(self.model, self.clips, chosen, 0, rng, False)
+        found = {}
+        for name, at in (("match", clip), ("match_other_audio", (clip + len(chosen) // 2) % len(chosen))):
+            scores = self.logits(event, memory.select(torch.from_numpy(at)), 0, rng).mean(1)
+            found[name] = round(area(scores[truth > 0.5].numpy(), scores[truth < 0.5].numpy()), 3)
+        return found
 
 
-def area(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Area under the ROC curve; 0.5 is chance."""
-    return float((scores[truth > 0.5][:, None] > scores[truth < 0.5][None]).mean())
-
-
-def train(clips_folder: Path, encoder_folder: Path, weights: Path, out: Path, minutes: float, peak: float = 1e-3, seed: int = 0) -> None:
-    """Goes on from `weights` for `minutes` and writes `out`; only the first block, the audio transformer and the front end change.
+def train(clips_folder: Path, encoder_folder: Path, weights: Path, out: Path, minutes: float, rank: int, peak: float = 1e-3, seed: int = 0) -> None:
+    """Goes on from `weights` (low-rank updates of `rank`) for `minutes` and writes `out`; only the first block, the audio transformer and the front end change.
 
     `out/match.safetensors`: the reading, for training on (`Matching` beside the language model's loss); it does not ship."""
     torch.manual_seed(seed)
     clips = ClipSet(clips_folder)
-    model, tokenizer = build_mini(encoder_folder, {}, weights, rank=RANK)
+    model, tokenizer = build_mini(encoder_folder, {}, weights, rank=rank)
     model.eval()
     ids = trained_clips(clips, seed)
     matching = Matching(model, tokenizer, clips, ids, seed)
     print(f"{len(matching.events)} events, {len(ids)} clips", flush=True)
-    own = [*matching.block[0].parameters(), *matching.read.parameters()]
+    own = [*matching.block.parameters(), *matching.read.parameters()]
     of_audio = [*model.front_end.parameters(), *model.audio_transformer.parameters()]
     optimiser = torch.optim.AdamW([{"params": own, "share": 1.0}, {"params": of_audio, "share": AUDIO_SHARE}], lr=peak,
                                   betas=(0.9, 0.98), weight_decay=0.05)

@@ -16,7 +16,7 @@ import numpy as np
 
 from afcore import prompts
 from afcore.training.clips import ClipSet
-from afcore.training.facts import NEAR, Facts, Turn
+from afcore.training.facts import NEAR, Facts, Turn, words_in
 from afcore.training.shots import NOISE, Shots
 
 NOTHING = "i cannot make out any particular sound."
@@ -168,13 +168,13 @@ class SampleMaker(Shots, Facts):
         c = self.clips[clip]
         if c.events and self.rng.random() < 0.5:
             return self._event(c), "yes"
-        near = self.alike(c) if self.rng.random() < NEAR else ()
+        near = self.alike(c.events) if self.rng.random() < NEAR else ()
         if near:
             return str(self._choice(near)), "no"
-        told = {word for text in (*c.events, *c.maybe) for word in text.split()}
+        words = words_in(c)
         for _ in range(20):
             event = self._event(self.clips[self._draw(self.ids, self.weights)])
-            if event and not told & set(event.split()):
+            if event and not words & set(event.split()):
                 return event, "no"
         return self.absent(c), "no"
 

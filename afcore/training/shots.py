@@ -59,7 +59,7 @@ class Shots:
         the answer learns to repeat a shot's label whatever it hears.
         """
         apart = self.clips[query].label if self.rng.random() < MISLEADING else None
-        shots = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label and self.clips[i].label != apart][:count][::-1]
+        shots = [i for i in self._beside(query) if self.clips[i].label != apart][:count][::-1]
         return shots if self.rng.random() < 0.75 else [int(i) for i in self.rng.permutation(shots)]
 
     def renamed(self, count: int) -> Sample:
@@ -74,7 +74,7 @@ class Shots:
             return self._renamed(query, shots, classes, True)
         classes = [own]
         if self.rng.random() < 0.5:   # classes that sound alike, as retrieval would bring
-            classes += list(dict.fromkeys(self.clips[i].label for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label and self.clips[i].label != own))[:3]
+            classes += self._other_labels(query)[:3]
         classes += [n for n in self.rng.permutation(self.labels)[:4] if n not in classes]
         classes = [str(c) for c in classes[:int(self.rng.integers(2, min(4, count) + 1))]]
         drawn = [own] + [classes[k % len(classes)] for k in range(1, count)]
@@ -90,11 +90,17 @@ class Shots:
     def retrieved(self, query: int, count: int) -> list[int]:
         """The nearest clips of a few classes, nearest last, the query's own among them; [] where none of that is near."""
         own = self.clips[query].label
-        near = [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label]
-        others = [n for n in dict.fromkeys(self.clips[i].label for i in near) if n != own]
-        classes = {own, *self.rng.permutation(others)[:int(self.rng.integers(1, 8))]}
-        shots = [i for i in near if self.clips[i].label in classes][:count][::-1]
+        classes = {own, *self.rng.permutation(self._other_labels(query))[:int(self.rng.integers(1, 8))]}
+        shots = [i for i in self._beside(query) if self.clips[i].label in classes][:count][::-1]
         return shots if {own} < {self.clips[i].label for i in shots} else []
+
+    def _beside(self, query: int) -> list[int]:
+        """The query's labelled neighbours, nearest first."""
+        return [int(i) for i in self.neighbours[query] if i >= 0 and self.clips[i].label in self.by_label]
+
+    def _other_labels(self, query: int) -> list[str]:
+        """What these are called but for the query's own label, nearest first."""
+        return [n for n in dict.fromkeys(self.clips[i].label for i in self._beside(query)) if n != self.clips[query].label]
 
     def _renamed(self, query: int, shots: list[int], classes: list[str], similar: bool) -> Sample:
         """`shots` and the query under new names for `classes`."""

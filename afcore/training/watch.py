@@ -16,6 +16,11 @@ from afcore.training.samples import Sample
 SCORED_TOGETHER = 6  # items of ten options each
 
 
+def area(yes: np.ndarray, no: np.ndarray) -> float:
+    """Area under the ROC curve of the scores of what is so, (M,), against those of what is not, (N,); 0.5 is chance."""
+    return float((yes[:, None] > no[None]).mean())
+
+
 class Watch:
     """Ten-option accuracy without shots on `count` validation clips, by the mean log-probability of each label's tokens."""
 
@@ -42,8 +47,8 @@ class Watch:
                        for said in ("yes", "no")]
             yes, no = score(samples).view(len(items), 2, 2).unbind(2)
             leaning.append(yes - no)
-        own, other = torch.cat(leaning).unbind(1)
-        return round(float((own[:, None] > other[None]).float().mean()), 3)
+        own, other = torch.cat(leaning).float().numpy().T
+        return round(area(own, other), 3)
 
     @torch.no_grad()
     def _hits(self, audios: list[int], score) -> np.ndarray:
