@@ -17,7 +17,7 @@ import torch
 from afcore import prompts
 from afcore.calibration import Calibration
 from afcore.evaluation.card_context import renamed
-from afcore.evaluation.items import heard, macro, make_items
+from afcore.evaluation.items import heard, make_items
 from afcore.retrieval import prompt_order
 from afcore.training.clips import ClipSet
 from afcore.training.held_out import HELD_OUT
@@ -41,9 +41,9 @@ def scores_of(engine, sound, labels: list[str], shots) -> dict:
     return {"scores": without, "shown": shown, "counts": counts, "free": engine.content_free_scores(bare, labels)}
 
 
-def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dict]:
+def collect(engine, clips: ClipSet, items, options: bool) -> list[dict]:
     """For every item the raw scores of each way of asking. Shots of the item's own package are left out."""
-    engine.calibration = Calibration(alpha=1.0, options=options, end=end)
+    engine.calibration = Calibration(alpha=1.0, options=options, end=True)
     rows = []
     for item in items:
         sound, labels = heard(clips, item.clip, engine.clap), list(item.options)
@@ -59,11 +59,12 @@ def collect(engine, clips: ClipSet, items, options: bool, end: bool) -> list[dic
     return rows
 
 
-def _collect(folder: str, items, options: bool, end: bool) -> list[dict]:
-    """`collect` in a process of its own."""
+def _collect(folder: str, items) -> tuple[list[dict], list[dict]]:
+    """`collect` in a process of its own, without and with listed options."""
     from afcore.engine import load_engine
     torch.set_num_threads(1)
-    return collect(load_engine("mini"), ClipSet(folder), items, options, end)
+    engine, clips = load_engine("mini"), ClipSet(folder)
+    return collect(engine, clips, items, False), collect(engine, clips, items, True)
 
 
 def read(reader: Calibration, row: dict, asked: str) -> torch.Tensor:
@@ -74,23 +75,23 @@ def read(reader: Calibration, row: dict, asked: str) -> torch.Tensor:
     return reader.probabilities(raw["shown"], raw["counts"], raw["free"], raw["scores"])
 
 
-def choose(rows_of: dict[tuple[bool, bool], list[dict]]) -> dict:
-    """The setting with the best accuracy (mean over labels, then over the ways of asking), then the temperature with the best likelihood."""
+def choose(rows_of: dict[bool, list[dict]]) -> dict:
+    """rows_of: what `collect` gave without and with listed options. The setting with the best accuracy (mean over known and held-out
+    labels and over the ways of asking), then the temperature with the best likelihood."""
     best, found = -1.0, {}
-    for (options, end), rows in rows_of.items():
+    for options, rows in rows_of.items():
         held = np.array([row["label"] in HELD_OUT for row in rows])
-        labels = [row["label"] for row in rows]
+        kinds = {name: of for name, of in (("known", ~held), ("held out", held)) if of.any()}
         for normalise, alpha, weight in itertools.product(("sum", "mean"), ALPHAS, WEIGHTS):
-            setting = {"normalise": normalise, "alpha": alpha, "options": options, "end": end, "shots": weight}
+            setting = {"normalise": normalise, "alpha": alpha, "options": options, "end": True, "shots": weight}
             reader = Calibration(**setting)
             right = {asked: np.array([int(read(reader, row, asked).argmax()) == row["truth"] for row in rows], float) for asked in ASKED}
-            accuracy = {asked: macro(hits, labels) for asked, hits in right.items()}
-            shown = {f"{kind}, {asked}": round(float(right[asked][of].mean()), 3) for kind, of in (("known", ~held), ("held out", held))
-                     for asked in ASKED if of.any()}
-            print(json.dumps(setting | {"mean": round(float(np.mean(list(accuracy.values()))), 4)} | shown), flush=True)
-            if np.mean(list(accuracy.values())) > best:
-                best, found = float(np.mean(list(accuracy.values()))), setting
-    rows = rows_of[found["options"], found["end"]]
+            accuracy = {f"{kind}, {asked}": round(float(right[asked][of].mean()), 3) for kind, of in kinds.items() for asked in ASKED}
+            mean = round(float(np.mean(list(accuracy.values()))), 4)
+            print(json.dumps(setting | {"mean": mean} | accuracy), flush=True)
+            if mean > best:
+                best, found = mean, setting
+    rows = rows_of[found["options"]]
     likelihood = {t: float(np.mean([torch.log(read(Calibration(**found, temperature=t), row, asked)[row["truth"]].clamp(min=1e-9))
                                     for row in rows for asked in ASKED])) for t in TEMPERATURES}
     return found | {"temperature": max(likelihood, key=likelihood.get)}
@@ -109,12 +110,11 @@ def calibrate(folder: Path, clips_folder: Path) -> dict:
     from afcore.engine import load_engine
     items = validation_items(load_engine("mini"), ClipSet(clips_folder))
     print(f"{len(items)} validation items, {sum(item.label in HELD_OUT for item in items)} of them of held-out labels", flush=True)
-    tasks = [(str(clips_folder), items[part::PROCESSES], options, True) for options in (False, True) for part in range(PROCESSES)]
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported there
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        parts = pool.starmap(_collect, tasks, chunksize=1)
-    rows_of = {options: [row for task, rows in zip(tasks, parts) if task[2] == options for row in rows] for options in (False, True)}
-    found = choose({(options, True): rows for options, rows in rows_of.items()})
+        parts = pool.starmap(_collect, [(str(clips_folder), items[part::PROCESSES]) for part in range(PROCESSES)], chunksize=1)
+    without, listed = ([row for rows in way for row in rows] for way in zip(*parts))
+    found = choose({False: without, True: listed})
     config = json.loads((folder / "config.json").read_text())
     config["calibration"] = found
     (folder / "config.json").write_text(json.dumps(config, indent=1))
