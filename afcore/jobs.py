@@ -77,9 +77,11 @@ class Job:
         return self._finished and self.stopping.is_set() and self.error is None
 
     def stop(self) -> None:
-        """Ask the work to end soon; what it has said is kept."""
-        self.stopping.set()
-        self._tell()
+        """Ask the work to end soon; what it has said is kept. Nothing happens to work that has ended: it was not stopped."""
+        with self._news:
+            if not self._finished:
+                self.stopping.set()
+            self._news.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait up to ``timeout`` seconds for the end; returns ``done``."""
@@ -120,13 +122,10 @@ class Job:
             if finished and seen >= len(self.text):
                 return
 
-    def _tell(self) -> None:
-        with self._news:
-            self._news.notify_all()
-
     def _place(self, ahead: int) -> None:
-        self.ahead = ahead or None
-        self._tell()
+        with self._news:
+            self.ahead = ahead or None
+            self._news.notify_all()
 
     def _run(self) -> None:
         turn = nullcontext() if self._queue is None else self._queue.wait(on_wait=self._place, stop=self.stopping)

@@ -40,6 +40,13 @@ def test_stopping_keeps_what_was_said():
     assert job.wait(10) and job.stopped and job.text == "half an"
 
 
+def test_work_that_has_ended_cannot_be_stopped():
+    job = Job(lambda job: job.say("all of it")).start()
+    assert job.wait(10)
+    job.stop()
+    assert not job.stopped and not job.stopping.is_set() and job.text == "all of it"
+
+
 def test_a_refusal_is_its_own_sentence_and_a_defect_is_not_shown():
     def refuse(job):
         raise AudioError("This file is empty.")

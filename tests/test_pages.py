@@ -270,6 +270,8 @@ def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
     ask(app, "How often?")
     answer = engine.answer.replace(" .", ".")
     assert chat_texts(app) == ["What is it?", answer, "How often?", answer]
+    assert not any("Stopped" in caption.value for caption in app.caption), "the next question stops no answer that is whole"
+    assert not any("stopped" in turn.as_dict() for turn in state(app).turns)
     prompt, settings = engine.prompts[-1]
     assert "user: What is it?" in prompt.text and "user: How often?" in prompt.text
     assert settings.temperature == 0.7 and settings.max_new_tokens == 8
