@@ -65,7 +65,7 @@ class Shots:
     def renamed(self, count: int) -> Sample:
         """Labels swapped among themselves or for invented words; the query's own class is always among the shots.
 
-        Half of them are as retrieval brings them, nearest last."""
+        A share of RETRIEVED is as retrieval brings them, nearest last."""
         count = max(count, 2)
         query = self._draw(self.labelled, self.labelled_weights)
         own = self.clips[query].label
