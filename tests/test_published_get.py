@@ -20,10 +20,17 @@ CHAT = "audio-flamingo-chat"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """The folder where published models go; the packages' own hub files are there already."""
+    """The folder where published models go, on a disk with room for them; the packages' own hub files are there already."""
+    free_space(monkeypatch, 1_000_000_000_000)
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     monkeypatch.setattr(laion, "missing_hub_files", lambda: [])
     return tmp_path / "data" / "published"
+
+
+def free_space(monkeypatch, count: int) -> None:
+    """The disk has `count` bytes free: what is made here is small, but room is asked for what is published."""
+    usage = shutil.disk_usage(Path.cwd())
+    monkeypatch.setattr("afcore.checkpoints.files.shutil.disk_usage", lambda path: usage._replace(free=count))
 
 
 @pytest.fixture(scope="module")
@@ -139,18 +146,17 @@ def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path, monkeypatch):  #
         part = tmp_path / f"chat_part{n + 1}.pt"
         part.write_bytes(data[n * size: (n + 1) * size])
         on_hub.files["nvidia/audio-flamingo", part.name] = part
-    usage, disk = shutil.disk_usage(home.parent.parent), "afcore.checkpoints.files.shutil.disk_usage"
     given = [tmp_path / "chat_part2.pt", sources / "opt", sources / "clapcap_weights_2023.pth"]
     small = sum(file.stat().st_size for file in [*(sources / "opt").iterdir(), given[-1]])
     room = len(data) + small + published_items.CONVERTED + published_items.LAION_ITEMS[0].size  # but for joining the parts
-    monkeypatch.setattr(disk, lambda path: usage._replace(free=room + len(data) // 2))
+    free_space(monkeypatch, room + len(data) // 2)
     with pytest.raises(MissingPart, match="of free disk"):
         published_get.get(CHAT, True)
-    monkeypatch.setattr(disk, lambda path: usage._replace(free=published_items.CONVERTED + len(data) // 2))
+    free_space(monkeypatch, published_items.CONVERTED + len(data) // 2)
     with pytest.raises(MissingPart, match="of free disk"):
         published_get.get(CHAT, True, given)
     assert on_hub.fetched == [] and left(home) == []
-    monkeypatch.setattr(disk, lambda path: usage._replace(free=room + len(data)))
+    free_space(monkeypatch, room + len(data))
     published_get.get(CHAT, True)
     assert published_paths.is_ready("chat") and "chat_part5.pt" in on_hub.fetched
     with pytest.raises(MissingPart, match="no file foundation_part1.pt"):
@@ -165,8 +171,7 @@ def test_no_connection(home, on_hub):
 
 
 def test_too_little_disk_is_seen_before_anything_is_fetched(home, on_hub, monkeypatch):
-    usage = shutil.disk_usage(Path.cwd())
-    monkeypatch.setattr("afcore.checkpoints.files.shutil.disk_usage", lambda path: usage._replace(free=4_000_000_000))
+    free_space(monkeypatch, 4_000_000_000)
     with pytest.raises(MissingPart, match="of free disk"):
         published_get.get(CHAT, True)
     assert on_hub.fetched == [] and left(home) == []
