@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from afcore import paths
 from afcore.bank import Bank
@@ -127,9 +127,16 @@ def _go(page: Page, name: str) -> None:
     if narrow:
         page.get_by_test_id("stExpandSidebarButton").click()
     page.get_by_test_id("stSidebarNav").get_by_text(name, exact=True).click()
-    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+    _shown(page.get_by_role("heading", name=name, exact=True))
     if narrow:  # the sidebar has gone again, and with it what covered the page
-        expect(page.get_by_test_id("stExpandSidebarButton")).to_be_visible()
+        _shown(page.get_by_test_id("stExpandSidebarButton"))
+
+
+def _shown(locator: Locator) -> None:
+    """``locator`` comes to stand on the page, and once. While Streamlit draws anew, what stood there may for a moment stand
+    beside what takes its place: then ``expect(locator).to_be_visible()`` does not wait but fails."""
+    expect(locator).to_have_count(1)
+    expect(locator.first).to_be_visible()
 
 
 def _settled(page: Page) -> None:
@@ -158,9 +165,9 @@ def test_a_clip_is_uploaded_heard_compared_and_asked_about(address, chromium, cl
 
     # Windows: the figure is there and numbers at least two of them; then tags and a sentence.
     waveform = page.locator(".st-key-waveform .js-plotly-plot")
-    expect(waveform).to_be_visible()
+    _shown(waveform)
     expect(waveform.get_by_text("2", exact=True).first).to_be_attached()
-    expect(page.locator(".st-key-tags .js-plotly-plot")).to_be_visible()
+    _shown(page.locator(".st-key-tags .js-plotly-plot"))
     _settled(page)
     assert len(page.locator(".st-key-caption").inner_text().split()) > 3
     _fits(page)
@@ -168,8 +175,8 @@ def test_a_clip_is_uploaded_heard_compared_and_asked_about(address, chromium, cl
     _go(page, "Retrieve")
     cards = page.locator("[class*='st-key-card-']")
     expect(cards).to_have_count(4)
-    expect(cards.first.locator("audio")).to_be_visible()
-    expect(cards.first.get_by_text("Similarity")).to_be_visible()
+    _shown(cards.first.locator("audio"))
+    _shown(cards.first.get_by_text("Similarity"))
     _settled(page)
     _fits(page)
 
@@ -181,9 +188,9 @@ def test_a_clip_is_uploaded_heard_compared_and_asked_about(address, chromium, cl
     else:
         box.press("Enter")
     answer = page.get_by_test_id("stChatMessage").nth(1)
-    expect(answer).to_be_visible()
+    _shown(answer)
     _settled(page)
-    expect(page.get_by_text("What do you hear?", exact=True)).to_be_visible()
+    _shown(page.get_by_text("What do you hear?", exact=True))
     # Its words alone: what the message also shows, an icon's name for instance ("smart_toy"), would pass for an answer. Mini
     # may name a sound in one word.
     said = answer.get_by_test_id("stMarkdownContainer").first.inner_text().strip()
@@ -208,10 +215,10 @@ def test_stop_queue_and_page_switches_in_mid_answer(made_up, chromium):
     _ask(one, "First question")
     expect(one.get_by_test_id("stChatMessage").nth(1)).to_contain_text("word1")
     _ask(two, "Second question")
-    expect(two.get_by_text("1 person is ahead of you.")).to_be_visible()
+    _shown(two.get_by_text("1 person is ahead of you."))
 
     one.get_by_role("button", name="Stop").click()
-    expect(one.get_by_text("Stopped")).to_be_visible()
+    _shown(one.get_by_text("Stopped"))
     kept = one.get_by_test_id("stChatMessage").nth(1).inner_text()
     assert "word1" in kept and f"word{LENGTH - 1}" not in kept
 
@@ -220,7 +227,7 @@ def test_stop_queue_and_page_switches_in_mid_answer(made_up, chromium):
     _go(two, "Chat")
     expect(two.get_by_test_id("stChatMessage").nth(1)).to_contain_text("word0 word1 word2")
     two.get_by_role("button", name="Stop").click()
-    expect(two.get_by_text("Stopped")).to_be_visible()
+    _shown(two.get_by_text("Stopped"))
     assert one.get_by_test_id("stChatMessage").nth(1).inner_text() == kept  # nothing came after the stop
     for page in (one, two):
         page.context.close()
@@ -238,13 +245,13 @@ def test_a_recording_arrives(made_up, chromium):
 def test_a_recording_arrives_without_ffmpeg_and_from_elsewhere_the_page_says_what_browsers_refuse(chromium, tmp_path):
     with _made_up(tmp_path, PATH=str(tmp_path)) as url:
         page = _recorder(chromium, url)
-        expect(page.get_by_text("ffmpeg, which streamlit-audiorecorder needs, is not installed here")).to_be_visible()
+        _shown(page.get_by_text("ffmpeg, which streamlit-audiorecorder needs, is not installed here"))
         recorder = page.get_by_test_id("stAudioInput")
         recorder.get_by_role("button", name="Record").click()
         _hears(page, lambda: recorder.get_by_role("button", name="Stop").click())
 
         page = _recorder(chromium, url.replace("127.0.0.1", "elsewhere.example"))
-        expect(page.get_by_text("Browsers allow the microphone only on https pages")).to_be_visible()
+        _shown(page.get_by_text("Browsers allow the microphone only on https pages"))
         page.context.close()
 
 
@@ -261,7 +268,7 @@ def _hears(page: Page, stop: Callable[[], None]) -> None:
     """A second and a half of the microphone becomes the session's sound."""
     page.wait_for_timeout(1500)
     stop()
-    expect(page.get_by_role("heading", name="Recording.wav")).to_be_visible()
+    _shown(page.get_by_role("heading", name="Recording.wav"))
     [seconds] = re.findall(r"([\d.]+) s · ", page.get_by_test_id("stMain").inner_text())
     assert 1 < float(seconds) < 60
     assert page.get_by_text("silent").count() == 0  # the beeps are in it
@@ -274,9 +281,9 @@ def _chat(chromium, address: str, **screen) -> Page:
     page.goto(address)
     expect(page.get_by_test_id("stSidebar").get_by_text("mini is ready")).to_be_attached()
     page.locator(".st-key-examples").get_by_role("button").first.click()
-    expect(page.get_by_role("heading", name="What the model hears")).to_be_visible()
+    _shown(page.get_by_role("heading", name="What the model hears"))
     _go(page, "Chat")
-    expect(page.get_by_text("Some questions to begin with")).to_be_visible()  # it has been heard
+    _shown(page.get_by_text("Some questions to begin with"))  # it has been heard
     return page
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Page, expect
-from test_browser import PATIENCE, PHONE, _fits, _go, _local, _serve, _settled, chromium  # noqa: F401
+from test_browser import PATIENCE, PHONE, _fits, _go, _local, _serve, _settled, _shown, chromium  # noqa: F401
 
 from afcore.teach.project import Project
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
@@ -34,7 +34,7 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         page.get_by_label("Your name").press("Enter")
         expect(page.locator(".st-key-teach-name")).to_have_count(0)
         page.get_by_role("button", name="Try the tutorial project").click()
-        expect(page.get_by_text(f"{CLIPS} left")).to_be_visible()
+        _shown(page.get_by_text(f"{CLIPS} left"))
         [folder] = [file.parent for file in projects.glob("*/project.sqlite")]
         project = Project(folder)
 
@@ -43,30 +43,31 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         _key_amid_two_clips(page)
         assert project.item(first).label is None
         page.keyboard.press("1")
-        expect(page.get_by_text(f"{CLIPS - 1} left")).to_be_visible()
-        assert project.item(first).label == list(CLASSES)[0] and _clip(page) != first
+        _shown(page.get_by_text(f"{CLIPS - 1} left"))
+        expect(page.get_by_role("heading", name=f"Clip {first}", exact=True)).to_have_count(0)
+        assert project.item(first).label == list(CLASSES)[0]
         _undo_amid_two_clips(page)
-        expect(page.get_by_role("heading", name=f"Clip {first}", exact=True)).to_be_visible()
+        _shown(page.get_by_role("heading", name=f"Clip {first}", exact=True))
         assert project.item(first).label is None
 
         last = 0
         for left in range(CLIPS, 0, -1):
-            expect(page.get_by_text(f"{left} left")).to_be_visible()
+            _shown(page.get_by_text(f"{left} left"))
             expect(page.get_by_role("heading", name=f"Clip {last}", exact=True)).to_have_count(0)
             page.wait_for_function(f"{CLIPS_ON_CARD} === 1")
             last = _clip(page)
             truth = project.item(last).truth
             page.keyboard.press(str(1 + list(CLASSES).index(truth)))
-        expect(page.get_by_text("Every clip has been judged")).to_be_visible()
+        _shown(page.get_by_text("Every clip has been judged"))
 
         # What was said is saved, and the browser knows its reviewer: a new tab finds both.
         again = context.new_page()
         again.goto(page.url)
-        expect(again.get_by_text("Every clip has been judged").or_(again.get_by_text("16 examples"))).to_be_visible()
+        _shown(again.get_by_text("Every clip has been judged").or_(again.get_by_text("16 examples")))
         again.close()
 
         page.get_by_role("button", name="See what your labels brought").click()
-        expect(page.get_by_text("Suggested:")).to_be_visible()
+        _shown(page.get_by_text("Suggested:"))
         _settled(page)
         shares = [int(text.rstrip("%")) for text in page.get_by_test_id("stMetricValue").all_inner_texts()]
         assert len(shares) == 3 and shares[1] > shares[0], "the examples have brought something"
@@ -94,7 +95,7 @@ def _fits_a_phone(chromium, url: str) -> None:  # noqa: F811
         _settled(page)
         if tab == PROOF:
             page.get_by_role("button", name="Start the test").click()
-            expect(page.locator(".st-key-teach-confusion .js-plotly-plot")).to_be_visible()
+            _shown(page.locator(".st-key-teach-confusion .js-plotly-plot"))
             _settled(page)
         _fits(page)
     context.close()
@@ -102,7 +103,9 @@ def _fits_a_phone(chromium, url: str) -> None:  # noqa: F811
 
 def _clip(page: Page) -> int:
     """The number of the clip on the card."""
-    return int(re.fullmatch(r"Clip (\d+)", page.get_by_role("heading", name=re.compile(r"^Clip \d+$")).inner_text())[1])
+    heading = page.get_by_role("heading", name=re.compile(r"^Clip \d+$"))
+    _shown(heading)
+    return int(re.fullmatch(r"Clip (\d+)", heading.inner_text())[1])
 
 
 def _key_amid_two_clips(page: Page) -> None:
@@ -110,7 +113,7 @@ def _key_amid_two_clips(page: Page) -> None:
     with _stray(page):
         page.keyboard.press("1")
         page.wait_for_timeout(1500)
-        expect(page.get_by_text(f"{CLIPS} left")).to_be_visible()
+        _shown(page.get_by_text(f"{CLIPS} left"))
 
 
 def _undo_amid_two_clips(page: Page) -> None:
@@ -118,7 +121,7 @@ def _undo_amid_two_clips(page: Page) -> None:
     with _stray(page):
         page.keyboard.press("u")
         page.wait_for_timeout(1500)
-        expect(page.get_by_text(f"{CLIPS - 1} left")).to_be_visible()
+        _shown(page.get_by_text(f"{CLIPS - 1} left"))
 
 
 @contextmanager
@@ -134,12 +137,12 @@ def _stray(page: Page):
 
 def _space(page: Page) -> None:
     """The space bar plays and pauses, also where a button has the focus."""
-    expect(page.locator(".st-key-teach-player audio")).to_be_visible()
     _settled(page)
+    _shown(page.locator(".st-key-teach-player audio"))
     page.locator(".st-key-teach-labels button").first.focus()
     assert page.evaluate(PAUSED)
     page.keyboard.press("Space")
     page.wait_for_function(f"!{PAUSED}")
     page.keyboard.press("Space")
     page.wait_for_function(PAUSED)
-    expect(page.get_by_text(f"{CLIPS} left")).to_be_visible()
+    _shown(page.get_by_text(f"{CLIPS} left"))
