@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from test_browser import PATIENCE, PHONE, _fits, _go, _local, _serve, _settled, _shown, chromium  # noqa: F401
 
 from afcore.teach.project import Project
@@ -44,16 +44,16 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         assert project.item(first).label is None
         page.keyboard.press("1")
         _shown(page.get_by_text(f"{CLIPS - 1} left"))
-        expect(page.get_by_role("heading", name=f"Clip {first}", exact=True)).to_have_count(0)
-        assert project.item(first).label == list(CLASSES)[0]
+        expect(_heading(page, first)).to_have_count(0)
+        assert project.item(first).label == list(CLASSES)[0] and _clip(page) != first
         _undo_amid_two_clips(page)
-        _shown(page.get_by_role("heading", name=f"Clip {first}", exact=True))
+        _shown(_heading(page, first))
         assert project.item(first).label is None
 
         last = 0
         for left in range(CLIPS, 0, -1):
             _shown(page.get_by_text(f"{left} left"))
-            expect(page.get_by_role("heading", name=f"Clip {last}", exact=True)).to_have_count(0)
+            expect(_heading(page, last)).to_have_count(0)
             page.wait_for_function(f"{CLIPS_ON_CARD} === 1")
             last = _clip(page)
             truth = project.item(last).truth
@@ -99,6 +99,11 @@ def _fits_a_phone(chromium, url: str) -> None:  # noqa: F811
             _settled(page)
         _fits(page)
     context.close()
+
+
+def _heading(page: Page, clip: int) -> Locator:
+    """What stands over the card when it shows ``clip``."""
+    return page.get_by_role("heading", name=f"Clip {clip}", exact=True)
 
 
 def _clip(page: Page) -> int:
