@@ -1,8 +1,8 @@
-"""``python -m afcore``: see `afcore.cli`."""
+"""``python -m afcore``: see `afcore.cli.main`."""
 
 import sys
 
-from afcore.cli import main
+from afcore.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

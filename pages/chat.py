@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from afcore import transcripts
+from afcore.app import transcripts
 from afcore.model.generation import PRESETS, GenerationSettings
 from pages import common, frame
 from pages.state import BEAMS, CANDIDATES, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, State, Turn, current

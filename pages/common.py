@@ -12,11 +12,11 @@ import soundfile
 import streamlit as st
 
 from afcore import paths
-from afcore.audio import Clip, open_recording
-from afcore.bank import Bank
+from afcore.audio.recording import Clip, open_recording
+from afcore.retrieval.bank import Bank
 from afcore.errors import AfcoreError
 from afcore.jobs import UNEXPECTED, Job
-from afcore.shelf import Shelf
+from afcore.app.model_host import Shelf
 from pages.state import current
 
 _log = logging.getLogger(__name__)

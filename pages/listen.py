@@ -5,8 +5,9 @@ from urllib.parse import urlparse
 
 import streamlit as st
 
-from afcore import plots, windows
-from afcore.audio import MAX_SECONDS
+from afcore.app import plots
+from afcore.audio import windows
+from afcore.audio.recording import MAX_SECONDS
 from pages import common, frame
 from pages.state import State, current
 

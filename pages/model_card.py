@@ -4,9 +4,10 @@ import re
 
 import streamlit as st
 
-from afcore import failures, paths
-from afcore.bank import Bank
-from afcore.failures import Case, Sounds, Verdict
+from afcore import paths
+from afcore.evaluation import failures
+from afcore.retrieval.bank import Bank
+from afcore.evaluation.failures import Case, Sounds, Verdict
 from afcore.jobs import Job
 from pages import common, frame
 from pages.state import current

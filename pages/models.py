@@ -4,8 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from afcore import engine as engines
-from afcore.shelf import Shelf
+from afcore.engine import loading as engines
+from afcore.app.model_host import Shelf
 from pages import common
 
 TITLES = {
@@ -59,7 +59,7 @@ def _missing(shelf: Shelf, name: str) -> None:
 
 
 def _offer(shelf: Shelf, name: str) -> None:
-    from afcore.published_items import CONVERTED, items  # here, since mini does without
+    from afcore.published.items import CONVERTED, items  # here, since mini does without
 
     wanted = items(name)
     total = sum(item.size for item in wanted) / 1e9

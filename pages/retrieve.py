@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from afcore import plots, prompts
+from afcore import prompts
+from afcore.app import plots
 from afcore.errors import BadRequest
-from afcore.retrieval import Shot
+from afcore.retrieval.nearest import Shot
 from pages import common, frame, prompt_view
 from pages.state import Choice, State, current, split_labels
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from afcore.audio import open_recording
-from afcore.bank import Bank, Example
+from afcore.audio.recording import open_recording
+from afcore.retrieval.bank import Bank, Example
 from afcore.model.generation import GenerationSettings
-from afcore.retrieval import Shot
-from afcore.session import SavedShot, Session, open_session, save_session
+from afcore.retrieval.nearest import Shot
+from afcore.app.session_file import SavedShot, Session, open_session, save_session
 from pages.state import BEAMS, CANDIDATES, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, Choice, State, Turn
 
 

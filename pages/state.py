@@ -12,10 +12,10 @@ from typing import Any
 import streamlit as st
 
 from afcore import prompts
-from afcore.audio import MAX_SECONDS, Clip, Recording
+from afcore.audio.recording import MAX_SECONDS, Clip, Recording
 from afcore.jobs import Job
 from afcore.model.generation import GenerationSettings
-from afcore.retrieval import Shot, prompt_order
+from afcore.retrieval.nearest import Shot, prompt_order
 
 _KEY = "state"
 

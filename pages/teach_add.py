@@ -5,7 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from afcore.jobs import Job
-from afcore.teach.loading import Added, add_files, add_folder, add_from_bank, add_zip, allowed_folders
+from afcore.teach.ingest import Added, add_files, add_folder, add_from_bank, add_zip, allowed_folders
 from afcore.teach.project import Project
 from pages import common
 from pages.teach_jobs import under_way

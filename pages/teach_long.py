@@ -4,13 +4,13 @@ import io
 
 import streamlit as st
 
-from afcore import teach_plots
-from afcore.audio import MAX_SECONDS, Recording, open_recording
+from afcore.app import teach_plots
+from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
 from afcore.errors import BadRequest
 from afcore.jobs import Job
 from afcore.teach import segments
 from afcore.teach.exports import Row
-from afcore.teach.loading import add_files, cut
+from afcore.teach.ingest import add_files, cut
 from afcore.teach.loop import Loop
 from afcore.teach.predict import classify, hear
 from afcore.teach.project import Project

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from afcore import teach_plots
+from afcore.app import teach_plots
 from afcore.errors import Cancelled
 from afcore.jobs import Job
-from afcore.teach import reject
-from afcore.teach.loading import add_folder, add_zip, allowed_folders
+from afcore.teach import threshold
+from afcore.teach.ingest import add_folder, add_zip, allowed_folders
 from afcore.teach.loop import Loop
 from afcore.teach.predict import model_name
 from afcore.teach.project import Project
@@ -178,7 +178,7 @@ def _reject(teach: Teach, loop: Loop) -> None:
     under_way(job, "Trying", teach.key("stop-reject"))
     if job is None or job.result is None:
         return
-    threshold: reject.Threshold = job.result
+    threshold: threshold.Threshold = job.result
     st.markdown(threshold.sentence())
     new = replace(project.settings, reject_below=threshold.probability, reject_similarity=threshold.similarity)
     if new == project.settings:
@@ -189,12 +189,12 @@ def _reject(teach: Teach, loop: Loop) -> None:
 
 
 def _calibrate(teach: Teach, loop: Loop, about: tuple) -> None:
-    def work(job: Job) -> reject.Threshold:
+    def work(job: Job) -> threshold.Threshold:
         job.report("Trying", 0.0)
 
         def progress(done: int, total: int) -> None:
             job.report(f"Trying {done} of {total}", done / total)
 
-        return reject.of_project(loop, common.bank(), progress=progress, stop=job.stopping)
+        return threshold.of_project(loop, common.bank(), progress=progress, stop=job.stopping)
 
     teach.begin("reject", work, about)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from afcore.teach.loop import Loop
 from afcore.teach.project import Project
-from afcore.teach.records import METHODS, UNDOABLE
+from afcore.teach.changes import METHODS, UNDOABLE
 from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Change, Item, Prediction
 from pages import common, teach_keys, teach_proof, teach_sound, teach_why
 from pages.teach_start import ago

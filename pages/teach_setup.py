@@ -6,7 +6,7 @@ import streamlit as st
 
 from afcore.errors import BadRequest
 from afcore.teach.project import Project
-from afcore.teach.records import MAX_K, METHODS
+from afcore.teach.changes import MAX_K, METHODS
 from afcore.teach.schema import EXAMPLE, Item
 from pages import common, teach_add, teach_sound
 from pages.teach_start import labels_of

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from afcore import plots
-from afcore.audio import MAX_SECONDS, Recording, open_recording
-from afcore.envelope import envelope_of
+from afcore.app import plots
+from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
+from afcore.audio.envelope import envelope_of
 from afcore.errors import AfcoreError
 from afcore.teach.project import Project
 from afcore.teach.schema import Item

@@ -18,7 +18,7 @@ from afcore.jobs import Job
 from afcore.teach.store import Store
 
 if TYPE_CHECKING:
-    from afcore.audio import Recording
+    from afcore.audio.recording import Recording
     from afcore.teach.loop import Loop
     from afcore.teach.project import Project
 

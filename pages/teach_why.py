@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from afcore import teach_plots
+from afcore.app import teach_plots
 from afcore.jobs import Job
 from afcore.teach.loop import Loop
 from afcore.teach.schema import Item, Prediction
-from afcore.teach.why import Why, of_prediction
+from afcore.teach.explain import Why, of_prediction
 from pages import common
 from pages.teach_jobs import under_way
 from pages.teach_state import Teach

@@ -67,18 +67,19 @@ def make(work: Path, layers: int, sparse: bool) -> dict:
 
 def convert(work: Path) -> dict:
     """As `python -m afcore get` does with files at hand, to where the app looks for the model."""
-    from afcore import paths, published_paths
+    from afcore import paths
+    from afcore.published import folders
     from afcore.errors import MissingPart
-    from afcore.published_get import get
+    from afcore.published.download import get
 
     paths.DATA = work
-    folder = published_paths.folder_of("chat")
+    folder = folders.folder_of("chat")
     try:
         get("audio-flamingo-chat", agreed=True, given=[work / name for name in DOWNLOADS])
     except MissingPart:  # LAION-CLAP, which is not rehearsed here
-        if not published_paths.is_ready("chat"):
+        if not folders.is_ready("chat"):
             raise
-    published_paths.folder_of("foundation").symlink_to(folder.name)
+    folders.folder_of("foundation").symlink_to(folder.name)
     return {"file_bytes": sum(file.stat().st_size for file in folder.iterdir())}
 
 
@@ -87,8 +88,8 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
     import torch
 
     from afcore import paths
-    from afcore.audio import from_samples
-    from afcore.engine import load_engine
+    from afcore.audio.recording import from_samples
+    from afcore.engine.loading import load_engine
     from afcore.model.generation import GenerationSettings
 
     paths.DATA, paths.BANK = work, work / f"bank-{kind}"
@@ -133,7 +134,7 @@ def exchange(work: Path) -> dict:
     from afcore import paths, prompts
     from afcore.checkpoints.mini import language_model_folder
     from afcore.model.generation import GenerationSettings
-    from afcore.shelf import Shelf
+    from afcore.app.model_host import Shelf
 
     (work / "mini-lm").symlink_to(language_model_folder())
     paths.DATA, paths.BANK = work, work / "bank-exchange"
@@ -168,8 +169,8 @@ def sound(hz: float, seconds: float):
 
 def write_bank(folder: Path) -> None:
     """An example bank of three sounds, not listened to yet."""
-    from afcore.audio import from_samples
-    from afcore.bank import Bank
+    from afcore.audio.recording import from_samples
+    from afcore.retrieval.bank import Bank
 
     bank = Bank(folder, create=True)
     for label, hz in TONES.items():

@@ -8,11 +8,11 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
-from afcore.calibration import Calibration
-from afcore.engine import Engine
-from afcore.results import Heard
-from afcore.turnstile import Turnstile
-from afcore.windows import MINI
+from afcore.engine.calibration import Calibration
+from afcore.engine.engine import Engine
+from afcore.engine.results import Heard
+from afcore.engine.turn_queue import Turnstile
+from afcore.audio.windows import MINI
 
 WIDTH = 16
 
@@ -95,8 +95,8 @@ def main(folder: str, length: str, *arguments: str) -> None:
     """``python tests/fakes.py FOLDER WORDS run app.py ...``: the app over a bank in FOLDER and slow made-up answers."""
     from streamlit.web import cli
 
-    from afcore import engine as engines
-    from afcore.bank import Bank
+    from afcore.engine import loading as engines
+    from afcore.retrieval.bank import Bank
 
     answer = " ".join(f"word{number}" for number in range(int(length)))
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from afcore.errors import AudioError, Cancelled
 from afcore.jobs import UNEXPECTED, Job
-from afcore.transcripts import to_json, to_markdown
+from afcore.app.transcripts import to_json, to_markdown
 
 
 def test_text_is_followed_from_the_beginning_by_everyone():

@@ -8,12 +8,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from afcore.audio import from_samples
-from afcore.bank import Bank
-from afcore.calibration import Calibration
-from afcore.engine import Engine
+from afcore.audio.recording import from_samples
+from afcore.retrieval.bank import Bank
+from afcore.engine.calibration import Calibration
+from afcore.engine.engine import Engine
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
-from afcore.windows import WindowPlan
+from afcore.audio.windows import WindowPlan
 
 RATE = 4_000  # Hz
 EMBEDDING, TAGS = 12, 20

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from afcore.audio import Clip
+    from afcore.audio.recording import Clip
 
 
 class Clap(Protocol):

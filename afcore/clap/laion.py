@@ -25,7 +25,7 @@ from afcore.checkpoints import Broken, CheckpointError
 from afcore.errors import MissingPart
 
 if TYPE_CHECKING:
-    from afcore.audio import Clip
+    from afcore.audio.recording import Clip
 
 RATE = 48_000            # Hz
 LENGTH = 10 * RATE       # samples that the network hears at once

@@ -29,7 +29,7 @@ WORDS = 0.05     # share of the classes' names between sounds: enough to carry t
 
 
 class MiniClapNet(nn.Module):
-    """The two trained projections, and the sentence embeddings of the classes' names; see `afcore.training.align`."""
+    """The two trained projections, and the sentence embeddings of the classes' names; see `afcore.training.mini.align`."""
 
     def __init__(self):
         super().__init__()

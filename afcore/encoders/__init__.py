@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from afcore.windows import WindowPlan
+from afcore.audio.windows import WindowPlan
 
 
 class AudioEncoder(Protocol):
@@ -21,5 +21,5 @@ class AudioEncoder(Protocol):
     """(E,) features of an all-zero window, for the places that padding fills."""
 
     def embed(self, samples: np.ndarray) -> torch.Tensor:
-        """``samples`` (T,) float32 at ``plan.rate``, normalised by ``afcore.audio.normalise`` -> (n, E) features."""
+        """``samples`` (T,) float32 at ``plan.rate``, normalised by ``afcore.audio.recording.normalise`` -> (n, E) features."""
         ...

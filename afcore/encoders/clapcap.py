@@ -14,7 +14,7 @@ from transformers import ClapAudioConfig, ClapAudioModel
 
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.files import read_torch
-from afcore.windows import PUBLISHED, WindowPlan
+from afcore.audio.windows import PUBLISHED, WindowPlan
 
 N_FFT = 1024  # samples, also the length of the Hann window
 HOP = 320  # samples: 965 frames for a window of 7 s

@@ -1,4 +1,4 @@
-"""Mini's audio encoder: a small residual CNN over log-mel frames, distilled from an AudioSet tagger (see `afcore.training.distil`).
+"""Mini's audio encoder: a small residual CNN over log-mel frames, distilled from an AudioSet tagger (see `afcore.training.mini.distillation`).
 
 One window of 32 kHz samples becomes 911 numbers: a 384-d embedding followed by the logits of the 527 AudioSet classes.
 Pooling runs over the part of the window that holds sound (at least 1 s), so that a short sound is not diluted by its padding.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afcore.checkpoints.rows import unpacked
-from afcore.windows import MINI, WindowPlan
+from afcore.audio.windows import MINI, WindowPlan
 
 RATE = 32_000        # Hz
 N_FFT = 1024         # samples

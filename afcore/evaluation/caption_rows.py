@@ -13,10 +13,10 @@ from afcore.evaluation.items import interval
 from afcore.evaluation.naming import names, true_claims
 from afcore.evaluation.present_rows import mixtures
 from afcore.evaluation.sounds import HOWS, Subject
-from afcore.metrics import cider
-from afcore.retrieval import prompt_order
-from afcore.shuffling import shuffled
-from afcore.training.held_out import HELD_OUT
+from afcore.evaluation.metrics import cider
+from afcore.retrieval.nearest import prompt_order
+from afcore.retrieval.shuffling import shuffled
+from afcore.corpus.held_out import HELD_OUT
 
 SHOTS = 4
 SUFFIX = " can be heard"  # of one of the forms in which the corpus writes the same caption

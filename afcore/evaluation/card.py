@@ -73,7 +73,7 @@ def _items(context: Context, ability: Ability) -> list:
 
 def _begin(work: Path, threads: int) -> None:
     import torch
-    from afcore.engine import load_engine
+    from afcore.engine.loading import load_engine
     global _context
     torch.set_num_threads(threads)
     _context = Context(work, load_engine("mini"))
@@ -173,7 +173,7 @@ def weights_key() -> str:
 def run(options: argparse.Namespace) -> None:
     """The command `evaluate mini-card`."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here asks the network
-    from afcore.engine import load_engine
+    from afcore.engine.loading import load_engine
     abilities = chosen(options.only)
     say = lambda text: print(text, file=sys.stderr, flush=True)
     context = Context(options.work, load_engine("mini"))

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from afcore.bank import Example
+from afcore.retrieval.bank import Example
 from afcore.errors import MissingPart
 from afcore.evaluation.items import PER_GROUP, StoredClip
 from afcore.evaluation.naming import everyday
 from afcore.evaluation.ontology import shared
 from afcore.evaluation.sounds import CardSounds, Subject
-from afcore.results import Heard
-from afcore.retrieval import Shot
-from afcore.training.clips import ClipSet
-from afcore.training.labels import Name, read_names
+from afcore.engine.results import Heard
+from afcore.retrieval.nearest import Shot
+from afcore.corpus.clips import ClipSet
+from afcore.corpus.labels import Name, read_names
 
 if TYPE_CHECKING:
-    from afcore.engine import Engine
+    from afcore.engine.engine import Engine
 
 OF_LABEL_TEST = 50    # clips of one test label that count at most; scores are means over labels, so more say little
 OF_LABEL_BANK = 120   # clips of one label in the bank of training clips

@@ -12,7 +12,7 @@ from afcore.evaluation.naming import names, refuses
 from afcore.evaluation.present_rows import absent, mixtures
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.model.generation import GenerationSettings
-from afcore.training.held_out import HELD_OUT
+from afcore.corpus.held_out import HELD_OUT
 
 SENTENCE = GenerationSettings(max_new_tokens=32)
 OPENINGS = ("What do you hear?", "Describe the sound.")

@@ -6,7 +6,7 @@ import numpy as np
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import DRAWS, Ability, Row, Scores, macro_over, mean, share
 from afcore.evaluation.caption_rows import SUFFIX
-from afcore.evaluation.first_bar import neighbour_hits, teacher_rows
+from afcore.evaluation.split_scores import neighbour_hits, teacher_rows
 from afcore.evaluation.items import interval
 
 POOL, AT = 500, 10

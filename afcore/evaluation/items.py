@@ -8,8 +8,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from afcore.clap import Clap
-from afcore.results import Heard, StoredClip
-from afcore.training.clips import ClipSet
+from afcore.engine.results import Heard, StoredClip
+from afcore.corpus.clips import ClipSet
 
 PER_GROUP = 3   # takes of one source that count at most
 PER_LABEL = 8   # clips of one label that count at most: music and speech are half of all, and saying "music" must not pay

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from afcore import prompts
-from afcore.engine import Engine
+from afcore.engine.engine import Engine
 from afcore.evaluation.card_context import Context, renamed, ten_options
 from afcore.evaluation.card_rows import PERMUTED, Ability, Control, Row, Scores, mean, share, usual_controls
 from afcore.evaluation.sounds import HOWS, Subject
-from afcore.results import Heard
-from afcore.retrieval import Shot, prompt_order
-from afcore.training.held_out import HELD_OUT
+from afcore.engine.results import Heard
+from afcore.retrieval.nearest import Shot, prompt_order
+from afcore.corpus.held_out import HELD_OUT
 
 CHANCE = 0.1
 SHOTS, SHOTS_NEW = 4, 8  # for known classes, for new ones

@@ -10,7 +10,7 @@ from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import Ability, Row, Scores, share, usual_controls
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.model.generation import GenerationSettings
-from afcore.training.held_out import HELD_OUT
+from afcore.corpus.held_out import HELD_OUT
 
 SHORT = GenerationSettings(max_new_tokens=8)
 MIXTURES = 300

@@ -16,10 +16,10 @@ from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 from afcore.encoders import AudioEncoder
 from afcore.encoders.mini import EMBEDDING, RATE
 from afcore.errors import MissingPart
-from afcore.training.clips import ClipSet
-from afcore.training.describe import WINDOWS_KEPT, embed, mix
-from afcore.training.distil import Sounds
-from afcore.training.flamingo import NO_TAG
+from afcore.corpus.clips import ClipSet
+from afcore.corpus.describe import WINDOWS_KEPT, embed, mix
+from afcore.training.mini.distillation import Sounds
+from afcore.training.mini.language_side import NO_TAG
 
 PHONE_BAND, PHONE_RATE = (300, 3400), 8000  # Hz
 MU = 255                            # of G.711's mu-law
@@ -66,7 +66,7 @@ class CardSounds:
         return torch.from_numpy(self._made[key].astype(np.float32))
 
     def samples(self, subject: Subject, how: str = "") -> np.ndarray:
-        """(T,) float32 at 32 kHz, as `afcore.audio.normalise` would leave a file of it."""
+        """(T,) float32 at 32 kHz, as `afcore.audio.recording.normalise` would leave a file of it."""
         rng = np.random.default_rng(zlib.crc32(f"{subject.key} {how}".encode()))
         if subject.noise:
             x = noise(subject.noise, LEVELS[subject.number % len(LEVELS)], rng)

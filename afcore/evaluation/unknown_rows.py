@@ -11,7 +11,7 @@ from afcore.evaluation.card_rows import Ability, Control, Row, Scores, share
 from afcore.evaluation.dialogue_rows import SENTENCE
 from afcore.evaluation.naming import claims, names_noise_only, refuses
 from afcore.evaluation.sounds import HOWS, NOISES, Subject
-from afcore.training.held_out import HELD_OUT
+from afcore.corpus.held_out import HELD_OUT
 
 # Nobody can tell these from a sound. None is worded as in training.
 UNANSWERABLE = (

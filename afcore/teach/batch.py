@@ -25,12 +25,12 @@ from afcore.errors import AudioError, BadRequest
 from afcore.teach import exports
 from afcore.teach.exports import Row
 from afcore.teach.media import sounds_in
-from afcore.teach.records import METHODS, check_settings
+from afcore.teach.changes import METHODS, check_settings
 from afcore.teach.schema import EXAMPLE, Settings, storage
 from afcore.teach.weights import weights_of
 
 if TYPE_CHECKING:
-    from afcore.engine import Engine
+    from afcore.engine.engine import Engine
     from afcore.teach.predict import Examples
     from afcore.teach.project import Project
 
@@ -59,7 +59,7 @@ class Labeller:
 
     def rows(self, data: bytes, name: str) -> list[Row]:
         """Labels of the sound file ``data``; one row that says why, where it cannot be heard. ``Row.file`` is ``name``."""
-        from afcore.audio import MAX_SECONDS, open_recording
+        from afcore.audio.recording import MAX_SECONDS, open_recording
         from afcore.teach import segments
 
         sha256 = hashlib.sha256(data).hexdigest()
@@ -282,7 +282,7 @@ def chosen(settings: Settings, method: str | None, shots: int | None) -> Setting
 
 
 def _run(options: argparse.Namespace) -> int:
-    from afcore import engine as engines
+    from afcore.engine import loading as engines
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # labelling never asks the network
     begun = time.perf_counter()
@@ -316,7 +316,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def read_sound(file: Path, name: str) -> bytes:
     """The bytes of a sound file; raises AudioError where it cannot be read or is too large."""
-    from afcore.audio import MAX_BYTES
+    from afcore.audio.recording import MAX_BYTES
 
     try:
         if file.stat().st_size > MAX_BYTES:

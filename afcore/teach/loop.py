@@ -11,17 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from afcore.audio import MAX_SECONDS, Recording, open_recording
+from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
 from afcore.errors import AudioError, BadRequest, Cancelled
 from afcore.jobs import Job
-from afcore.results import Heard
+from afcore.engine.results import Heard
 from afcore.teach.predict import Examples, classify, hear, model_name, stored
 from afcore.teach.project import Project
 from afcore.teach.review import Queue
 from afcore.teach.schema import EXAMPLE, Item, Prediction, Settings
 
 if TYPE_CHECKING:
-    from afcore.engine import Engine
+    from afcore.engine.engine import Engine
 
 Progress = Callable[[int, int], None]
 """Hears (clips done, clips in all)."""

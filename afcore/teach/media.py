@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from afcore.bank import SOUNDS
+from afcore.retrieval.bank import SOUNDS
 from afcore.errors import BadRequest
 from afcore.teach.schema import storage
 

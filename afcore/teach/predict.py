@@ -18,13 +18,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from afcore import prompts
-from afcore.audio import Clip
-from afcore.bank import Example
+from afcore.audio.recording import Clip
+from afcore.retrieval.bank import Example
 from afcore.errors import BadRequest, MissingPart
-from afcore.results import Heard
-from afcore.retrieval import Retriever, Shot, prompt_order
+from afcore.engine.results import Heard
+from afcore.retrieval.nearest import Retriever, Shot, prompt_order
 from afcore.teach.project import Project
-from afcore.teach.records import METHODS
+from afcore.teach.changes import METHODS
 from afcore.teach.schema import EXAMPLE, Item, Label, Prediction, now
 from afcore.teach.weights import weights_of
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from afcore.clap import Clap
-    from afcore.engine import Engine
+    from afcore.engine.engine import Engine
 
 __all__ = ["METHODS", "Examples", "classify", "hear", "model_name", "passes", "stored"]
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from afcore import prompts
 from afcore.errors import AudioError
-from afcore.teach import records
-from afcore.teach.derived import Derived
+from afcore.teach import changes
+from afcore.teach.embeddings import Derived
 from afcore.teach.media import sound_file
-from afcore.teach.records import check_labels, check_name, check_settings, check_who, meta, put_meta, record
+from afcore.teach.changes import check_labels, check_name, check_settings, check_who, meta, put_meta, record
 from afcore.teach.schema import (
     EXAMPLE, GONE, ITEM, NONE, OPEN, SKIPPED, TEST, Change, Changed, Counts, Database, Item, Label, Settings, Summary,
     now)  # fmt: skip
@@ -46,7 +46,7 @@ class Project(Derived):
         values = {"name": name, "labels": [asdict(label) for label in labels], "settings": asdict(settings), "revision": 0}
         with self.db.write("the project") as db:
             for key, value in values.items():
-                db.execute("INSERT INTO meta VALUES (?, ?, 1, ?, ?)", (key, records.as_json(value), who, now()))
+                db.execute("INSERT INTO meta VALUES (?, ?, 1, ?, ?)", (key, changes.as_json(value), who, now()))
             record(db, who, "created", None, {}, {"name": name})
 
     @property
@@ -111,15 +111,15 @@ class Project(Derived):
         """Everywhere at once: in the set and on the clips."""
         who, new = check_who(who), new.strip()
         with self.db.write("the label") as db:
-            records.check_label(db, old)
+            changes.check_label(db, old)
             labels = meta(db, "labels")[0]
             changed = [{**label, "name": new} if label["name"] == old else label for label in labels]
             check_labels(Label(**label) for label in changed)
             db.execute("UPDATE clip SET label = ?, version = version + 1, who = ?, at = ? WHERE label = ?",
                        (new, who, now(), old))
             db.execute("UPDATE clip SET truth = ? WHERE truth = ?", (new, old))
-            put_meta(db, "labels", labels, changed, who, records.LABEL_RENAMED)
-            records.bump(db)
+            put_meta(db, "labels", labels, changed, who, changes.LABEL_RENAMED)
+            changes.bump(db)
 
     def set_settings(self, settings: Settings, who: str, expect: int | None = None) -> None:
         """Raises BadRequest for settings that cannot be, Changed as `set_labels`."""
@@ -154,7 +154,7 @@ class Project(Derived):
     def item(self, clip_id: int) -> Item:
         """Raises BadRequest where there is none of that id."""
         with self.db.read() as db:
-            return records.item(db, clip_id)
+            return changes.item(db, clip_id)
 
     def sound_path(self, clip: Item) -> Path:
         """The whole file that ``clip`` is (a stretch of). Raises AudioError where it is gone."""
@@ -166,11 +166,11 @@ class Project(Derived):
     def relabel(self, clip_id: int, label: str, who: str, version: int) -> Item:
         """Another label for a clip: one that has been judged, or is in the test set, where it stays."""
         state = TEST if self.item(clip_id).state == TEST else EXAMPLE
-        return self.change_clip(clip_id, who, records.RELABELLED, version, state, label)
+        return self.change_clip(clip_id, who, changes.RELABELLED, version, state, label)
 
     def discard(self, clip_id: int, who: str, version: int) -> Item:
         """Takes a clip out of the project; it stays in the history and can be brought back by `undo_change`."""
-        return self.change_clip(clip_id, who, records.DISCARDED, version, GONE, None)
+        return self.change_clip(clip_id, who, changes.DISCARDED, version, GONE, None)
 
     def change_clip(
         self, clip_id: int, who: str, action: str, version: int | None, state: str, label: str | None,
@@ -180,13 +180,13 @@ class Project(Derived):
         ``version``, BadRequest for a label that the project does not have, and what ``check`` raises."""
         who = check_who(who)
         with self.db.write("this") as db:
-            clip = records.item(db, clip_id)
+            clip = changes.item(db, clip_id)
             if version is not None and clip.version != version:
                 as_what = f" (it is “{clip.label}” now)" if clip.label else ""
                 raise Changed(f"{clip.who} changed “{clip.name}” meanwhile{as_what}, so nothing was overwritten.")
             check(db, clip)
-            records.update_clip(db, clip, who, action, {"state": state, "label": label})
-            return records.item(db, clip_id)
+            changes.update_clip(db, clip, who, action, {"state": state, "label": label})
+            return changes.item(db, clip_id)
 
     # History
 
@@ -195,13 +195,13 @@ class Project(Derived):
         with self.db.read() as db:
             rows = db.execute("SELECT * FROM change WHERE ? IS NULL OR clip_id = ? ORDER BY id DESC LIMIT ?",
                               (clip_id, clip_id, limit)).fetchall()
-        return [records.change_of(row) for row in rows]
+        return [changes.change_of(row) for row in rows]
 
     def undo_change(self, change_id: int, who: str) -> Change:
         """Takes one change back, where nobody has changed the same since. Raises Changed, BadRequest."""
         who = check_who(who)
         with self.db.write("this") as db:
-            return records.undo(db, change_id, who)
+            return changes.undo(db, change_id, who)
 
     def note(self, who: str, action: str) -> None:
         """A line of history about the project as a whole."""
@@ -211,11 +211,11 @@ class Project(Derived):
     def counts(self) -> Counts:
         """How far it is."""
         with self.db.read() as db:
-            return records.counts(db)
+            return changes.counts(db)
 
     def summary(self) -> Summary:
         """A line for the list of projects."""
         with self.db.read() as db:
             at, who, action = db.execute("SELECT at, who, action FROM change ORDER BY id DESC LIMIT 1").fetchone()
             labels = tuple(label["name"] for label in meta(db, "labels")[0])
-            return Summary(self.id, meta(db, "name")[0], labels, records.counts(db), who, action, at)
+            return Summary(self.id, meta(db, "name")[0], labels, changes.counts(db), who, action, at)

@@ -19,7 +19,7 @@ from afcore.evaluation.items import interval as bootstrap
 from afcore.evaluation.items import wilson
 
 if TYPE_CHECKING:
-    from afcore.engine import Engine
+    from afcore.engine.engine import Engine
     from afcore.teach.project import Project
 
 SHOTS = (0, 1, 2, 4, 8)

@@ -32,7 +32,7 @@ from afcore.teach.predict import Examples
 from afcore.teach.weights import folder_of, weights_of
 
 if TYPE_CHECKING:
-    from afcore.engine import Engine
+    from afcore.engine.engine import Engine
     from afcore.teach.batch import How, MakeEngine
     from afcore.teach.project import Project
 

@@ -10,7 +10,7 @@ from sqlite3 import Connection
 
 from afcore.errors import BadRequest
 from afcore.teach.project import Project
-from afcore.teach.records import (
+from afcore.teach.changes import (
     ACCEPTED, JUDGEMENTS, NONE_OF_THESE, RESTORED, SKIP, check_who, item, meta, undo, update_clip)  # fmt: skip
 from afcore.teach.schema import EXAMPLE, ITEM, NONE, OPEN, SKIPPED, Changed, Item, now
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import librosa
 import numpy as np
 
-from afcore.audio import MAX_SECONDS, Clip, Recording
+from afcore.audio.recording import MAX_SECONDS, Clip, Recording
 from afcore.errors import BadRequest, Cancelled
 
 SHORTEST = 0.1  # s

@@ -20,7 +20,7 @@ from afcore import paths
 from afcore.errors import AfcoreError, BadRequest
 from afcore.teach import media
 from afcore.teach.project import Project
-from afcore.teach.records import check_labels, check_name, check_who
+from afcore.teach.changes import check_labels, check_name, check_who
 from afcore.teach.schema import Label, Settings, Summary, storage
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")

@@ -17,12 +17,12 @@ from pathlib import Path
 from sqlite3 import IntegrityError
 from typing import Any, BinaryIO
 
-from afcore.audio import MAX_BYTES
+from afcore.audio.recording import MAX_BYTES
 from afcore.errors import BadRequest
-from afcore.json_files import read_description
-from afcore.teach import media, records
+from afcore.safe_files import read_description
+from afcore.teach import media, changes
 from afcore.teach.project import Project
-from afcore.teach.records import ORDERS, METHODS, check_labels, check_name, check_settings, check_who
+from afcore.teach.changes import ORDERS, METHODS, check_labels, check_name, check_settings, check_who
 from afcore.teach.schema import EXAMPLE, ITEM, STATES, TEST, Item, Label, Settings, now, storage
 from afcore.teach.store import Store
 
@@ -105,7 +105,7 @@ def _fill(project: Project, content: dict[str, Any], who: str) -> None:
     with project.db.write("the project") as db:
         db.execute("PRAGMA defer_foreign_keys = ON")  # a change may be undone by a later one
         for key, entry in content["meta"].items():
-            value = records.as_json(entry["value"])
+            value = changes.as_json(entry["value"])
             db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (key, value, entry["version"], entry["who"], entry["at"]))
         for clip in content["clips"]:
             db.execute(f"INSERT INTO clip ({ITEM}) VALUES ({', '.join('?' * len(fields(Item)))})",
@@ -113,8 +113,8 @@ def _fill(project: Project, content: dict[str, Any], who: str) -> None:
         for change in content["changes"]:
             db.execute(f"INSERT INTO change ({_CHANGE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (
                 *(change[name] for name in ("id", "at", "who", "action", "clip_id")),
-                records.as_json(change["before"]), records.as_json(change["after"]), change["undone_by"]))
-        records.record(db, who, "imported", None, {}, {"at": now()})
+                changes.as_json(change["before"]), changes.as_json(change["after"]), change["undone_by"]))
+        changes.record(db, who, "imported", None, {}, {"at": now()})
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -149,9 +149,9 @@ def _list(items: dict[str, Any], most: int) -> dict[str, Any]:
 _NUMBER, _HASH = {"type": "number", "minimum": 0, "maximum": 1e12}, {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
 _ID = {"type": "integer", "minimum": 1, "maximum": 2**53}
-_LABELS = _list(_object(name=_text(100, 1), description=_text(500)), records.MAX_LABELS)
+_LABELS = _list(_object(name=_text(100, 1), description=_text(500)), changes.MAX_LABELS)
 _SETTINGS = _object(
-    method={"enum": list(METHODS)}, k={"type": "integer", "minimum": 1, "maximum": records.MAX_K},
+    method={"enum": list(METHODS)}, k={"type": "integer", "minimum": 1, "maximum": changes.MAX_K},
     reject_below=_or_none({"type": "number", "minimum": 0, "maximum": 1}),
     reject_similarity=_or_none({"type": "number", "minimum": -1, "maximum": 1}), order={"enum": list(ORDERS)})  # fmt: skip
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afcore.errors import BadRequest
-from afcore.teach.loading import add_from_bank
+from afcore.teach.ingest import add_from_bank
 from afcore.teach.project import Project
-from afcore.teach.records import check_who
+from afcore.teach.changes import check_who
 from afcore.teach.schema import Label, Settings
 from afcore.teach.store import Store
 
 if TYPE_CHECKING:
-    from afcore.bank import Bank
+    from afcore.retrieval.bank import Bank
 
 NAME = "Tutorial"
 CLASSES = {

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from afcore import paths
-from afcore.published_paths import home
+from afcore.published.folders import home
 
 READ_WHOLE = 64 * 2**20
 """Bytes up to which a file is known by its content; of a larger one (gigabytes of published weights) by its size and

@@ -20,25 +20,25 @@ SHOTS, DIALOGUES = 0.5, 0.12  # shares of interleaved samples and of dialogues i
 
 
 def corpus(options) -> None:
-    from afcore.training import corpus as step, packages
+    from afcore.corpus import extract as step, packages
     packages.fetch(options.work / "debs")
     step.extract(options.work, 2)
     step.index(options.work)
 
 
 def labels(options) -> None:
-    from afcore.training import labels as step
+    from afcore.corpus import labels as step
     step.write(options.work / "corpus", options.teacher)
 
 
 def tags(options) -> None:
-    from afcore.training import tags as step
+    from afcore.corpus import tags as step
     step.tag(options.work / "corpus", options.teacher)
 
 
 def training_pieces(folder: Path) -> np.ndarray:
     """Index numbers of the training split's pieces, near-duplicates once, nothing quieter than a tenth of a second of sound."""
-    from afcore.training.splits import dropped, split_of
+    from afcore.corpus.splits import dropped, split_of
     rows = [json.loads(line) for line in open(folder / "index.jsonl")]
     gone, seen, ids = dropped([r["package"] for r in rows], [r["cluster"] for r in rows]), set(), []
     for i, row in enumerate(rows):
@@ -49,33 +49,33 @@ def training_pieces(folder: Path) -> np.ndarray:
 
 
 def cuts(options) -> None:
-    from afcore.training import distil
-    from afcore.training.tags import sampling_weights
+    from afcore.training.mini import distillation
+    from afcore.corpus.tags import sampling_weights
     folder = options.work / "corpus"
     ids = training_pieces(folder)
     logits = np.load(folder / "teacher.npy")[ids, 384:].astype(np.float32)
-    distil.prepare(folder, options.teacher, options.work / "cuts", ids, sampling_weights(logits), options.cuts)
+    distillation.prepare(folder, options.teacher, options.work / "cuts", ids, sampling_weights(logits), options.cuts)
 
 
 def student(options) -> None:
-    from afcore.training import distil
-    distil.train(options.work / "cuts", options.out, options.minutes or 23)
+    from afcore.training.mini import distillation
+    distillation.train(options.work / "cuts", options.out, options.minutes or 23)
     _audioset(options)
 
 
 def _audioset(options) -> None:
-    from afcore.training.teacher import read_labels
+    from afcore.corpus.teacher import read_labels
     (options.out / "audioset.json").write_text(json.dumps(read_labels(options.teacher / "audioset_labels.csv"), indent=0))
 
 
 def rendered(options) -> None:
-    from afcore.training import rendered as step
+    from afcore.corpus import rendered as step
     step.render(options.work / "rendered")
 
 
 def features(options) -> None:
     """`clips`: the corpus, on which everything is evaluated; `taught`: also what was made, for training."""
-    from afcore.training import describe
+    from afcore.corpus import describe
     clips, made = options.work / "clips", options.work / "made"
     describe.describe(options.work / "corpus", options.out, clips)
     describe.describe_made(options.work / "corpus", options.out, made, options.work / "rendered")
@@ -83,18 +83,18 @@ def features(options) -> None:
 
 
 def align(options) -> None:
-    from afcore.training import align as step
-    from afcore.training.clips import ClipSet
+    from afcore.training.mini import align as step
+    from afcore.corpus.clips import ClipSet
     step.align(ClipSet(options.work / "taught"), options.out)
 
 
 def language_side(options, out: Path, minutes: float, **settings) -> None:
     """One stage of the language side's training, from the stored features; writes `out`."""
     from afcore.clap.mini import MiniClap
-    from afcore.training import flamingo as step
-    from afcore.training.clips import ClipSet
-    from afcore.training.describe import neighbours
-    from afcore.training.held_out import is_held_out
+    from afcore.training.mini import language_side as step
+    from afcore.corpus.clips import ClipSet
+    from afcore.corpus.describe import neighbours
+    from afcore.corpus.held_out import is_held_out
     taught = options.work / "taught"
     clips, clap = ClipSet(taught), MiniClap.load(options.out)
     vectors = clips.clap_vectors(clap, range(len(clips)))
@@ -122,13 +122,13 @@ def practice(options) -> None:
 
 def match(options) -> None:
     """The first cross-attention block learns which of the words in a text are heard."""
-    from afcore.training import match as step
+    from afcore.training.mini import matching as step
     step.train(options.work / "taught", options.out, options.work / "practised", options.work / "matched", options.minutes or 8, RANK)
 
 
 def refine(options) -> None:
     """The whole language side once more, with matching beside: what ships."""
-    from afcore.training.match import Matching
+    from afcore.training.mini.matching import Matching
     out, start = options.work / "refined", options.work / "matched"
     language_side(options, out, 65, resume=start, shots=0.26, dialogues=0.34, rank=RANK, peak=5e-4, seed=11,
                   beside=lambda *known: Matching(*known, weights=start))
@@ -139,8 +139,8 @@ def refine(options) -> None:
 def bank(options) -> None:
     """The shipped bank's embeddings, by the encoder and CLAP that ship with it."""
     from afcore import paths
-    from afcore.bank import Bank
-    from afcore.engine import load_engine
+    from afcore.retrieval.bank import Bank
+    from afcore.engine.loading import load_engine
     shipped = Bank(paths.BANK)
     shipped.clear_embeddings()
     load_engine("mini")  # embeds what lacks it
@@ -148,7 +148,7 @@ def bank(options) -> None:
 
 
 def calibrate(options) -> None:
-    from afcore.training import calibrate as step
+    from afcore.training.mini import calibrate as step
     print(json.dumps(step.calibrate(options.out, options.work / "clips")))
 
 

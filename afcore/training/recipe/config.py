@@ -55,7 +55,7 @@ class Model:
     cross-attention: half as much work again for mini."""
     open_gates: bool = False
     """Gates open and outputs zero at the start, which so small a model as mini needs
-    (`afcore.training.flamingo.open_gates_`)."""
+    (`afcore.training.mini.language_side.open_gates_`)."""
 
 
 @dataclass(frozen=True)

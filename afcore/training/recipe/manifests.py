@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from afcore import paths, prompts
-from afcore.bank import Bank
+from afcore.retrieval.bank import Bank
 from afcore.errors import AfcoreError, BadRequest
 from afcore.training.recipe.config import Data, check
 

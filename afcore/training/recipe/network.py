@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from afcore.checkpoints import mini
 from afcore.errors import BadRequest, MissingPart
-from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
+from afcore.model import lora, AudioFlamingo, AudioFlamingoConfig
 from afcore.training.recipe.config import Config, Lora, Stage
 from afcore.training.recipe.config import Model as Spec
 
@@ -102,7 +102,7 @@ def build(config: Config, stage: Stage, before: Path | None) -> Built:
     if before is not None:
         inherited = load_weights(model, before)
     elif config.model.open_gates and config.model.weights is None:
-        from afcore.training.flamingo import open_gates_
+        from afcore.training.mini.language_side import open_gates_
         open_gates_(model)
     if model.config.front_end == "tags":
         names = json.loads((config.model.encoder / "audioset.json").read_text())

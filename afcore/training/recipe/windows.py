@@ -79,8 +79,8 @@ class Windows:
 
         Raises AudioError naming the first sound that cannot be read, after all others have been encoded.
         """
-        from afcore.audio import open_recording
-        from afcore.hearing import listen
+        from afcore.audio.recording import open_recording
+        from afcore.engine.hearing import listen
         missing, broken = self.missing(sounds), []
         if missing or not (self.folder / "silence.npy").exists():
             save(self.folder / "silence.npy", self.encoder.silence.float().cpu().numpy())
@@ -99,7 +99,7 @@ class Windows:
 
     def vector(self, sound: Sound) -> np.ndarray:
         """(d,) float32 unit CLAP vector, from the windows where CLAP stands on them."""
-        from afcore.audio import open_recording
+        from afcore.audio.recording import open_recording
         from afcore.clap import embed_sound
         features = torch.from_numpy(self.get(sound))
         clip = None if hasattr(self.clap, "audio_from_features") else open_recording(sound.file).clip(sound.start)

@@ -1,0 +1,89 @@
+"""What an engine gives back: a clip as it was heard, and an answer with everything that led to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from afcore.audio.recording import Clip
+from afcore.prompts import Prompt
+
+if TYPE_CHECKING:
+    from afcore.retrieval.nearest import Shot
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """Stands for a clip of which only the features are kept."""
+
+    key: str
+    sha256: str = ""
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A clip as the model and the retrieval see it."""
+
+    clip: Clip
+    features: Tensor = field(repr=False)
+    """(n, E) float32, one row per window, on the CPU."""
+    times: list[tuple[float, float]]
+    """Start and end of each window in seconds of the recording."""
+    vector: np.ndarray = field(repr=False)
+    """(d,) float32 unit CLAP embedding."""
+    tags: list[tuple[str, float]]
+    """The most probable sound classes, (name, probability), best first; empty for an encoder that names none."""
+    timings: dict[str, float]
+    """Seconds per stage."""
+
+    @property
+    def key(self) -> str:
+        """Names the content of the clip."""
+        return self.clip.key
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences for the person about what is unusual."""
+        return self.clip.notices
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the model said, and everything that led to it."""
+
+    text: str
+    prompt: Prompt
+    shots: tuple[Shot, ...]
+    """As they stand in the prompt."""
+    heard: Heard
+    timings: dict[str, float]
+    """Seconds per stage: ``encode``, ``retrieve``, ``first_token``, ``generate`` (all of the answer, the first token included)."""
+    model: str
+    probabilities: dict[str, float] | None = None
+    """Label to probability, where labels were given."""
+    title: str = ""
+    candidates: tuple[tuple[str, float], ...] = ()
+    """Where several were asked for: each with its CLAP similarity to the clip, best first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data under the names of the command line's ``--json``."""
+        ranked = [{"answer": text, "similarity": similarity} for text, similarity in self.candidates]
+        return {
+            "answer": self.text,
+            **({"candidates": ranked} if ranked else {}),
+            "shots": [shot_json(shot) for shot in self.shots],
+            "windows": [{"start": start, "end": end} for start, end in self.heard.times],
+            "prompt": self.prompt.text,
+            "timings": self.timings,
+            "model": self.model,
+        }
+
+
+def shot_json(shot: Shot) -> dict[str, Any]:
+    """A shot as plain data."""
+    example = shot.example
+    return {"id": example.id, "label": example.label, "caption": example.caption, "similarity": shot.similarity}

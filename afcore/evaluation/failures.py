@@ -1,0 +1,202 @@
+"""Failure cases that can be played: sounds of the shipped bank with a question that mini got wrong when it was listed.
+
+The list, `assets/mini/failures.json`, says what was asked and what would be right; what the model says is asked each time,
+since other weights answer otherwise. ``python -m afcore failures`` asks; with ``--look`` it looks for cases anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from afcore import paths
+from afcore.errors import AfcoreError, MissingPart
+from afcore.evaluation import naming
+
+if TYPE_CHECKING:
+    from afcore.audio.recording import Clip
+    from afcore.retrieval.bank import Bank
+    from afcore.engine.engine import Engine
+
+LIST = "failures.json"
+ALIKE, QUIET, NEW, ORDER, COUNT, WORDS = KINDS = (
+    "sound-alikes", "quiet sound", "new class", "order", "counting", "transcript")
+WHY = {
+    ALIKE: "Sounds of one kind resemble each other, and it takes one for another.",
+    QUIET: "A quiet sound beside a loud one: it hears the loud one alone.",
+    NEW: "A class that its training left out, asked without examples: it says what it knows instead. Examples help here.",
+    ORDER: "It hears a clip's windows together and cannot tell what comes first.",
+    COUNT: "It hears that something sounds, not how often.",
+    WORDS: "It does not write down speech; where it should say so, it may make something up.",
+}
+"""One sentence about each kind of failure."""
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+RATE = 48_000  # Hz of a mixture, as of the bank's files
+LENGTH = 40  # tokens of an answer
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sound of the shipped bank by its hash; ``gain`` in dB and ``at`` in seconds, where several are played as one."""
+
+    sha256: str
+    gain: float = 0.0
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was asked about which sound. ``options``: what can be chosen from (`ALIKE`), or the two events of `ORDER`."""
+
+    kind: str
+    sounds: tuple[Part, ...]
+    question: str
+    right: str
+    options: tuple[str, ...] = ()
+
+    def is_right(self, said: str) -> bool:
+        """Whether an answer is right, by the same rules as the model card's scores."""
+        words = naming.WORD.findall(said.lower())
+        match self.kind:
+            case "quiet sound":
+                return words[:1] == [self.right]
+            case "new class":
+                return naming.names(said, self.right)
+            case "order":
+                return [option for option in self.options if naming.names(said, option)] == [self.right]
+            case "counting":
+                digits = [NUMBERS[int(n)] for n in re.findall(r"\b[0-8]\b", said)]
+                return {word for word in [*words, *digits] if word in NUMBERS[1:]} == {self.right}
+            case "transcript":
+                return naming.refuses(said)
+        return said == self.right
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the model says now."""
+
+    said: str
+    right: bool
+
+
+def read(folder: Path | None = None) -> list[Case]:
+    """The list in ``folder`` (default: mini's). Raises MissingPart where it is absent or damaged."""
+    file = (folder or paths.MINI) / LIST
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise ValueError
+        for row in rows:
+            row |= {"sounds": tuple(Part(**part) for part in row["sounds"]), "options": tuple(row.get("options", ()))}
+        cases = [Case(**row) for row in rows]
+        if any(case.kind not in KINDS or not case.sounds for case in cases):
+            raise ValueError
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise MissingPart(f"The list of failure cases {file} is missing or damaged: restore it.") from error
+    return cases
+
+
+def write(cases: Sequence[Case], file: Path) -> None:
+    """As `read` reads it."""
+    file.write_text(json.dumps([asdict(case) for case in cases], indent=1) + "\n", encoding="utf-8")
+
+
+class Sounds:
+    """The sounds of cases, from the shipped bank or one that has the same files."""
+
+    def __init__(self, bank: Bank):
+        self.bank = bank
+        self.examples = {example.sha256: example for example in bank.examples()}
+
+    def labels(self, case: Case) -> list[str]:
+        """What is to be heard, in the order of the list. Raises MissingPart where the bank lacks a sound."""
+        if missing := [part.sha256 for part in case.sounds if part.sha256 not in self.examples]:
+            raise MissingPart(f"The example bank lacks the sound {missing[0][:12]} of a failure case.")
+        return [self.examples[part.sha256].label for part in case.sounds]
+
+    def clip(self, case: Case) -> Clip:
+        """What is played and heard: the sound itself, or several mixed at `RATE`, brought to a peak of 0.9."""
+        from afcore.audio.recording import from_samples, open_recording
+
+        name = " and ".join(dict.fromkeys(self.labels(case)))
+        files = [self.bank.audio_path(self.examples[part.sha256].id) for part in case.sounds]
+        if case.sounds == (Part(case.sounds[0].sha256),):
+            return open_recording(files[0], name).clip()
+        loud = [open_recording(file).clip().resampled(RATE).samples * 10 ** (part.gain / 20)
+                for file, part in zip(files, case.sounds)]  # fmt: skip
+        starts = [round(part.at * RATE) for part in case.sounds]
+        mixed = np.zeros(max(start + len(x) for start, x in zip(starts, loud)), np.float32)
+        for start, x in zip(starts, loud):
+            mixed[start : start + len(x)] += x
+        return from_samples(mixed * (0.9 / max(np.abs(mixed).max(), 1e-9)), RATE, name).clip()
+
+
+def ask(engine: Engine, case: Case, clip: Clip) -> Verdict:
+    """What the model says about ``clip``: the likeliest of the options, or its answer word by word (greedy)."""
+    from afcore.model.generation import GenerationSettings
+
+    heard = engine.hear(clip)
+    if case.kind == ALIKE:
+        found = engine.classify(heard, case.options)
+        said = max(found, key=found.get)
+    else:
+        said = engine.ask(heard, case.question, settings=GenerationSettings(max_new_tokens=LENGTH)).text
+    return Verdict(said, case.is_right(said))
+
+
+def verdicts(engine: Engine, sounds: Sounds, cases: Sequence[Case]) -> Iterator[tuple[Case, Verdict]]:
+    """Each case with what the model says now."""
+    for case in cases:
+        yield case, ask(engine, case, sounds.clip(case))
+
+
+def add_failures(commands: Any) -> None:
+    """Adds ``failures`` to the command line."""
+    parser = commands.add_parser("failures", help="ask the model card's failure cases again, or look for others")
+    parser.add_argument("--look", type=int, metavar="N", help="try N sounds of the bank for each kind of failure")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="with --look: write the cases it gets wrong to this list")
+    parser.add_argument("--json", action="store_true", help="one JSON object per case, each on a line of its own")
+    parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
+    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from afcore.engine import loading as engines
+    from afcore.retrieval.bank import Bank
+
+    sounds = Sounds(Bank(paths.SHIPPED_BANK))
+    if options.look:
+        from afcore.evaluation.failures_search import candidates
+
+        cases: Sequence[Case] = [case for kind in KINDS for case in candidates(sounds.bank, kind, options.look)]
+    else:
+        cases = read()
+    engine = engines.load_engine(options.model, options.device, None)
+    wrong = []
+    for case, verdict in verdicts(engine, sounds, cases):
+        if not verdict.right:
+            wrong.append(case)
+        if options.json:
+            print(json.dumps(asdict(case) | {"labels": sounds.labels(case), **asdict(verdict), "expected": case.right,
+                                             "model": engine.name}, ensure_ascii=False), flush=True)  # fmt: skip
+        else:
+            state = "right now" if verdict.right else "wrong"
+            print(f"{state:<10} {case.kind:<13} {' and '.join(sounds.labels(case))}: {case.question} “{verdict.said}” "
+                  f"(would be right: {case.right})", flush=True)  # fmt: skip
+    if options.out:
+        try:
+            write(wrong, options.out)
+        except OSError as error:
+            raise AfcoreError(f"{options.out} could not be written: {error.strerror}.") from error
+    print(f"{len(wrong)} of {len(cases)} are wrong.", file=sys.stderr)
+    return 0

@@ -1,0 +1,1 @@
+"""The published models: where their files are, how they are fetched, checked and loaded."""

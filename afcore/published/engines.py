@@ -1,0 +1,146 @@
+"""The published models as engines, and what each was trained with.
+
+Source: Audio Flamingo (arXiv 2402.01831) and the published configurations (NVIDIA/audio-flamingo, branch
+``legacy_audio_flamingo_1``: ``chat/configs/chat.yaml``, ``foundation/configs``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from afcore import paths
+from afcore.engine import precision
+from afcore.audio.recording import Clip
+from afcore.retrieval.bank import Bank
+from afcore.engine.calibration import Calibration
+from afcore.checkpoints import CheckpointError
+from afcore.checkpoints.convert import CLAPCAP
+from afcore.checkpoints.converted import load_converted
+from afcore.clap.laion import LaionClap
+from afcore.clap.mini import MiniClap
+from afcore.encoders.mini import MiniEncoder
+from afcore.engine.engine import Engine
+from afcore.errors import BadRequest, MissingPart
+from afcore.engine.hearing import listen
+from afcore.engine.precision import Precision
+from afcore.published.folders import laion_file, name_of
+
+FLOAT32_ROOM = 12e9  # bytes of memory that a published model in float32 needs with everything around it
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a published model was trained with."""
+
+    max_shots: int
+    padded: Callable[[int], int]
+    """Number of audios in a sample -> with padding, as in the configuration that it was run with."""
+    calibration: Calibration
+
+
+KINDS = {
+    # Chat was trained on 4 audios in a sample, and never on options in a question.
+    "chat": Kind(3, lambda audios: 4, Calibration(options=False)),
+    "foundation": Kind(7, lambda audios: 1 if audios == 1 else 4 if audios <= 4 else 8, Calibration()),
+}
+
+
+def choose_precision(device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Precision:
+    """As `afcore.engine.precision.choose_precision`, but bfloat16 on a CPU that has no room for a model of 2.2 B in float32."""
+    chosen = precision.choose_precision(device, dtype)
+    small = chosen.device.type == "cpu" and psutil.virtual_memory().available < FLOAT32_ROOM
+    if dtype is None and chosen.dtype == torch.float32 and small:
+        reason = "bfloat16, since float32 needs more memory than there is."
+        return replace(chosen, dtype=torch.bfloat16, reason=reason)
+    return chosen
+
+
+def load_published_engine(
+    folder: str | Path, kind: str, precision: Precision, progress: Callable[[str, float], None] | None = None,
+    bank: Bank | None = None, laion: str | Path | None = None,
+) -> Engine:
+    """The engine of a converted ``folder`` (`load_converted`); ``kind``: a key of `KINDS`.
+
+    ``laion``: the checkpoint of LAION-CLAP, by default `laion_file`. Where it cannot run, retrieval is by mini CLAP, and
+    ``Engine.retrieval_notice`` says why. Raises BadRequest for another kind, MissingPart where a file is absent,
+    CheckpointError where one is damaged.
+    """
+    if kind not in KINDS:
+        raise BadRequest(f"There is no published model of the kind “{kind}”: choose {' or '.join(KINDS)}.")
+    progress = progress or (lambda stage, fraction: None)
+    progress("Loading the model", 0.05)
+    model, tokenizer, encoder = load_converted(folder, precision.device, precision.dtype)
+    # Banks keep features under this name; both published models share one encoder, made-up weights must not.
+    encoder.name = f"clapcap-{_digest(Path(folder) / CLAPCAP)}"
+    progress("Loading the retrieval", 0.4)
+    clap, notice = retrieval_clap(laion, precision.device)
+    trained = KINDS[kind]
+    return Engine(
+        name_of(kind), kind, model, tokenizer, encoder, clap, bank, trained.calibration, precision,
+        trained.padded, trained.max_shots, notice)
+
+
+def retrieval_clap(file: str | Path | None = None, device: str | torch.device = "cpu") -> tuple[LaionClap | EarClap, str]:
+    """LAION-CLAP from ``file``, by default `laion_file`, and ""; where it cannot run, mini CLAP and a sentence why.
+
+    Raises MissingPart where mini's files are absent too.
+    """
+    try:
+        return LaionClap(file or laion_file(), device), ""
+    except (MissingPart, CheckpointError) as error:
+        return EarClap(), f"Examples are found by mini CLAP, not by LAION-CLAP as in the paper. {error}"
+
+
+class EarClap:
+    """Mini CLAP beside another model's encoder: it brings mini's encoder along, and a bank's vectors hold for both."""
+
+    def __init__(self):
+        for name in ("encoder.safetensors", "clap.safetensors"):
+            if not (paths.MINI / name).exists():
+                raise MissingPart(f"Mini CLAP is missing ({name}): restore the folder assets/mini from the repository.")
+        self.encoder = MiniEncoder.load(paths.MINI, "cpu")
+        self.mini = MiniClap.load(paths.MINI)
+        self.name, self.width, self.text = self.mini.name, self.mini.width, self.mini.text
+
+    def audio(self, clip: Clip) -> np.ndarray:
+        """A clip -> (1024,) float32 unit vector."""
+        _, features = listen(self.encoder, clip)
+        return self.mini.audio_from_features(features)
+
+
+class OwnBank(Bank):
+    """The shipped example bank with a database of this machine, which takes the embeddings of other encoders: the
+    shipped one is only read."""
+
+    def __init__(self, shipped: Path):
+        source = shipped / "bank.sqlite"
+        folder = paths.DATA / "banks" / f"shipped-{_digest(source)}"
+        if not (folder / "bank.sqlite").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = folder / f"bank.sqlite.{os.getpid()}.partial"
+            shutil.copyfile(source, partial)
+            partial.replace(folder / "bank.sqlite")
+        self.shipped = shipped
+        super().__init__(folder)
+
+    def _file(self, sha: str) -> Path:
+        return self.shipped / "audio" / sha[:2] / f"{sha}.ogg"
+
+
+def own_bank() -> Bank | None:
+    """`OwnBank` of the shipped bank, if there is one."""
+    return OwnBank(paths.BANK) if (paths.BANK / "bank.sqlite").exists() else None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:12]

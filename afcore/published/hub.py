@@ -1,0 +1,125 @@
+"""Files of the Hugging Face hub, fetched in a process of their own: it can be stopped at any moment, and what it has
+fetched by then is taken up again the next time (by `huggingface_hub`).
+
+``python -m afcore.published.hub sizes REPOSITORY NAME...`` and ``fetch REPOSITORY NAME [FOLDER]`` are what that process runs; it
+prints one JSON object, and ends when its standard input is closed, so that it never outlives the one who asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from afcore.errors import Cancelled, MissingPart
+
+TICK = 0.3  # seconds between looks at how far a download is
+STOPPED = "Stopped; what has been downloaded is kept for the next time."
+
+
+def sizes(repository: str, names: Sequence[str], stop: threading.Event | None = None) -> dict[str, int]:
+    """Bytes of those of ``names`` that ``repository`` has. Raises MissingPart where the hub cannot be asked, Cancelled."""
+    return _run(["sizes", repository, *names], None, stop)["sizes"]
+
+
+def fetch(
+    repository: str, name: str, folder: Path | None = None, progress: Callable[[int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Path:
+    """The file ``name`` of ``repository`` in ``folder``, or in the hub's cache without one; downloaded unless it is there.
+
+    ``progress`` hears how many bytes of it have come. ``stop`` ends it: raises Cancelled. Raises MissingPart for whatever
+    the connection, the hub or the disk refuse. What has come by then is kept for the next call.
+    """
+    watched = folder / ".cache" if folder else cache_of(repository) / "blobs"
+
+    def look() -> None:
+        parts = sorted(watched.rglob("*.incomplete"), key=lambda part: part.stat().st_mtime)
+        if parts and progress is not None:
+            progress(parts[-1].stat().st_size)
+
+    return Path(_run(["fetch", repository, name, *([str(folder)] if folder else [])], look, stop)["path"])
+
+
+def cache_of(repository: str) -> Path:
+    """Where the hub's cache keeps a repository."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / ("models--" + repository.replace("/", "--"))
+
+
+def _run(arguments: list[str], look: Callable[[], None] | None, stop: threading.Event | None) -> dict:
+    # Plain HTTP: the hub's other way of transfer ("xet") begins anew after an interruption.
+    environment = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "afcore.published.hub", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, env=environment, cwd=Path(__file__).resolve().parents[2],
+    ) as process:
+        try:
+            while True:
+                try:
+                    process.wait(TICK)
+                    break
+                except subprocess.TimeoutExpired:
+                    if stop is not None and stop.is_set():
+                        raise Cancelled(STOPPED) from None
+                    if look is not None:
+                        try:
+                            look()
+                        except FileNotFoundError:  # it was moved to its place meanwhile
+                            pass
+        finally:
+            process.kill()
+        lines = process.stdout.read().splitlines()
+    answer = json.loads(lines[-1]) if lines else {"error": "The download ended without a word: try again."}
+    if "error" in answer:
+        raise MissingPart(answer["error"])
+    return answer
+
+
+def _main(action: str, repository: str, *rest: str) -> dict:
+    from huggingface_hub import HfApi, hf_hub_download
+
+    if action == "sizes":
+        found = HfApi().get_paths_info(repository, list(rest))
+        return {"sizes": {file.path: file.size for file in found if hasattr(file, "size")}}
+    name, *folder = rest
+    return {"path": hf_hub_download(repository, name, local_dir=folder[0] if folder else None)}
+
+
+def _sentence(error: Exception, repository: str, name: str) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError | errors.RepositoryNotFoundError):
+        return (f"The hub does not give {repository} to everybody: open huggingface.co/{repository}, accept its terms, and "
+                "log in here with `hf auth login`.")
+    if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+        return f"{repository} on the hub has no file {name}."
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        return f"The disk became full while {name} was downloaded; make room and start again, it goes on from there."
+    if isinstance(error, PermissionError):
+        return f"{name} could not be written: {error.filename} may not be changed."
+    if "Consistency check" in str(error):
+        return f"{name} came incomplete: start again, it goes on from there."
+    return (f"{name} of {repository} could not be downloaded: check the connection to the Hugging Face hub and start again, "
+            "or bring the file and name it with --from.")
+
+
+def _with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_with_parent, daemon=True).start()
+    try:
+        answer = _main(*sys.argv[1:])
+    except Exception as error:  # whatever it is, the one who asked gets a sentence
+        answer = {"error": _sentence(error, sys.argv[2], sys.argv[3])}
+    print(json.dumps(answer), flush=True)
+    os._exit(0)  # without waiting for the thread that reads

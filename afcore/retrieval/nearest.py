@@ -1,0 +1,159 @@
+"""Choosing the shots: the nearest examples of a bank by CLAP embedding.
+
+Source: Audio Flamingo (arXiv 2402.01831) section 3.3: the k nearest training samples by LAION-CLAP audio embedding over an
+exact L2 FAISS index, the query's own file and repeats of one file left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from afcore.errors import BadRequest
+
+if TYPE_CHECKING:
+    from afcore.retrieval.bank import Bank, Example
+    from afcore.engine.engine import Engine
+
+SAME_SOUND = 0.995
+"""Cosine similarity above which two sounds count as copies of each other."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """An example in the prompt."""
+
+    example: Example
+    similarity: float
+    """Cosine of its CLAP embedding with the query's, -1 to 1."""
+    pinned: bool = False
+    """The person chose it, so a new search leaves it in place."""
+    bank: Bank | None = field(default=None, repr=False, compare=False)
+    """Where its audio and features are."""
+
+
+class Retriever:
+    """Exact nearest neighbours over a bank's CLAP embeddings of one name.
+
+    The index is built from the bank and can be thrown away. Over unit vectors the order by L2 distance is the
+    order by cosine, cosine = 1 - distance² / 2.
+    """
+
+    def __init__(self, bank: Bank, clap_name: str):
+        import faiss
+
+        self.bank, self.clap_name = bank, clap_name
+        ids, vectors = bank.clap_matrix(clap_name)
+        self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        examples = {example.id: example for example in bank.examples()}
+        self.examples: list[Example] = [examples[i] for i in ids]
+        self._row = {example.id: row for row, example in enumerate(self.examples)}
+        self._index = faiss.IndexFlatL2(self.vectors.shape[1]) if len(self.vectors) else None
+        if self._index is not None:
+            self._index.add(self.vectors)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def nearest(
+        self,
+        vector: np.ndarray,
+        k: int,
+        exclude_sha: str | Collection[str] = (),
+        exclude_near_duplicates: bool = True,
+        exclude_ids: Collection[int] = (),
+        exclude_groups: Collection[str] = (),
+        labels: Collection[str] | None = None,
+    ) -> list[Shot]:
+        """The ``k`` nearest examples of ``vector`` (d,), nearest first; fewer where the bank has no more.
+
+        Left out: files with a hash in ``exclude_sha`` (the query's own), with ``exclude_near_duplicates`` also whatever
+        is a copy of the query or of an example already taken by `SAME_SOUND`, ``exclude_ids``, ``exclude_groups``
+        and, where ``labels`` is given, examples with another label. Of takes from one source (the same ``group_key``,
+        such as ``hit1`` ... ``hit9``) the nearest stands for all, and the others only fill up where sources run out.
+        """
+        hashes = {exclude_sha} if isinstance(exclude_sha, str) else set(exclude_sha)
+        taken: list[tuple[int, float]] = []
+        repeats: list[tuple[int, float]] = []
+        sources: set[str] = set()
+        for row, similarity in self._ranked(vector):
+            if len(taken) == k:
+                break
+            example = self.examples[row]
+            if example.sha256 in hashes or example.id in exclude_ids or example.group_key in exclude_groups:
+                continue
+            if labels is not None and example.label not in labels:
+                continue
+            if exclude_near_duplicates and (similarity > SAME_SOUND or self._copies(row, taken)):
+                continue
+            if example.group_key and example.group_key in sources:
+                repeats.append((row, similarity))
+                continue
+            sources.add(example.group_key)
+            taken.append((row, similarity))
+        for row, similarity in repeats:
+            if len(taken) == k:
+                break
+            if not (exclude_near_duplicates and self._copies(row, taken)):
+                taken.append((row, similarity))
+        taken.sort(key=lambda pair: -pair[1])
+        return [self._shot(row, similarity) for row, similarity in taken]
+
+    def search(self, vector: np.ndarray, k: int) -> list[Shot]:
+        """The ``k`` examples nearest to a sentence's ``vector`` (d,), nearest first; copies are shown too."""
+        ranked = self._ranked(vector)
+        return [self._shot(row, similarity) for (row, similarity), _ in zip(ranked, range(k))]
+
+    def shot(self, example_id: int, vector: np.ndarray | None = None, pinned: bool = True) -> Shot:
+        """The example that a person chose, with its similarity to ``vector`` (d,), or 0 without one.
+
+        Raises BadRequest where the bank has no such example.
+        """
+        if example_id not in self._row:
+            raise BadRequest(f"The bank has no example {example_id}.")
+        row = self._row[example_id]
+        similarity = 0.0 if vector is None else float(self.vectors[row] @ np.asarray(vector, dtype=np.float32))
+        return self._shot(row, similarity, pinned)
+
+    def _ranked(self, vector: np.ndarray) -> Iterator[tuple[int, float]]:
+        """(row, cosine), nearest first. Asks the index for more only when the first answers were used up."""
+        if self._index is None:
+            return
+        query = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, -1)
+        done, wanted = 0, 64
+        while done < len(self):
+            distances, rows = self._index.search(query, min(wanted, len(self)))
+            for distance, row in zip(distances[0][done:].tolist(), rows[0][done:].tolist()):
+                yield row, 1.0 - distance / 2.0
+            done, wanted = len(rows[0]), wanted * 4
+
+    def _copies(self, row: int, taken: Sequence[tuple[int, float]]) -> bool:
+        return any(float(self.vectors[row] @ self.vectors[other]) > SAME_SOUND for other, _ in taken)
+
+    def _shot(self, row: int, similarity: float, pinned: bool = False) -> Shot:
+        # Rounding in float32 can put a cosine a hair beyond 1.
+        return Shot(self.examples[row], float(np.clip(similarity, -1.0, 1.0)), pinned, self.bank)
+
+
+def prompt_order(shots: Sequence[Shot]) -> list[Shot]:
+    """Nearest last, next to the query: what stands there weighs most in a prompt."""
+    return sorted(shots, key=lambda shot: shot.similarity)
+
+
+def embed_bank(engine: Engine, bank: Bank, progress: Callable[[float], None] | None = None) -> int:
+    """Give every sound of ``bank`` that lacks them its window features and CLAP embedding; returns how many lacked them.
+
+    Raises AudioError for a sound that cannot be read.
+    """
+    placed = set(bank.clap_matrix(engine.clap.name)[0])
+    missing = [e for e in bank.examples() if e.id not in placed or bank.features(e.id, engine.features_name) is None]
+    for done, example in enumerate(missing):
+        heard = engine.hear_file(bank.audio_path(example.id))
+        bank.set_embedding(example.id, engine.features_name, "features", heard.features.numpy())
+        bank.set_embedding(example.id, engine.clap.name, "clap", heard.vector)
+        if progress is not None:
+            progress((done + 1) / len(missing))
+    return len(missing)

@@ -1,0 +1,112 @@
+"""Step `align`: mini CLAP's two projections, fitted on (sound, text) pairs of the training split, and its weights.
+
+Texts are labels, captions and the AudioSet names of what the teacher hears; the loss is the symmetric contrastive one
+(Radford et al., 2021), with pairs of the same label never counted as each other's negatives.
+"""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from afcore.checkpoints.rows import packed
+from afcore.clap.mini import MiniClap, MiniClapNet, SentenceEncoder, pool
+from afcore.corpus.clips import ClipSet
+
+TEMPLATES = ("{}", "the sound of {}", "{} sound", "this is the sound of {}", "a recording of {}")
+
+
+def texts_of(info) -> list[str]:
+    """What can be said of a clip."""
+    out = [info.caption] + ([info.label] if info.label else [])
+    return [t for t in dict.fromkeys(out + info.events[:3]) if t]
+
+
+def pairs(clips: ClipSet, ids: np.ndarray) -> tuple[list[list[str]], list[str]]:
+    texts = [texts_of(clips[i]) for i in ids]
+    return texts, sorted({t for row in texts for t in row})
+
+
+def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: int = 0) -> MiniClap:
+    """Writes `clap.safetensors` and `clap.json` to `out`, which holds `audioset.json`; the weights come from `choose_words` and
+    `choose_weight`."""
+    from safetensors.torch import save_file
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    ids = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].events])
+    texts, vocabulary = pairs(clips, ids)
+    encoder = SentenceEncoder()
+    prompts = [template.format(t) for template in TEMPLATES for t in vocabulary]
+    sentences = encoder(prompts).reshape(len(TEMPLATES), len(vocabulary), -1)
+    number = {t: n for n, t in enumerate(vocabulary)}
+    sounds = torch.stack([pool(clips.tensor(i)) for i in ids])
+    names = [clips[i].events[0] for i in ids]
+    counts = {n: names.count(n) for n in set(names)}
+    order = {n: k for k, n in enumerate(sorted(counts))}
+    name_ids = torch.tensor([order[n] for n in names])
+    weights = np.cumsum([counts[n] ** -0.6 for n in names])
+    net = MiniClapNet()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, steps, pct_start=0.05)
+    for step in range(steps):
+        rows = np.searchsorted(weights, rng.random(batch) * weights[-1])
+        chosen = [number[texts[r][rng.integers(len(texts[r]))]] for r in rows]
+        text = net.text_vectors(sentences[rng.integers(len(TEMPLATES), size=batch), chosen])
+        audio = net.audio_vectors(F.dropout(sounds[rows], 0.1))
+        scores = net.log_scale.clamp(max=4.6).exp() * audio @ text.T
+        label, said = name_ids[rows], torch.tensor(chosen)
+        same = (label[:, None] == label[None]) | (said[:, None] == said[None])
+        same.fill_diagonal_(False)
+        scores = scores.masked_fill(same, -1e4)
+        target = torch.arange(batch)
+        loss = (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        schedule.step()
+        if step % 200 == 0:
+            print(f"step {step} loss {loss.item():.3f}", flush=True)
+    net.keep_names(encoder([name.lower() for name in json.loads((out / "audioset.json").read_text())]))
+    save_file(packed(net.state_dict()), out / "clap.safetensors")
+    weigh(clips, net, out)
+    return MiniClap.load(out)
+
+
+def weigh(clips: ClipSet, net: MiniClapNet, out: Path) -> None:
+    """Chooses the weights of the parts, first that of the words, and writes `clap.json`."""
+    words = choose_words(clips, net)
+    weight = choose_weight(clips, net, words)
+    (out / "clap.json").write_text(json.dumps({"semantic_weight": weight, "word_weight": words}))
+
+
+def choose_words(clips: ClipSet, net: MiniClapNet) -> float:
+    """The share of the classes' names with the best recall at 10, text → audio, of the distinct captions of validation clips."""
+    pool = {info.caption: i for i, info in enumerate(clips.info) if info.split == "validation" and info.caption and info.source >= 0}
+    best, chosen = -1.0, 0.0
+    for words in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8):
+        clap = MiniClap(net, 1.0, words)
+        similar = clap.text(list(pool)) @ clips.clap_vectors(clap, pool.values()).T
+        recall = float(((similar > np.diag(similar)[:, None]).sum(1) < 10).mean())
+        print(f"share of names {words}: recall at 10 {recall:.3f} of {len(pool)} validation captions", flush=True)
+        if recall > best:
+            best, chosen = recall, words
+    return chosen
+
+
+def choose_weight(clips: ClipSet, net: MiniClapNet, words: float) -> float:
+    """The share of meaning with the best 1-nearest-neighbour label accuracy of validation clips against training clips."""
+    bank = [i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label]
+    labels = {clips[i].label for i in bank}
+    queries = [i for i in range(len(clips)) if clips[i].split == "validation" and clips[i].label in labels]
+    best, chosen = -1.0, 0.5
+    for weight in (0.0, 0.2, 0.35, 0.5, 0.65, 0.8):
+        clap = MiniClap(net, weight, words)
+        nearest = (clips.clap_vectors(clap, queries) @ clips.clap_vectors(clap, bank).T).argmax(1)
+        accuracy = float(np.mean([clips[q].label == clips[bank[n]].label for q, n in zip(queries, nearest)]))
+        print(f"weight of meaning {weight}: 1-NN {accuracy:.3f} on {len(queries)} validation clips", flush=True)
+        if accuracy > best:
+            best, chosen = accuracy, weight
+    return chosen

@@ -1,0 +1,140 @@
+"""One model for everybody: loading, changing it in the middle of anything, fetching another's files meanwhile."""
+
+import threading
+import weakref
+
+import psutil
+import pytest
+import torch
+from tiny import tiny_engine, tone_clip
+
+from afcore.engine import loading as engines
+from afcore.published import download
+from afcore.errors import BadRequest, Cancelled, MissingPart
+from afcore.model.generation import GenerationSettings
+from afcore.app.model_host import Shelf
+
+CHAT, FOUNDATION = "audio-flamingo-chat", "audio-flamingo-foundation"
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Every model is the tiny one with 200 MB on top; `load.hold[name]`, if there, is waited for while it loads."""
+
+    def load_engine(name, progress):
+        progress("Loading", 0.5)
+        if name in load_engine.hold:
+            load_engine.begun.set()
+            load_engine.hold[name].wait(60)
+        progress("Loading", 0.6)
+        engine = tiny_engine(tmp_path)
+        engine.name = name
+        engine.model.register_buffer("ballast", torch.ones(50_000_000))
+        return engine
+
+    load_engine.hold, load_engine.begun = {}, threading.Event()
+    monkeypatch.setattr(engines, "load_engine", load_engine)
+    monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: True))
+    return load_engine
+
+
+def ready(shelf):
+    assert shelf.loading.wait(60) and shelf.loading.error is None
+    return shelf.loading.result
+
+
+def test_a_change_frees_the_memory_of_the_model_before(load):
+    shelf = Shelf("mini")
+    mini = ready(shelf)
+    heard = mini.hear(tone_clip(430))
+    list(mini.stream(heard, mini.build_prompt(heard, "What?", mini.neighbours(heard, 2)), GenerationSettings(4)))
+    model, before = weakref.ref(mini.model), psutil.Process().memory_info().rss
+    shelf.choose(CHAT)
+    assert ready(shelf).name == CHAT and shelf.name == CHAT
+    assert mini.closed and model() is None
+    assert psutil.Process().memory_info().rss - before < 50e6  # the new one's 200 MB came in the place of the old one's
+    shelf.choose(CHAT)
+    assert not ready(shelf).closed
+
+
+def test_an_answer_under_way_ends_first(load):
+    shelf = Shelf("mini")
+    mini = ready(shelf)
+    with mini.turns.wait():
+        shelf.choose(CHAT)
+        assert not shelf.loading.wait(0.5) and not mini.closed and mini.model is not None
+    assert ready(shelf).name == CHAT and mini.closed
+
+
+def test_who_chooses_last_decides(load):
+    shelf = Shelf("mini")
+    mini = ready(shelf)
+    load.hold[CHAT] = threading.Event()
+    shelf.choose(CHAT)
+    assert load.begun.wait(60)
+    abandoned = shelf.loading
+    shelf.choose(FOUNDATION)
+    load.hold[CHAT].set()
+    assert ready(shelf).name == FOUNDATION and mini.closed
+    assert abandoned.done and abandoned.result is None and shelf._old == []
+
+
+def test_choosing_again_in_a_hurry_leaves_one_model(load):
+    shelf = Shelf("mini")
+    loadings = [shelf.loading]
+    for name in (CHAT, FOUNDATION, "mini", CHAT):
+        shelf.choose(name)
+        loadings.append(shelf.loading)
+    assert ready(shelf).name == CHAT and shelf._old == []
+    assert [job.result for job in loadings[:-1]] == [None] * 4
+
+
+def test_a_model_that_does_not_load_can_be_tried_again(load, monkeypatch):
+    def absent(name, progress):
+        raise MissingPart("Not there.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "load_engine", absent)
+        shelf = Shelf("mini")
+        assert shelf.loading.wait(60) and shelf.loading.error == "Not there."
+    shelf.choose("mini")
+    assert ready(shelf).name == "mini"
+
+
+def test_what_cannot_be_chosen(load, monkeypatch):
+    shelf = Shelf("mini")
+    monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: name == "mini"))
+    with pytest.raises(BadRequest, match="not on this machine"):
+        shelf.choose(CHAT)
+    with pytest.raises(BadRequest, match="no model"):
+        shelf.choose("nothing")
+    assert not ready(shelf).closed
+
+
+def test_mini_is_always_here_and_others_once_they_are_converted(tmp_path, monkeypatch):
+    monkeypatch.setattr("afcore.paths.DATA", tmp_path)
+    assert Shelf.is_here("mini") and not Shelf.is_here(CHAT)
+    folder = tmp_path / "published" / CHAT
+    folder.mkdir(parents=True)
+    for name in ("config.json", "clapcap.safetensors"):
+        (folder / name).touch()
+    assert Shelf.is_here(CHAT) and not Shelf.is_here(FOUNDATION)
+
+
+def test_getting_files_can_be_stopped_and_started_again(load, monkeypatch):
+    def get(name, agreed, progress, stop):
+        assert agreed
+        progress(f"Downloading {name}", 0.1)
+        stop.wait(60)
+        raise Cancelled("Stopped.")
+
+    monkeypatch.setattr(download, "get", get)
+    shelf = Shelf("mini")
+    job = shelf.get(CHAT)
+    assert shelf.get(CHAT) is job
+    job.stop()
+    assert job.wait(60) and job.stopped
+    monkeypatch.setattr(download, "get", lambda name, **_: "Ready.")
+    again = shelf.get(CHAT)
+    assert again is not job and again.wait(60) and again.result == "Ready."
+    ready(shelf)

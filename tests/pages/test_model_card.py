@@ -1,0 +1,86 @@
+"""The page with the model card: the card itself, and its failure cases played and asked."""
+
+import pytest
+from test_pages import button, good, page, texts, visit
+from test_pages import app, engine, folder  # noqa: F401  fixtures
+
+from afcore import paths
+from afcore.evaluation import failures
+from afcore.retrieval.bank import Bank
+from afcore.evaluation.failures import Sounds
+from afcore.teach import predict
+
+# ruff: noqa: F811  fixtures are arguments of their own name
+
+
+@pytest.fixture
+def card(app):
+    """A browser session on the page."""
+    return good(page(app, "model_card"))
+
+
+@pytest.fixture
+def cases():
+    return failures.read()
+
+
+def said(at) -> dict[str, int]:
+    """How many cases it gets right and wrong now, and how many were not asked."""
+    return {"right": len(at.success), "wrong": len(at.warning), "open": sum(c.value == "Not asked yet." for c in at.caption)}
+
+
+def test_the_card_is_shown_with_its_table_and_about_leads_to_it(card):
+    assert [title.value for title in card.title] == ["Model card"]
+    text = texts(card)
+    assert "| zero-shot |" in text and "(`docs/mini-card.md`)" in text and "](../" not in text
+    good(page(card, "about"))
+    assert any("model card" in link.proto.label for link in card.get("page_link"))
+
+
+def test_every_case_can_be_played_and_nothing_is_claimed_before_it_is_asked(card, cases, engine):
+    sounds = Sounds(Bank(paths.SHIPPED_BANK))
+    assert len(card.get("audio")) == len(cases)
+    assert said(card) == {"right": 0, "wrong": 0, "open": len(cases)} and not engine.prompts
+    text = texts(card)
+    for case in cases:
+        assert case.question in text and sounds.labels(case)[0] in text and failures.WHY[case.kind] in text
+
+
+def test_a_press_asks_the_model_of_now_and_what_it_gets_right_is_said(card, cases, engine, monkeypatch):
+    engine.answer = "I cannot tell, yes ."
+    good(button(card, "Ask mini about all of them").click().run())
+    in_words = [case for case in cases if case.kind != failures.ALIKE]
+    assert len(engine.prompts) == len(in_words)
+    right = sum(case.is_right("I cannot tell, yes.") for case in in_words)
+    assert 0 < right <= said(card)["right"] and said(card)["open"] == 0
+    assert sum(said(card).values()) == len(cases)
+    assert all(box.value.startswith("Gets it right now: “") for box in card.success)
+    assert f"Of {len(cases)} it gets **{said(card)['wrong']} wrong** now." in texts(card)
+
+    before = said(card)
+    other = good(page(visit(), "model_card"))
+    assert said(other) == before, "what was said is kept for everybody"
+    asked = len(engine.prompts)
+    good(button(other, "Ask mini about all of them").click().run())
+    assert len(engine.prompts) == asked
+    monkeypatch.setattr(predict, "model_name", lambda engine: "mini with other weights")
+    engine.answer = "A goat ."
+    good(other.run())
+    assert said(other)["open"] == len(cases)
+    good(button(other, "Ask mini about all of them").click().run())
+    assert said(other)["wrong"] > before["wrong"] and "A goat" in other.warning[-1].value
+
+
+def test_a_failure_of_the_model_is_a_sentence_and_the_page_stays(card, cases, engine, monkeypatch):
+    from afcore.engine.memory import OutOfMemory
+
+    def full(*_, **__):
+        raise OutOfMemory("The GPU has too little memory.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "hear", full)
+        button(card, "Ask mini about all of them").click().run()
+        assert not card.exception and [error.value for error in card.error] == ["The GPU has too little memory."]
+        assert said(card)["open"] == len(cases) == len(card.get("audio"))
+    good(button(card, "Ask mini about all of them").click().run())
+    assert said(card)["open"] == 0

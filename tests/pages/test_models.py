@@ -1,0 +1,226 @@
+"""The pages over more than one model: choosing, fetching, changing it; decoding settings and candidates; too little memory."""
+
+import io
+import json
+import threading
+import zipfile
+from dataclasses import replace
+
+import pytest
+from fakes import FakeEngine
+from streamlit.testing.v1 import AppTest
+from test_pages import ask, button, chat_texts, example, good, page, state, texts, visit
+from test_pages import app, engine, folder  # noqa: F401  fixtures
+
+from afcore.engine import loading as engines
+from afcore.published import download
+from afcore.errors import Cancelled, MissingPart
+from afcore.engine.memory import OutOfMemory
+from afcore.model.generation import PRESETS
+from afcore.app.model_host import Shelf
+from pages import common
+from pages.session_file import pack
+
+# ruff: noqa: F811  fixtures are arguments of their own name
+CHAT, FOUNDATION = "audio-flamingo-chat", "audio-flamingo-foundation"
+
+
+def slider(at: AppTest, label: str):
+    [found] = [s for s in at.slider if s.label == label]
+    return found
+
+
+def test_whole_settings_can_be_chosen_and_changed(app, engine):
+    example(app)
+    good(page(app, "chat"))
+    good(button(app, "As in the paper's benchmarks").click().run())
+    assert state(app).settings == PRESETS["benchmark"] and slider(app, "Beams").value == 3
+    good(button(app, "As the published chat demo").click().run())
+    assert (slider(app, "Top-k").value, slider(app, "Top-p").value, slider(app, "Temperature").value) == (50, 0.95, 1.0)
+    good(slider(app, "Top-k").set_value(7).run())
+    ask(app, "What is it?")
+    assert engine.prompts[-1][1] == replace(PRESETS["chat"], top_k=7)
+
+
+def test_the_answer_that_fits_best_comes_first(app, engine, monkeypatch):
+    def candidates(heard, prompt, n, settings, stop=None):
+        assert n == 3 and settings.temperature == 1.0 and settings.num_beams == 1
+        return [("a dog", 0.51), ("a wolf", 0.4), ("a door", 0.02)]
+
+    monkeypatch.setattr(engine, "candidates", candidates)
+    example(app)
+    good(page(app, "chat"))
+    assert slider(app, "Answers to choose from").disabled  # at temperature 0 all would be the same
+    good(button(app, "As the published chat demo").click().run())
+    good(slider(app, "Answers to choose from").set_value(3).run())
+    ask(app, "What is it?")
+    assert chat_texts(app) == ["What is it?", "a dog"]
+    [others] = [box for box in app.expander if box.label == "2 other answers"]
+    assert [m.value.replace("\\", "") for m in others.markdown] == ["0.40 · a wolf", "0.02 · a door"]
+    ask(app, "And then?")
+    assert ("What is it?", "a dog") == (state(app).turns[0].question, state(app).turns[0].answer)
+
+    data, second = pack(state(app)), visit()
+    opened(second, data)
+    assert [turn.ranked for turn in state(second).turns] == [[("a dog", 0.51), ("a wolf", 0.4), ("a door", 0.02)]] * 2
+    assert state(second).candidates == 3
+    good(page(second, "chat"))
+    assert chat_texts(second) == chat_texts(app) and slider(second, "Answers to choose from").value == 3
+    assert [box.label for box in second.expander if "other answers" in box.label] == ["2 other answers"] * 2
+    assert pack(state(second)) == data
+
+
+def opened(at: AppTest, data: bytes) -> AppTest:
+    widget = next(w for w in at.file_uploader if w.label == "Open a session file")
+    return good(widget.upload("session.zip", data, "application/zip").run())
+
+
+def test_a_session_file_from_before_candidates_were_kept_opens(app, engine):
+    example(app)
+    good(page(app, "chat"))
+    ask(app, "What is it?")
+    with zipfile.ZipFile(io.BytesIO(pack(state(app)))) as file:
+        content, sound = json.loads(file.read("session.json")), file.read("sound")
+    assert "candidates" not in content["turns"][0] and content["page"].pop("candidates") == 1
+    old = io.BytesIO()
+    with zipfile.ZipFile(old, "w") as file:
+        file.writestr("session.json", json.dumps(content))
+        file.writestr("sound", sound)
+    second = visit()
+    opened(second, old.getvalue())
+    good(page(second, "chat"))
+    assert chat_texts(second) == chat_texts(app) and state(second).candidates == 1
+
+
+def test_a_gpu_without_enough_memory_is_said_and_the_chat_goes_on(app, engine, monkeypatch):
+    def full(*_, **__):
+        raise OutOfMemory("The GPU has too little memory.")
+        yield
+
+    example(app)
+    good(page(app, "chat"))
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "stream", full)
+        app.chat_input[0].set_value("What is it?").run()
+        assert not app.exception and app.error[0].value == "The GPU has too little memory."
+    app.chat_input[0].set_value("Once more?").run()
+    assert not app.exception and chat_texts(app)[-1] == engine.answer.replace(" .", ".")
+
+
+@pytest.fixture
+def other(engine, monkeypatch):
+    """A second model, which takes three examples and finds others."""
+
+    class Other(FakeEngine):
+        max_shots = 3
+
+    other = Other(engine.bank, answer="Something else .")
+    other.name, other.kind, other.retrieval_notice = CHAT, "chat", "Examples are found by mini CLAP."
+    for fake in (engine, other):
+        fake._prompt_caches = {}
+    monkeypatch.setattr(engines, "load_engine", lambda name, progress: other if name == CHAT else engine)
+    monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: name != FOUNDATION))
+    return other
+
+
+def choose_model(at: AppTest, name: str) -> AppTest:
+    [box] = [box for box in at.selectbox if box.label == "Model"]
+    box.set_value(name).run()
+    common.shelf().loading.wait(30)
+    return good(at.run())
+
+
+def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, other):
+    app, second = visit(), visit()
+    example(second, "Bell")
+    example(app)
+    good(page(app, "retrieve"))
+    good(slider(app, "How many").set_value(6).run())
+    for number in range(4):
+        good([b for b in app.button if b.label == "Pin"][0].click().run())
+    good(page(app, "chat"))
+    good(slider(app, "Longest answer").set_value(8).run())
+    ask(app, "What is it?")
+    clip, answer = state(app).clip.key, state(app).turns[0].answer
+    choose_model(app, CHAT)
+    assert engine.closed and common.loaded() is other
+    assert state(app).clip.key == clip and state(app).settings.max_new_tokens == 8
+    assert chat_texts(app) == ["What is it?", answer]
+    assert any("mini CLAP" in warning.value for warning in app.warning)
+    good(app.toggle[0].set_value(True).run())
+    ask(app, "And now?")
+    assert chat_texts(app)[-1] == "Something else."
+    prompt = other.prompts[-1][0]
+    assert prompt.text.count("<audio>") == 4 and prompt.kind == "chat" and "user: What is it?" in prompt.text
+    good(page(app, "retrieve"))
+    assert slider(app, "How many").max == 3 and len(state(app).choices) == 4 and len(state(app).shots()) == 3
+    assert good(second.run()) and state(second).model == CHAT and "Bell" in state(second).recording.name.capitalize()
+
+
+def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, other, monkeypatch):
+    asked, begun = [], threading.Event()
+
+    def get(name, agreed, progress, stop):
+        asked.append((name, agreed))
+        begun.set()
+        progress("Downloading foundation.pt (1.0 of 17.7 GB)", 0.05)
+        assert stop.wait(60)
+        raise Cancelled("Stopped.")
+
+    monkeypatch.setattr(download, "get", get)
+    app = visit()
+    box = next(box for box in app.selectbox if box.label == "Model")
+    good(box.set_value(FOUNDATION).run())
+    shown = texts(app)
+    assert "About 22 GB" in shown and "17.7 GB" in shown and "non-commercial" in shown and common.loaded() is engine
+    good(button(app, "Which GPU, which licence: the guide").click().run())
+    assert "NVIDIA GPU with 8 GB" in texts(app) and "17.7 GB | non-commercial" in texts(app)
+    good(app.run())
+    assert button(app, "Get").disabled
+    good(next(box for box in app.checkbox if "I agree" in box.label).check().run())
+    good(button(app, "Get").click().run())
+    job = common.shelf().getting[FOUNDATION]
+    assert begun.wait(30) and asked == [(FOUNDATION, True)] and not job.done
+    good(button(app, "Cancel").click().run())
+    assert job.wait(30) and job.stopped
+    assert "goes on from there" in texts(good(app.run()))
+
+    def fail(name, agreed, progress, stop):
+        raise MissingPart("No connection.")
+
+    monkeypatch.setattr(download, "get", fail)
+    button(app, "Get").click().run()
+    common.shelf().getting[FOUNDATION].wait(30)
+    app.run()
+    assert not app.exception and app.error[0].value == "No connection."
+
+    def rest(name, agreed, progress, stop):
+        monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: True))
+        raise MissingPart("The model is ready, but without LAION-CLAP.")
+
+    monkeypatch.setattr(download, "get", rest)
+    button(app, "Get").click().run()
+    common.shelf().getting[FOUNDATION].wait(30)
+    assert "without LAION-CLAP" in good(app.run()).warning[0].value
+    monkeypatch.setattr(download, "get", lambda *_, **__: "Ready.")
+    good(button(app, "Get the rest").click().run())
+    assert common.shelf().getting[FOUNDATION].wait(30)
+    good(button(good(app.run()), "Use it now").click().run())
+    assert common.shelf().name == FOUNDATION
+
+
+def test_models_are_told_apart_in_a_chat(app, engine):
+    """Dialogues beyond what was trained, and a model that knows none, get a notice each."""
+    example(app)
+    good(page(app, "chat"))
+    for number in range(5):
+        ask(app, f"Question {number}?")
+        assert ("trained on up to 4 turns" in texts(app)) == (number == 4)
+    last, _ = engine.prompts[-1]
+    assert last.text.count("user: Question") == 5  # a further turn works, and with all turns before it
+    state(app).start = 1.0  # another part of the sound is another dialogue
+    assert "trained on up to" not in texts(good(app.run()))
+    state(app).start = 0.0
+    engine.kind = "foundation"
+    good(app.run())
+    assert "answers each question by itself" in texts(app) and "trained on up to" not in texts(app)

@@ -1,0 +1,450 @@
+"""The pages, driven by Streamlit's AppTest over an engine whose answers are made up; everything else is real."""
+
+import threading
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from afcore.engine import loading as engines
+from afcore import paths
+from afcore.app import plots
+from afcore.audio.recording import MAX_SECONDS
+from afcore.retrieval.bank import Bank
+from afcore.errors import MissingPart
+from afcore.jobs import UNEXPECTED, Job
+from pages import common
+from pages.session_file import pack
+from pages.state import State, split_labels
+from fakes import FakeEngine
+from media import chirps, encode
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE = 16_000
+LABELS = ("dog", "rain", "bell")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twelve sounds, four of each label, as ``Bank.from_folder`` takes them."""
+    top = tmp_path_factory.mktemp("sounds")
+    for number, label in enumerate(LABELS * 4):
+        (top / label).mkdir(exist_ok=True)
+        name = f"{label} {'abcd'[number // 3]}.wav"
+        (top / label / name).write_bytes(encode(chirps(1.0, RATE, seed=number), RATE))
+    return top
+
+
+@pytest.fixture
+def engine(folder, monkeypatch):
+    """What the pages get instead of mini."""
+    monkeypatch.setattr(paths, "DATA", folder.parent / "data")
+    bank = Bank.from_folder(folder)
+    fake = FakeEngine(bank)
+    monkeypatch.setattr(engines, "load_engine", lambda name, progress: fake)
+    monkeypatch.setattr(common, "_shipped_bank", lambda: bank)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    yield fake
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def app(engine):
+    """One browser session on its first page."""
+    return visit()
+
+
+def visit() -> AppTest:
+    """A browser session."""
+    common.shelf().loading.wait(30)
+    return good(AppTest.from_file(str(ROOT / "app.py"), default_timeout=240).run())
+
+
+def good(at: AppTest) -> AppTest:
+    """Nothing went wrong."""
+    assert not at.exception and not at.error, [*at.exception, *at.error]
+    return at
+
+
+def state(at: AppTest) -> State:
+    return at.session_state["state"]
+
+
+def upload(at: AppTest, data: bytes, name: str = "sound.wav") -> AppTest:
+    widget = next(w for w in at.file_uploader if w.label == "A sound or a video file")
+    widget.upload(name, data, "audio/wav")
+    return at.run()
+
+
+def example(at: AppTest, label: str = "Dog") -> AppTest:
+    return good(button(at, label).click().run())
+
+
+def button(at: AppTest, label: str):
+    found = [b for b in at.button if b.label == label]
+    assert found, f"no button {label!r} among {[b.label for b in at.button]}"
+    return found[0]
+
+
+def page(at: AppTest, name: str) -> AppTest:
+    return at.switch_page(f"pages/{name}.py").run()
+
+
+def texts(at: AppTest) -> str:
+    return "\n".join(m.value for m in [*at.markdown, *at.caption, *at.info, *at.html]).replace("\\", "")
+
+
+def figures(at: AppTest) -> int:
+    return len(at.get("plotly_chart"))
+
+
+def test_first_visit_offers_examples_and_says_where_audio_goes(app):
+    assert {b.label for b in app.button} >= {"Dog", "Rain", "Bell"}
+    assert "stays on this server" in texts(app) and "mini" in texts(app) and "No sound yet" in texts(app)
+    assert figures(app) == 0
+
+
+def test_one_click_gives_windows_tags_and_a_caption(app, engine):
+    example(app)
+    assert engine.answer.removesuffix(" .") in texts(app)
+    assert figures(app) == 3  # waveform, spectrogram, tags
+    assert "dog.ogg" in texts(app) and "one window" in texts(app)
+    assert [prompt.text.count("<audio>") for prompt, _ in engine.prompts] == [1]
+
+
+def test_uploads_of_every_kind_are_heard(app):
+    sound = chirps(2.0, 48_000)
+    for name, data in {
+        "a.flac": encode(sound, 48_000, "flac", "flac"),
+        "a.mp3": encode(sound, 48_000, "mp3", "libmp3lame"),
+        "a.webm": encode(sound, 48_000, "webm", "libopus", video=True),
+    }.items():
+        good(upload(app, data, name))
+        assert state(app).recording.name == name and name in texts(app)
+
+
+@pytest.mark.parametrize(
+    "name, data",
+    [
+        ("empty.wav", b""),
+        ("noise.mp3", bytes(range(256)) * 40),
+        ("paper.wav", b"%PDF-1.7\n1 0 obj\n<< >>\nendobj\n%%EOF\n"),
+        ("cut.ogg", b"OggS" + b"\0" * 60),
+        ("nan.wav", encode(np.full(4000, np.nan, np.float32), RATE)),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_a_sentence_and_the_session_goes_on(app, name, data):
+    upload(app, data, name)
+    assert not app.exception
+    [error] = app.error
+    assert name in error.value and error.value.count("\n") == 0 and "Traceback" not in error.value
+    assert state(app).recording is None
+    example(app)
+    assert state(app).recording is not None
+
+
+@pytest.mark.parametrize(
+    "samples, rate, words",
+    [
+        (np.full(80, 0.1, np.float32), 8000, "short"),
+        (np.zeros(RATE, np.float32), RATE, "silent"),
+        (np.tile(chirps(1.0, RATE), (8, 1)), RATE, "channels"),
+        (chirps(1.0, 4000), 4000, "kHz"),
+        (chirps(0.5, 192_000), 192_000, "kHz"),
+    ],
+)
+def test_what_is_unusual_is_answered_with_a_notice(app, samples, rate, words):
+    good(upload(app, encode(samples, rate)))
+    assert any(words in info.value for info in app.info)
+    assert state(app).jobs["caption"].text
+
+
+def test_a_long_sound_shows_what_is_not_heard_and_lets_you_choose(app):
+    good(upload(app, encode(chirps(50.0, 8000), 8000)))
+    assert state(app).clip.duration == pytest.approx(MAX_SECONDS, abs=0.01)
+    [slider] = app.slider
+    assert slider.max == pytest.approx(50.0 - MAX_SECONDS, abs=0.26)
+    good(slider.set_value(10.0).run())
+    assert state(app).clip.start == 10.0 and "hears 10.0 s" in texts(app)
+    good(page(app, "about"))
+    good(page(app, "listen"))
+    assert state(app).clip.start == 10.0 and app.slider[0].value == 10.0
+
+
+def test_pages_without_a_sound_offer_one(app):
+    for name in ("retrieve", "chat"):
+        good(page(app, name))
+        assert "First, a sound" in [heading.value for heading in app.subheader]
+    good(button(app, "Rain").click().run())
+    assert "Rain" in state(app).recording.name.capitalize() and app.chat_input
+
+
+def shot_boxes(at: AppTest):
+    return [box for box in at.checkbox if box.key.startswith("use-")]
+
+
+def test_neighbours_are_unticked_pinned_and_added(app, engine):
+    example(app)
+    good(page(app, "retrieve"))
+    assert len(shot_boxes(app)) == 4 and len(state(app).shots()) == 4
+    similarities = [shot.similarity for shot in state(app).shots()]
+    assert similarities == sorted(similarities)  # nearest last
+    good(shot_boxes(app)[0].uncheck().run())
+    assert len(state(app).shots()) == 3
+
+    kept = state(app).choices[3].id
+    good([b for b in app.button if b.label == "Pin"][3].click().run())
+    good([s for s in app.slider if s.label == "How many"][0].set_value(2).run())
+    assert kept in [choice.id for choice in state(app).choices] and len(state(app).choices) == 2
+
+    good(app.text_input(key="search").set_value("bell").run())
+    fresh = [b for b in app.button if b.label == "Add"][0]
+    added = int(fresh.key.split("-")[1])
+    good(fresh.click().run())
+    assert state(app).choices[0].id == added and state(app).choices[0].pinned and state(app).k == 3
+    good(page(app, "about"))
+    good(page(app, "retrieve"))
+    assert {added, kept} <= {choice.id for choice in state(app).choices}
+
+
+def test_the_prompt_that_is_shown_is_the_prompt_that_is_sent(app, engine):
+    example(app)
+    good(page(app, "retrieve"))
+    good(app.text_input(key=state(app).key("question")).set_value("what animal is this?").run())
+    [shown] = [code.value for code in app.code]
+    assert shown.count("<audio>") == 5
+    good(button(app, "Compare").click().run())
+    assert engine.prompts[-2][0].text == shown
+
+
+def test_one_question_three_answers(app, engine):
+    example(app)
+    good(page(app, "retrieve"))
+    good(app.text_input(key=state(app).key("labels")).set_value("dog, rain; bell").run())
+    good(button(app, "Compare").click().run())
+    without, these, mixed = (answer for answer in state(app).jobs["compare"].items)
+    assert (len(without.shots), len(these.shots), len(mixed.shots)) == (0, 4, 4)
+    assert [s.example.sha256 for s in these.shots] == [s.example.sha256 for s in mixed.shots]
+    assert set(these.probabilities) == set(LABELS) and figures(app) == 1
+    count = len(engine.prompts)
+    good(page(app, "about"))
+    good(page(app, "retrieve"))
+    assert figures(app) == 1 and len(engine.prompts) == count  # shown again, not asked again
+
+
+def test_the_map_is_drawn_once_it_is_opened(app, monkeypatch):
+    drawn, draw = [], plots.neighbours
+    monkeypatch.setattr(plots, "neighbours", lambda *a: drawn.append(a) or draw(*a))
+    example(app)
+    good(page(app, "retrieve"))
+    assert figures(app) == 0 and not drawn
+    app.session_state["map-box"] = True
+    good(app.run())
+    assert figures(app) == 1 and [len(shots) for _, _, _, shots in drawn] == [4]
+
+
+def test_one_label_is_too_few(app):
+    example(app)
+    good(page(app, "retrieve"))
+    app.text_input(key=state(app).key("labels")).set_value("dog").run()
+    assert not app.exception and "two labels" in app.error[0].value
+
+
+def ask(at: AppTest, question: str) -> AppTest:
+    return good(at.chat_input[0].set_value(question).run())
+
+
+def chat_texts(at: AppTest) -> list[str]:
+    return [message.markdown[0].value.replace("\\", "") for message in at.chat_message]
+
+
+def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
+    example(app)
+    good(page(app, "chat"))
+    ask(app, "What is it?")
+    good([s for s in app.slider if s.label == "Temperature"][0].set_value(0.7).run())
+    good([s for s in app.slider if s.label == "Longest answer"][0].set_value(8).run())
+    ask(app, "How often?")
+    answer = engine.answer.replace(" .", ".")
+    assert chat_texts(app) == ["What is it?", answer, "How often?", answer]
+    assert not any("Stopped" in caption.value for caption in app.caption), "the next question stops no answer that is whole"
+    assert not any("stopped" in turn.as_dict() for turn in state(app).turns)
+    prompt, settings = engine.prompts[-1]
+    assert "user: What is it?" in prompt.text and "user: How often?" in prompt.text
+    assert settings.temperature == 0.7 and settings.max_new_tokens == 8
+
+    good(page(app, "listen"))
+    good(page(app, "chat"))
+    assert len(chat_texts(app)) == 4
+    assert [s for s in app.slider if s.label == "Temperature"][0].value == 0.7
+
+    good(app.toggle[0].set_value(True).run())
+    ask(app, "And now?")
+    assert engine.prompts[-1][0].text.count("<audio>") == 5
+    assert len(state(app).turns[-1].as_dict()["shots"]) == 4
+    good(button(app, "Clear").click().run())
+    assert chat_texts(app) == [] and state(app).turns == []
+
+
+def test_each_sound_has_its_own_chat(app):
+    example(app, "Dog")
+    good(page(app, "chat"))
+    ask(app, "What is it?")
+    good(page(app, "listen"))
+    example(app, "Rain")
+    good(page(app, "chat"))
+    assert chat_texts(app) == []
+    good(page(app, "listen"))
+    example(app, "Dog")
+    good(page(app, "chat"))
+    assert chat_texts(app)[0] == "What is it?"
+
+
+def test_switching_pages_in_mid_answer_loses_nothing(app, engine, monkeypatch):
+    example(app)
+    good(page(app, "chat"))
+    heard = state(app).jobs["hear"].result
+    go = threading.Event()
+
+    def slow(heard, prompt, settings=None, stop=None, timings=None):
+        yield "first half"
+        go.wait(30)
+        yield " and second half"
+
+    monkeypatch.setattr(engine, "stream", slow)
+    turn = state(app).ask(engine, heard, "What is it?")
+    next(piece for piece in turn.job.follow() if piece)
+    good(page(app, "about"))
+    assert turn.open and turn.answer == "first half"
+    go.set()
+    good(page(app, "chat"))
+    assert chat_texts(app) == ["What is it?", "first half and second half"]
+
+
+def test_a_stopped_answer_keeps_what_was_said(app, engine, monkeypatch):
+    example(app)
+    good(page(app, "chat"))
+    heard = state(app).jobs["hear"].result
+
+    def endless(heard, prompt, settings=None, stop=None, timings=None):
+        yield "a dog"
+        stop.wait(30)
+
+    monkeypatch.setattr(engine, "stream", endless)
+    turn = state(app).ask(engine, heard, "What is it?")
+    next(piece for piece in turn.job.follow() if piece)
+    turn.job.stop()
+    good(page(app, "chat"))
+    assert chat_texts(app) == ["What is it?", "a dog"] and "Stopped" in texts(app)
+    entry = turn.as_dict()
+    assert entry["answer"] == "a dog" and entry["stopped"]
+
+
+def test_marks_in_a_question_are_refused_and_the_chat_goes_on(app, engine):
+    example(app)
+    good(page(app, "chat"))
+    app.chat_input[0].set_value("what is <audio>?").run()
+    assert not app.exception and "<audio>" in app.error[0].value
+    app.chat_input[0].set_value("What is it?").run()
+    assert not app.exception and chat_texts(app)[-1] == engine.answer.replace(" .", ".")
+
+
+def test_a_session_is_kept_in_a_file_and_opened_again(app, engine):
+    example(app)
+    good(page(app, "retrieve"))
+    good(shot_boxes(app)[1].uncheck().run())
+    good([b for b in app.button if b.label == "Pin"][0].click().run())
+    good(page(app, "chat"))
+    good([s for s in app.slider if s.label == "Temperature"][0].set_value(0.7).run())
+    ask(app, "What is it?")
+    before = state(app)
+    data = pack(before)
+
+    other = visit()
+    widget = next(w for w in other.file_uploader if w.label == "Open a session file")
+    good(widget.upload("session.zip", data, "application/zip").run())
+    after = state(other)
+    assert after.recording.sha256 == before.recording.sha256 and after.settings == before.settings
+    good(page(other, "retrieve"))
+    assert [(c.id, c.use, c.pinned) for c in after.choices] == [(c.id, c.use, c.pinned) for c in before.choices]
+    good(page(other, "chat"))
+    assert chat_texts(other) == chat_texts(app)
+
+
+def test_what_is_no_session_file_is_refused_and_nothing_changes(app):
+    example(app)
+    widget = next(w for w in app.file_uploader if w.label == "Open a session file")
+    widget.upload("session.zip", b"PK not at all", "application/zip").run()
+    assert not app.exception and "session file" in app.error[0].value
+    assert state(app).recording is not None
+
+
+def test_two_browser_sessions_have_their_own_sound_and_chat(engine):
+    one, two = visit(), visit()
+    example(one, "Dog")
+    example(two, "Bell")
+    good(page(one, "chat"))
+    ask(one, "What is it?")
+    good(page(two, "chat"))
+    assert state(one).recording.sha256 != state(two).recording.sha256
+    assert len(chat_texts(one)) == 2 and chat_texts(two) == []
+
+
+def test_who_waits_sees_how_many_people_are_ahead(engine):
+    mine = State()
+    with engine.turns.wait():
+        other = Job(lambda job: None, engine.turns).start()
+        while other.ahead != 1:
+            assert not other.done
+        first = mine.run("hear", 1, lambda job: None, engine.turns)
+        while first.ahead != 2:
+            assert not first.done
+        second = mine.run("chat", 2, lambda job: None, engine.turns)
+        while second.ahead != 3:
+            assert not second.done
+        assert mine.people_ahead(first) == 2 and mine.people_ahead(second) == 2  # one's own job is nobody else
+        assert common.ahead(2) == "2 people are ahead of you." and common.ahead(1) == "1 person is ahead of you."
+    assert first.wait(10) and second.wait(10)
+
+
+def test_a_missing_model_is_said_and_can_be_tried_again(engine, monkeypatch):
+    def absent(name, progress):
+        raise MissingPart("Mini's weights are missing: run make run once.")
+
+    monkeypatch.setattr(engines, "load_engine", absent)
+    st.cache_resource.clear()
+    at = visit()
+    button(at, "Dog").click().run()
+    assert not at.exception and at.error[0].value == "Mini's weights are missing: run make run once."
+    monkeypatch.setattr(engines, "load_engine", lambda name, progress: engine)
+    good(button(at, "Try again").click().run())
+    assert engine.answer.removesuffix(" .") in texts(at)
+
+
+def test_a_defect_is_one_sentence_too(app, engine, monkeypatch):
+    monkeypatch.setattr(engine, "neighbours", lambda *a, **k: 1 / 0)
+    example(app)
+    page(app, "retrieve")
+    assert not app.exception and [error.value for error in app.error] == [UNEXPECTED]
+    good(page(app, "about"))
+
+
+def test_labels_are_split_at_commas_semicolons_and_lines():
+    assert split_labels(" dog, cat;rain\n dog,, ") == ["dog", "cat", "rain"]
+
+
+def test_text_of_others_cannot_draw():
+    assert common.markdown_safe("![x](http://y) <b> :material/lock:") == "!\\[x\\](http\\:\u2060//y) \\<b\\> \\:material/lock\\:"
+    assert common.with_commands("a_b: `get x_y`.") == "a\\_b\\: `get x_y`." and common.with_commands("a`b") == "a\\`b"
+
+
+def test_settings_of_the_server():
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["maxUploadSize"] == 200
+    assert config["browser"]["gatherUsageStats"] is False
+    assert config["client"]["showErrorDetails"] == "none"
+    assert config["runner"]["fastReruns"] is True
