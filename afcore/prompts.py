@@ -115,13 +115,17 @@ def with_options(question: str, labels: Sequence[str]) -> str:
     return f"{_clean(question)}\nOPTIONS:" + "".join(f"\n - {answer_of(label)}." for label in labels)
 
 
-def single(question: str, task: str, options: Sequence[str] | None = None, kind: str = "mini", space: bool = False) -> Prompt:
+def single(
+    question: str, task: str, options: Sequence[str] | None = None, kind: str = "mini", space: bool = False
+) -> Prompt:
     """One sound, one question: ``{bos}the task is {task}.<audio>{question}\\nanswer:<SEP>``.
 
     ``space`` puts one before ``<audio>``, as the published demo did and the benchmark code did not.
     """
     marks = MARKS[kind]
-    text = f"{marks.bos}{prefix(task)}{' ' if space else ''}{marks.audio}{_asked(question, options)}\nanswer:{marks.sep}"
+    text = (
+        f"{marks.bos}{prefix(task)}{' ' if space else ''}{marks.audio}{_asked(question, options)}\nanswer:{marks.sep}"
+    )
     return Prompt(text, kind)
 
 
@@ -177,7 +181,9 @@ def prefix(task: str) -> str:
 
 def opening(task: str, kind: str = "mini", similar: bool = True) -> str:
     """What stands before the shots; unlike the rest it keeps its capitals."""
-    return f"{MARKS[kind].bos}Here are {'similar' if similar else 'random'} examples. The task is {_clean(task).lower()}. "
+    return (
+        f"{MARKS[kind].bos}Here are {'similar' if similar else 'random'} examples. The task is {_clean(task).lower()}. "
+    )
 
 
 def completed(prompt: Prompt, answer: str) -> str:
@@ -232,7 +238,9 @@ def _references(shots: Sequence, references: Sequence[object] | None) -> tuple[o
 
 
 _YES_NO = re.compile(
-    r"^(?:is|are|was|were|do|does|did|has|have|had|can|could)\b(?! you (?!hear\b|notice\b))(?!.*\bor\b)[^?]*\?$", re.DOTALL)
+    r"^(?:is|are|was|were|do|does|did|has|have|had|can|could)\b(?! you (?!hear\b|notice\b))(?!.*\bor\b)[^?]*\?$",
+    re.DOTALL,
+)
 _SPECIAL = re.compile(r"<audio>|<SEP>|<\|[a-z_]+\|>|</?s>")
 
 

@@ -51,9 +51,13 @@ def main() -> None:
             for text in SUGGESTIONS:
                 st.button(text, on_click=_suggest, args=(text,))
     if state.turns and not engine.dialogues:
-        st.caption("This model answers each question by itself, without the turns before. For a conversation choose another.")
+        st.caption(
+            "This model answers each question by itself, without the turns before. For a conversation choose another."
+        )
     elif len(state.history) > TRAINED_TURNS:
-        st.caption(f"The model was trained on up to {TRAINED_TURNS} turns; later answers may wander. Clear starts afresh.")
+        st.caption(
+            f"The model was trained on up to {TRAINED_TURNS} turns; later answers may wander. Clear starts afresh."
+        )
 
 
 def _suggest(text: str) -> None:
@@ -80,38 +84,68 @@ def _settings(state: State) -> None:
     settings = state.settings
     for name, whole in SETTINGS.items():
         st.button(
-            name, key=state.key(f"preset-{name}"), width="stretch", type="primary" if settings == whole else "secondary",
-            on_click=_use, args=(state, whole),
-        )  # fmt: skip
+            name,
+            key=state.key(f"preset-{name}"),
+            width="stretch",
+            type="primary" if settings == whole else "secondary",
+            on_click=_use,
+            args=(state, whole),
+        )
     key = state.key(f"{state.tuned}-settings")
     temperature = st.slider(
-        "Temperature", *TEMPERATURES, settings.temperature, 0.05, key=f"temperature-{key}",
+        "Temperature",
+        *TEMPERATURES,
+        settings.temperature,
+        0.05,
+        key=f"temperature-{key}",
         help="0 always takes the most likely word; higher is more varied and less reliable.",
-    )  # fmt: skip
+    )
     greedy = temperature == 0
     top_k = st.slider(
-        "Top-k", *TOP_KS, settings.top_k, key=f"top-k-{key}", disabled=greedy,
+        "Top-k",
+        *TOP_KS,
+        settings.top_k,
+        key=f"top-k-{key}",
+        disabled=greedy,
         help="Only so many of the most likely words are drawn from; 0 sets no limit. No effect at temperature 0.",
-    )  # fmt: skip
+    )
     top_p = st.slider(
-        "Top-p", *TOP_PS, settings.top_p, 0.05, key=f"top-p-{key}", disabled=greedy,
+        "Top-p",
+        *TOP_PS,
+        settings.top_p,
+        0.05,
+        key=f"top-p-{key}",
+        disabled=greedy,
         help="Only the most likely words that together reach this probability are drawn from. No effect at temperature 0.",
-    )  # fmt: skip
+    )
     beams = st.slider(
-        "Beams", *BEAMS, settings.num_beams, key=f"beams-{key}",
+        "Beams",
+        *BEAMS,
+        settings.num_beams,
+        key=f"beams-{key}",
         help="Several answers are followed at once and the likeliest is given, whole rather than word by word.",
-    )  # fmt: skip
+    )
     length = st.slider(
-        "Longest answer", *LENGTHS, settings.max_new_tokens, 8, key=f"length-{key}", format="%d tokens",
+        "Longest answer",
+        *LENGTHS,
+        settings.max_new_tokens,
+        8,
+        key=f"length-{key}",
+        format="%d tokens",
         help="A token is about three quarters of a word.",
-    )  # fmt: skip
+    )
     state.settings = replace(
-        settings, temperature=temperature, top_k=top_k, top_p=top_p, num_beams=beams, max_new_tokens=length)
+        settings, temperature=temperature, top_k=top_k, top_p=top_p, num_beams=beams, max_new_tokens=length
+    )
     state.candidates = st.slider(
-        "Answers to choose from", *CANDIDATES, state.candidates, key=f"candidates-{key}", disabled=greedy,
+        "Answers to choose from",
+        *CANDIDATES,
+        state.candidates,
+        key=f"candidates-{key}",
+        disabled=greedy,
         help="So many answers are drawn, and the one that fits the sound best, by CLAP similarity, comes first; the "
         "published demo draws 10. Needs a temperature above 0.",
-    )  # fmt: skip
+    )
 
 
 def _use(state: State, settings: GenerationSettings) -> None:
@@ -123,10 +157,20 @@ def _downloads(state: State) -> None:
     turns, name = [turn.as_dict() for turn in state.turns], "audio-flamingo-chat"
     about = about_chat(state)
     st.download_button(
-        "Markdown", transcripts.to_markdown(about, turns), f"{name}.md", "text/markdown", on_click="ignore", width="stretch"
+        "Markdown",
+        transcripts.to_markdown(about, turns),
+        f"{name}.md",
+        "text/markdown",
+        on_click="ignore",
+        width="stretch",
     )
     st.download_button(
-        "JSON", transcripts.to_json(about, turns), f"{name}.json", "application/json", on_click="ignore", width="stretch"
+        "JSON",
+        transcripts.to_json(about, turns),
+        f"{name}.json",
+        "application/json",
+        on_click="ignore",
+        width="stretch",
     )
 
 

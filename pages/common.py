@@ -12,11 +12,11 @@ import soundfile
 import streamlit as st
 
 from afcore import paths
+from afcore.app.model_host import Shelf
 from afcore.audio.recording import Clip, open_recording
-from afcore.retrieval.bank import Bank
 from afcore.errors import AfcoreError
 from afcore.jobs import UNEXPECTED, Job
-from afcore.app.model_host import Shelf
+from afcore.retrieval.bank import Bank
 from pages.state import current
 
 _log = logging.getLogger(__name__)
@@ -25,9 +25,20 @@ PAGES = Path(__file__).parent
 MODEL = os.environ.get("AFCORE_MODEL") or "mini"
 
 EVERYDAY = (
-    "dog barking", "thunder", "acoustic guitar", "rooster crowing", "ocean waves", "steam train", "glass breaking",
-    "horse galloping", "cat meowing", "rain", "footsteps", "helicopter", "bell ringing",
-)  # fmt: skip
+    "dog barking",
+    "thunder",
+    "acoustic guitar",
+    "rooster crowing",
+    "ocean waves",
+    "steam train",
+    "glass breaking",
+    "horse galloping",
+    "cat meowing",
+    "rain",
+    "footsteps",
+    "helicopter",
+    "bell ringing",
+)
 """What a first-time visitor is offered, if the bank has it; otherwise its first labels."""
 
 
@@ -178,7 +189,9 @@ def take(data, name: str | None, source: str) -> bool:
 
 def take_example(example) -> bool:
     """Make an example of the bank the session's sound."""
-    return attempt(lambda: current().open(open_recording(bank().audio_path(example.id), f"{example.label}.ogg"), "example"))
+    return attempt(
+        lambda: current().open(open_recording(bank().audio_path(example.id), f"{example.label}.ogg"), "example")
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=8)

@@ -6,9 +6,9 @@ import streamlit as st
 
 from afcore import paths
 from afcore.evaluation import failures
-from afcore.retrieval.bank import Bank
 from afcore.evaluation.failures import Case, Sounds, Verdict
 from afcore.jobs import Job
+from afcore.retrieval.bank import Bank
 from pages import common, frame
 from pages.state import current
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from afcore.engine import loading as engines
 from afcore.app.model_host import Shelf
+from afcore.engine import loading as engines
 from pages import common
 
 TITLES = {
@@ -24,10 +24,15 @@ def draw() -> None:
     # The key names the model in use, so that the box follows when another visitor has chosen.
     key = f"model-{shelf.name}"
     name = st.selectbox(
-        "Model", names, names.index(shelf.name) if shelf.name in names else None, key=key,
-        format_func=lambda name: TITLES.get(name, name), on_change=_choose, args=(shelf, key),
+        "Model",
+        names,
+        names.index(shelf.name) if shelf.name in names else None,
+        key=key,
+        format_func=lambda name: TITLES.get(name, name),
+        on_change=_choose,
+        args=(shelf, key),
         help="One model at a time answers everybody on this server. Your sound, chat and examples stay when you change it.",
-    )  # fmt: skip
+    )
     if name is not None and name != shelf.name:
         _missing(shelf, name)
 
@@ -63,8 +68,10 @@ def _offer(shelf: Shelf, name: str) -> None:
 
     wanted = items(name)
     total = sum(item.size for item in wanted) / 1e9
-    st.markdown(f"**Not on this machine yet.** About {total:.0f} GB to download, and {CONVERTED / 1e9:.0f} GB more once "
-                "converted. Only a GPU answers at the speed of a conversation.")
+    st.markdown(
+        f"**Not on this machine yet.** About {total:.0f} GB to download, and {CONVERTED / 1e9:.0f} GB more once "
+        "converted. Only a GPU answers at the speed of a conversation."
+    )
     with st.expander("What and under which licence"):
         for item in wanted:
             st.caption(f"**{item.shown_size}** {item.what}: {item.licence}")
@@ -72,13 +79,20 @@ def _offer(shelf: Shelf, name: str) -> None:
     if st.button("Which GPU, which licence: the guide", icon=":material/menu_book:", type="tertiary", key="get-guide"):
         _guide()
     agreed = st.checkbox(
-        "I agree to the licences of NVIDIA and Meta: non-commercial use only", st.session_state.get(_AGREED, False),
+        "I agree to the licences of NVIDIA and Meta: non-commercial use only",
+        st.session_state.get(_AGREED, False),
         key="get-agree",
-    )  # fmt: skip
+    )
     st.button(
-        "Get", icon=":material/download:", type="primary", disabled=not agreed, on_click=_get, args=(shelf, name),
-        key="get-start", width="stretch",
-    )  # fmt: skip
+        "Get",
+        icon=":material/download:",
+        type="primary",
+        disabled=not agreed,
+        on_click=_get,
+        args=(shelf, name),
+        key="get-start",
+        width="stretch",
+    )
 
 
 @st.dialog("The published 2.2 B model", width="large")

@@ -57,18 +57,24 @@ def _map(state: State, engine, heard) -> None:
         shots = [place[choice.id] for choice in state.choices if choice.use and choice.id in place]
         labels = [example.label for example in retriever.examples]
         common.figure(
-            plots.neighbours(retriever.vectors, labels, heard.vector, shots), "map",
-            "Your sound among all examples, those in the prompt by name")  # fmt: skip
-        st.caption("What sounds alike lies close. A flat map cannot show every likeness, so neighbours may be further off.")
+            plots.neighbours(retriever.vectors, labels, heard.vector, shots),
+            "map",
+            "Your sound among all examples, those in the prompt by name",
+        )
+        st.caption(
+            "What sounds alike lies close. A flat map cannot show every likeness, so neighbours may be further off."
+        )
 
 
 def _card(state: State, engine, choice: Choice) -> None:
     example = choice.shot.example
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         choice.use = st.checkbox(
-            f"**{common.markdown_safe(example.label)}**", value=choice.use, key=state.key(f"use-{choice.id}"),
+            f"**{common.markdown_safe(example.label)}**",
+            value=choice.use,
+            key=state.key(f"use-{choice.id}"),
             help="Untick to leave this example out of the prompt.",
-        )  # fmt: skip
+        )
         st.button(
             "Pinned" if choice.pinned else "Pin",
             icon=":material/keep:" if choice.pinned else ":material/keep_off:",

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from afcore.audio.recording import open_recording
-from afcore.retrieval.bank import Bank, Example
-from afcore.model.generation import GenerationSettings
-from afcore.retrieval.nearest import Shot
 from afcore.app.session_file import SavedShot, Session, open_session, save_session
+from afcore.audio.recording import open_recording
+from afcore.model.generation import GenerationSettings
+from afcore.retrieval.bank import Bank, Example
+from afcore.retrieval.nearest import Shot
 from pages.state import BEAMS, CANDIDATES, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, Choice, State, Turn
 
 
@@ -23,8 +23,13 @@ def pack(state: State) -> bytes:
             shots=shots,
             turns=tuple(turn.as_dict() for turn in state.turns),
             settings=asdict(state.settings),
-            page={"k": state.k, "question": state.question, "labels": state.labels, "with_shots": state.with_shots,
-                  "candidates": state.candidates},
+            page={
+                "k": state.k,
+                "question": state.question,
+                "labels": state.labels,
+                "with_shots": state.with_shots,
+                "candidates": state.candidates,
+            },
         )
     )
 

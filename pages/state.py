@@ -224,7 +224,9 @@ class State:
         self.k = min(self.k, engine.max_shots)  # a session file may ask for more
         wanted = (engine.name, self.clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
         if wanted != self.chosen_for:
-            kept = [replace(c, shot=engine.as_shot(heard, c.shot.example, pinned=True)) for c in self.choices if c.pinned]
+            kept = [
+                replace(c, shot=engine.as_shot(heard, c.shot.example, pinned=True)) for c in self.choices if c.pinned
+            ]
             ticks = {c.id: c.use for c in self.choices}
             missing = max(self.k - len(kept), 0)
             found = engine.neighbours(heard, missing, exclude={c.id for c in kept}) if missing else []

@@ -50,8 +50,14 @@ def _bar(teach: Teach, project) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="teach-bar"):
         st.markdown(f"**{len(project.labels)}** labels{clips}")
         with st.container(horizontal=True, width="content"):
-            st.button("All projects", icon=":material/arrow_back:", type="tertiary", key=teach.key("close"),
-                      on_click=teach.open, args=(None,))  # fmt: skip
+            st.button(
+                "All projects",
+                icon=":material/arrow_back:",
+                type="tertiary",
+                key=teach.key("close"),
+                on_click=teach.open,
+                args=(None,),
+            )
             with st.popover(common.markdown_safe(teach.who), icon=":material/person:", type="tertiary"):
                 teach_start.ask_name(teach)
     if teach.said:

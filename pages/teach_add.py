@@ -22,8 +22,9 @@ def draw(teach: Teach, project: Project) -> None:
     kind = st.selectbox("What are they?", range(len(kinds)), format_func=kinds.__getitem__, key=teach.key("add-as"))
     label = project.labels[kind - 1].name if kind else None
     sources = ["Upload", "Zip", "Record", "Example bank"] + ["Server folder"] * bool(allowed_folders())
-    source = st.segmented_control("Where from?", sources, default=sources[0], key=teach.key("source"),
-                                  label_visibility="collapsed")  # fmt: skip
+    source = st.segmented_control(
+        "Where from?", sources, default=sources[0], key=teach.key("source"), label_visibility="collapsed"
+    )
     drawn = {"Zip": _zip, "Record": _record, "Example bank": _bank, "Server folder": _folder}
     drawn.get(source, _upload)(teach, project, label)
     report(teach, "add")
@@ -31,7 +32,9 @@ def draw(teach: Teach, project: Project) -> None:
 
 def _upload(teach: Teach, project: Project, label: str | None) -> None:
     with st.form(teach.key("upload-form"), border=False, clear_on_submit=True):
-        files = st.file_uploader("Sound files, as many as you like", accept_multiple_files=True, key=teach.key("upload"))
+        files = st.file_uploader(
+            "Sound files, as many as you like", accept_multiple_files=True, key=teach.key("upload")
+        )
         if st.form_submit_button("Add", icon=":material/add:") and files:
             sounds = [(file.name, file) for file in files]
             add(teach, lambda job, **more: add_files(project, sounds, teach.who, label, **more))
@@ -56,7 +59,9 @@ def _record(teach: Teach, project: Project, label: str | None) -> None:
 
 def _bank(teach: Teach, project: Project, label: str | None) -> None:
     bank, engine = common.bank(), common.loaded()
-    words = st.text_input("Search the example bank", placeholder="metal clicks", key=teach.key("bank-words"), max_chars=200)
+    words = st.text_input(
+        "Search the example bank", placeholder="metal clicks", key=teach.key("bank-words"), max_chars=200
+    )
     if not words.strip():
         st.caption("The sounds that fit a description best; each comes with its licence.")
         return
@@ -70,8 +75,13 @@ def _bank(teach: Teach, project: Project, label: str | None) -> None:
         with st.container(border=True, key=f"bank-{example.id}"):
             st.markdown(f"**{common.markdown_safe(example.label)}** · {common.markdown_safe(example.caption)}")
             st.audio(str(bank.audio_path(example.id)), format="audio/ogg")
-            st.button("Add", icon=":material/add:", key=teach.key(f"bank-add-{example.id}"), on_click=_add_example,
-                      args=(teach, project, example.id, label))  # fmt: skip
+            st.button(
+                "Add",
+                icon=":material/add:",
+                key=teach.key(f"bank-add-{example.id}"),
+                on_click=_add_example,
+                args=(teach, project, example.id, label),
+            )
 
 
 def _add_example(teach: Teach, project: Project, example_id: int, label: str | None) -> None:

@@ -22,19 +22,34 @@ def draw(teach: Teach, project: Project) -> None:
     rows = labelled(project, guesses)
     if rows:
         st.dataframe(
-            [{"file": row.file, "start (s)": row.start, "label": row.error or exports.shown(row.label), "by": row.by,
-              "probability": row.probability} for row in rows],
-            height=min(38 * len(rows) + 40, 320), key=teach.key("rows"),
-        )  # fmt: skip
+            [
+                {
+                    "file": row.file,
+                    "start (s)": row.start,
+                    "label": row.error or exports.shown(row.label),
+                    "by": row.by,
+                    "probability": row.probability,
+                }
+                for row in rows
+            ],
+            height=min(38 * len(rows) + 40, 320),
+            key=teach.key("rows"),
+        )
         downloads(teach, rows, project.name, "labels")
     else:
         st.caption("No clip has a label yet.")
     st.caption("Test clips are left out. “by” is who said so: a person, or a method with its probability.")
     st.subheader("The whole project", anchor=False)
     st.markdown("One zip with all sounds, labels, settings and the history; open it on the Teach page of any server.")
-    st.download_button("Download the project", data=lambda: packed(project), file_name=f"{_file_name(project.name)}.zip",
-                       mime="application/zip", icon=":material/archive:", on_click="ignore",
-                       key=teach.key("project-file"))  # fmt: skip
+    st.download_button(
+        "Download the project",
+        data=lambda: packed(project),
+        file_name=f"{_file_name(project.name)}.zip",
+        mime="application/zip",
+        icon=":material/archive:",
+        on_click="ignore",
+        key=teach.key("project-file"),
+    )
     st.caption(f"A large project is moved faster as its folder: `{project.folder}`")
 
 
@@ -48,14 +63,27 @@ def downloads(teach: Teach, rows: list[Row], title: str, key: str, high: Callabl
 
     with st.container(horizontal=True):
         for title, kind, text in (("CSV", "csv", exports.to_csv), ("JSON lines", "jsonl", exports.to_jsonl)):
-            st.download_button(title, text(rows), f"{name}-labels.{kind}", icon=":material/download:", on_click="ignore",
-                               key=teach.key(f"{key}-{kind}"))  # fmt: skip
+            st.download_button(
+                title,
+                text(rows),
+                f"{name}-labels.{kind}",
+                icon=":material/download:",
+                on_click="ignore",
+                key=teach.key(f"{key}-{kind}"),
+            )
         for title, kind, text in (("Audacity", "txt", exports.to_audacity), ("Raven", "selections.txt", raven)):
             recordings = by_recording(rows)
             data = text(recordings[0]) if len(recordings) == 1 else _each(recordings, kind, text)
             end = kind if len(recordings) == 1 else f"{title.lower()}.zip"
-            st.download_button(title, data, f"{name}-labels.{end}", icon=":material/download:", on_click="ignore",
-                               key=teach.key(f"{key}-{title}"), help="One label track for each recording.")  # fmt: skip
+            st.download_button(
+                title,
+                data,
+                f"{name}-labels.{end}",
+                icon=":material/download:",
+                on_click="ignore",
+                key=teach.key(f"{key}-{title}"),
+                help="One label track for each recording.",
+            )
 
 
 def labelled(project: Project, guesses: bool) -> list[Row]:
@@ -69,8 +97,16 @@ def labelled(project: Project, guesses: bool) -> list[Row]:
             rows.append(Row(*span, None, error=item.fault, sha256=item.sha256))
         elif prediction is not None:
             label = prediction.verdict(settings.reject_below, settings.reject_similarity)
-            rows.append(Row(*span, label, prediction.top[0][1], prediction.method, sha256=item.sha256,
-                            probabilities=prediction.probabilities))  # fmt: skip
+            rows.append(
+                Row(
+                    *span,
+                    label,
+                    prediction.top[0][1],
+                    prediction.method,
+                    sha256=item.sha256,
+                    probabilities=prediction.probabilities,
+                )
+            )
     return sorted(rows, key=lambda row: (row.file, row.sha256, row.start))
 
 

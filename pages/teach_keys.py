@@ -13,7 +13,8 @@ UNDO = "undo"
 OF_CLIP = "teach-clip-"
 """Start of the key of everything on the card that belongs to one clip as it stands; see `key_of`."""
 
-_SCRIPT = """
+_SCRIPT = (
+    """
 <script>
 if (!window.teachKeys) {
   window.teachKeys = true;
@@ -52,7 +53,11 @@ if (!window.teachKeys) {
   for (const type of ['keydown', 'keyup']) window.addEventListener(type, take, true);
 }
 </script>
-""".replace("UNDO", f"teach-{UNDO}").replace("CARD", CARD).replace("PLAYER", PLAYER).replace("OF_CLIP", OF_CLIP)
+""".replace("UNDO", f"teach-{UNDO}")
+    .replace("CARD", CARD)
+    .replace("PLAYER", PLAYER)
+    .replace("OF_CLIP", OF_CLIP)
+)
 
 
 def key_of(item: Item, part: str) -> str:

@@ -40,9 +40,15 @@ def draw(teach: Teach, project: Project) -> None:
     loop = teach.loop_for(project, engine)
     how, seconds, sensitivity = _how(teach)
     job = teach.jobs.get("long")
-    st.button("Find the labels", type="primary", icon=":material/timeline:", key=teach.key("long-start"),
-              disabled=job is not None and not job.done, on_click=_begin,
-              args=(teach, loop, recording, how, seconds, sensitivity))  # fmt: skip
+    st.button(
+        "Find the labels",
+        type="primary",
+        icon=":material/timeline:",
+        key=teach.key("long-start"),
+        disabled=job is not None and not job.done,
+        on_click=_begin,
+        args=(teach, loop, recording, how, seconds, sensitivity),
+    )
     under_way(job, "Labelling", teach.key("stop-long"))
     if job is not None and job.items and job.key == recording.sha256:
         _result(teach, project, recording, list(job.items))
@@ -52,18 +58,29 @@ def draw(teach: Teach, project: Project) -> None:
 
 def _choose(teach: Teach, project: Project) -> Recording | None:
     with st.form(teach.key("long-form"), border=False, clear_on_submit=True):
-        file = st.file_uploader("A long recording", key=teach.key("long-file"),
-                                help="Hours are fine. It is only kept if you send its segments to the review.")  # fmt: skip
+        file = st.file_uploader(
+            "A long recording",
+            key=teach.key("long-file"),
+            help="Hours are fine. It is only kept if you send its segments to the review.",
+        )
         if st.form_submit_button("Open", icon=":material/upload:") and file is not None:
             with st.spinner("Reading the recording …"):
                 if common.attempt(lambda: setattr(teach, "recording", open_recording(file.getvalue(), file.name))):
                     teach.jobs.pop("long", None)
             st.rerun()
-    long = [item for item in project.items(OPEN, SKIPPED) if item.seconds >= LONG and item.start == 0 and not item.fault]
+    long = [
+        item for item in project.items(OPEN, SKIPPED) if item.seconds >= LONG and item.start == 0 and not item.fault
+    ]
     if long:
         names = [f"{item.name} · {common.clock(item.seconds)}" for item in long]
-        place = st.selectbox("Or one of this project", range(len(long)), None, format_func=names.__getitem__,
-                             key=teach.key("long-item"), placeholder="Clips that wait for a label")  # fmt: skip
+        place = st.selectbox(
+            "Or one of this project",
+            range(len(long)),
+            None,
+            format_func=names.__getitem__,
+            key=teach.key("long-item"),
+            placeholder="Clips that wait for a label",
+        )
         if place is not None:
             return teach_sound.recording(str(project.sound_path(long[place])), long[place].name)
     return teach.recording
@@ -74,7 +91,9 @@ def _how(teach: Teach) -> tuple[str, float, float]:
     if how == FIXED:
         longest = float(int(MAX_SECONDS))
         return how, st.slider("Length of a piece, in seconds", 0.5, longest, 3.0, 0.5, key=teach.key("long-s")), 0.0
-    below = st.slider("How far below the loudest place still counts, in dB", 10.0, 60.0, 30.0, 5.0, key=teach.key("long-db"))
+    below = st.slider(
+        "How far below the loudest place still counts, in dB", 10.0, 60.0, 30.0, 5.0, key=teach.key("long-db")
+    )
     return how, 0.0, below
 
 
@@ -103,14 +122,21 @@ def _result(teach: Teach, project: Project, recording: Recording, found: list[Se
     merged = segments.merge(found)
     chart = teach_plots.timeline(merged, recording.duration)
     common.figure(chart, "teach-timeline", f"Labels of {recording.name} over time")
-    st.caption(f"{len(found)} segments; neighbours with the same label are joined to {len(merged)}. Fainter bars are less "
-               "sure.")  # fmt: skip
+    st.caption(
+        f"{len(found)} segments; neighbours with the same label are joined to {len(merged)}. Fainter bars are less "
+        "sure."
+    )
     by = project.settings.method
     rows = [Row(recording.name, s.start, s.end, s.label, s.probability, by, sha256=recording.sha256) for s in merged]
     downloads(teach, rows, recording.name, "long", lambda sha256: recording.rate / 2)
-    st.button("Send the segments to the review", icon=":material/checklist:", key=teach.key("long-review"),
-              help="They join the queue, and what you say about them makes the model better.", on_click=_to_review,
-              args=(teach, project, recording, [(s.start, s.end) for s in found]))  # fmt: skip
+    st.button(
+        "Send the segments to the review",
+        icon=":material/checklist:",
+        key=teach.key("long-review"),
+        help="They join the queue, and what you say about them makes the model better.",
+        on_click=_to_review,
+        args=(teach, project, recording, [(s.start, s.end) for s in found]),
+    )
 
 
 def _to_review(teach: Teach, project: Project, recording: Recording, spans: list[tuple[float, float]]) -> None:

@@ -22,35 +22,50 @@ from pages.teach_state import Teach
 def draw(teach: Teach, project: Project) -> None:
     """Draw it."""
     counts = project.counts()
-    st.markdown("Does it work on **your** sounds? Clips whose label is known are labelled by every method, without examples "
-                "and with 1, 2, 4 and 8.")  # fmt: skip
+    st.markdown(
+        "Does it work on **your** sounds? Clips whose label is known are labelled by every method, without examples "
+        "and with 1, 2, 4 and 8."
+    )
     if counts.test:
         st.caption(f"{counts.test} test clips are used; they are never shown to the model as examples.")
     else:
-        st.caption("There are no test clips, so each example is judged with itself left out (leave-one-out). Test clips of "
-                   "your own say more.")  # fmt: skip
+        st.caption(
+            "There are no test clips, so each example is judged with itself left out (leave-one-out). Test clips of "
+            "your own say more."
+        )
     with st.expander("Add labelled test clips", icon=":material/folder_zip:"):
         _tests(teach, project)
     engine = common.engine()
     loop = teach.loop_for(project, engine)
     job = teach.jobs.get("proof")
     running = job is not None and not job.done
-    st.button("Test again" if job is not None else "Start the test", type="secondary" if job is not None else "primary",
-              icon=":material/insights:", key=teach.key("prove"), disabled=running, on_click=begin,
-              args=(teach, loop))  # fmt: skip
+    st.button(
+        "Test again" if job is not None else "Start the test",
+        type="secondary" if job is not None else "primary",
+        icon=":material/insights:",
+        key=teach.key("prove"),
+        disabled=running,
+        on_click=begin,
+        args=(teach, loop),
+    )
     under_way(job, "Testing", teach.key("stop-proof"))
     if job is not None and job.result is not None:
         if job.key != _about(loop):
-            st.info("This was measured before the last change of examples, labels or model: test again for the present "
-                    "ones.", icon=":material/update:")  # fmt: skip
+            st.info(
+                "This was measured before the last change of examples, labels or model: test again for the present "
+                "ones.",
+                icon=":material/update:",
+            )
         _result(teach, project, job.result)
     st.divider()
     _reject(teach, loop)
 
 
 def _tests(teach: Teach, project: Project) -> None:
-    st.caption("A zip with a folder for each label, named like it: `running/a.wav`, `blocked/b.wav`. These clips are never "
-               "examples. Take them from other recordings than the examples, or the result will be too good.")  # fmt: skip
+    st.caption(
+        "A zip with a folder for each label, named like it: `running/a.wav`, `blocked/b.wav`. These clips are never "
+        "examples. Take them from other recordings than the examples, or the result will be too good."
+    )
     with st.form(teach.key("test-form"), border=False, clear_on_submit=True):
         file = st.file_uploader("A zip of labelled folders", type="zip", key=teach.key("test-zip"))
         if st.form_submit_button("Add the test clips", icon=":material/add:") and file is not None:
@@ -58,8 +73,11 @@ def _tests(teach: Teach, project: Project) -> None:
             teach_add.add(teach, lambda job, **more: add_zip(project, file, teach.who, **how, **more), "tests")
     if allowed_folders():
         with st.form(teach.key("test-folder-form"), border=False):
-            folder = st.text_input("Or a folder on this server with a folder in it for each label",
-                                   value=str(allowed_folders()[0]), key=teach.key("test-folder"))  # fmt: skip
+            folder = st.text_input(
+                "Or a folder on this server with a folder in it for each label",
+                value=str(allowed_folders()[0]),
+                key=teach.key("test-folder"),
+            )
             if st.form_submit_button("Add the folder's test clips", icon=":material/add:"):
                 how = dict(folders_are_labels=True, test=True)
                 teach_add.add(teach, lambda job, **more: add_folder(project, folder, teach.who, **how, **more), "tests")
@@ -73,6 +91,7 @@ def _about(loop: Loop) -> tuple:
 
 def begin(teach: Teach, loop: Loop) -> None:
     """Starts the test."""
+
     def work(job: Job) -> Proof | None:
         job.report("Listening to the clips", 0.0)
         loop.embed(lambda done, total: job.report(f"Listening to clip {done} of {total}", done / total), job.stopping)
@@ -96,8 +115,9 @@ def _result(teach: Teach, project: Project, proof: Proof) -> None:
         _suggestion(teach, project, proof)
     titles = [score.method.title for score in proof.scores]
     best = next((n for n, score in enumerate(proof.scores) if score.method == proof.suggested), 0)
-    chosen = st.selectbox("Look closer at", range(len(titles)), best, format_func=titles.__getitem__,
-                          key=teach.key("closer"))  # fmt: skip
+    chosen = st.selectbox(
+        "Look closer at", range(len(titles)), best, format_func=titles.__getitem__, key=teach.key("closer")
+    )
     _closer(proof, proof.scores[chosen])
 
 
@@ -111,9 +131,13 @@ def _headline(proof: Proof) -> None:
         if some:
             best = max(some, key=lambda score: score.right)
             title = f"With {best.method.title}" if some is shots else best.method.title
-            place.metric(title, f"{best.accuracy:.0%}", f"{100 * (best.accuracy - first.accuracy):+.0f} points", border=True)
-    st.caption("The best number of examples and the best plain method are chosen on these very clips, so expect a little "
-               "less on new ones.")  # fmt: skip
+            place.metric(
+                title, f"{best.accuracy:.0%}", f"{100 * (best.accuracy - first.accuracy):+.0f} points", border=True
+            )
+    st.caption(
+        "The best number of examples and the best plain method are chosen on these very clips, so expect a little "
+        "less on new ones."
+    )
 
 
 def _suggestion(teach: Teach, project: Project, proof: Proof) -> None:
@@ -128,8 +152,14 @@ def _suggestion(teach: Teach, project: Project, proof: Proof) -> None:
         if new == now:
             st.markdown(":material/check: The project uses it.")
         else:
-            st.button(f"Use it: {method.title}", type="primary", icon=":material/check:", key=teach.key("use"),
-                      on_click=_use, args=(teach, project, new, said))  # fmt: skip
+            st.button(
+                f"Use it: {method.title}",
+                type="primary",
+                icon=":material/check:",
+                key=teach.key("use"),
+                on_click=_use,
+                args=(teach, project, new, said),
+            )
             st.caption(f"The project uses {_in_use(proof, now)} now.")
 
 
@@ -150,7 +180,9 @@ def _closer(proof: Proof, score: Score) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**Which labels are taken for which**")
-        common.figure(teach_plots.confusion(proof.labels, score.confusion), "teach-confusion", "True labels and answers")
+        common.figure(
+            teach_plots.confusion(proof.labels, score.confusion), "teach-confusion", "True labels and answers"
+        )
     with right:
         st.markdown("**How much more of each label is found than without examples**, in percentage points")
         if score is proof.scores[0]:
@@ -167,25 +199,40 @@ def _closer(proof: Proof, score: Score) -> None:
 def _reject(teach: Teach, loop: Loop) -> None:
     st.subheader("None of these", anchor=False)
     project = loop.project
-    st.caption("Sounds that are none of your labels should not be forced into one. The limit is put where your examples are "
-               "seldom turned away and sounds of the example bank with other labels seldom let in.")  # fmt: skip
+    st.caption(
+        "Sounds that are none of your labels should not be forced into one. The limit is put where your examples are "
+        "seldom turned away and sounds of the example bank with other labels seldom let in."
+    )
     job, about = teach.jobs.get("reject"), (*_about(loop), project.settings.method, project.settings.k)
-    st.button("Find the limit", icon=":material/block:", key=teach.key("calibrate"), on_click=_calibrate,
-              args=(teach, loop, about), disabled=job is not None and not job.done)  # fmt: skip
+    st.button(
+        "Find the limit",
+        icon=":material/block:",
+        key=teach.key("calibrate"),
+        on_click=_calibrate,
+        args=(teach, loop, about),
+        disabled=job is not None and not job.done,
+    )
     if job is not None and job.done and job.key != about:
-        st.caption(":material/update: Examples, labels or the method have changed since it was looked for: find it again.")
+        st.caption(
+            ":material/update: Examples, labels or the method have changed since it was looked for: find it again."
+        )
         return
     under_way(job, "Trying", teach.key("stop-reject"))
     if job is None or job.result is None:
         return
-    threshold: threshold.Threshold = job.result
-    st.markdown(threshold.sentence())
-    new = replace(project.settings, reject_below=threshold.probability, reject_similarity=threshold.similarity)
+    limit: threshold.Threshold = job.result
+    st.markdown(limit.sentence())
+    new = replace(project.settings, reject_below=limit.probability, reject_similarity=limit.similarity)
     if new == project.settings:
         st.markdown(":material/check: The project uses this limit.")
     else:
-        st.button("Use this limit", type="primary", key=teach.key("use-limit"), on_click=_use,
-                  args=(teach, project, new, "The limit is used from now on."))  # fmt: skip
+        st.button(
+            "Use this limit",
+            type="primary",
+            key=teach.key("use-limit"),
+            on_click=_use,
+            args=(teach, project, new, "The limit is used from now on."),
+        )
 
 
 def _calibrate(teach: Teach, loop: Loop, about: tuple) -> None:

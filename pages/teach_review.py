@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from afcore.teach.changes import METHODS, UNDOABLE
 from afcore.teach.loop import Loop
 from afcore.teach.project import Project
-from afcore.teach.changes import METHODS, UNDOABLE
 from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Change, Item, Prediction
 from pages import common, teach_keys, teach_proof, teach_sound, teach_why
 from pages.teach_start import ago
@@ -49,8 +49,10 @@ def _work(teach: Teach, loop: Loop) -> None:
             st.rerun()
         job = teach.keep_working()
         if job is not None and not job.done:
-            st.progress(min(job.fraction or 0.0, 1.0), text=f"{job.stage or 'Listening to the clips'} … "
-                        "You can go on meanwhile.")  # fmt: skip
+            st.progress(
+                min(job.fraction or 0.0, 1.0),
+                text=f"{job.stage or 'Listening to the clips'} … You can go on meanwhile.",
+            )
             st.button("Pause", icon=":material/pause:", key=teach.key("pause"), on_click=job.stop)
         elif job is not None and job.error is not None:
             st.error(job.error, icon=":material/error:")
@@ -102,9 +104,12 @@ def _card(teach: Teach, loop: Loop) -> None:
 def _left(teach: Teach, loop: Loop) -> None:
     counts, waiting = loop.project.counts(), loop.queue.waiting()
     judged = counts.example + counts.none
-    st.progress(judged / max(1, judged + waiting), text=f"**{waiting}** left · {judged} have a label" +
-                (f" · {counts.none} are none of these" if counts.none else "") +
-                (f" · {counts.skipped} skipped" if counts.skipped else ""))  # fmt: skip
+    st.progress(
+        judged / max(1, judged + waiting),
+        text=f"**{waiting}** left · {judged} have a label"
+        + (f" · {counts.none} are none of these" if counts.none else "")
+        + (f" · {counts.skipped} skipped" if counts.skipped else ""),
+    )
     for item, who in loop.queue.in_hands():
         if who != teach.who:
             said = common.markdown_safe(f"{who} is judging “{item.name}” just now, so you get another clip.")
@@ -152,21 +157,39 @@ def _buttons(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None
     with st.container(horizontal=True, key="teach-labels"):
         for number, label in enumerate(loop.project.labels):
             st.button(
-                common.markdown_safe(label.name), key=teach_keys.key_of(item, f"label-{number}"),
-                type="primary" if label.name == best else "secondary", help=label.description or None,
-                shortcut=str(number + 1) if number < KEYS else None, on_click=_judge, args=(teach, loop, item, label.name),
-            )  # fmt: skip
+                common.markdown_safe(label.name),
+                key=teach_keys.key_of(item, f"label-{number}"),
+                type="primary" if label.name == best else "secondary",
+                help=label.description or None,
+                shortcut=str(number + 1) if number < KEYS else None,
+                on_click=_judge,
+                args=(teach, loop, item, label.name),
+            )
     with st.container(horizontal=True):
-        st.button("None of these", key=teach_keys.key_of(item, "none"), shortcut="0", icon=":material/block:",
-                  on_click=_judge, args=(teach, loop, item, None))  # fmt: skip
-        st.button("Skip", key=teach_keys.key_of(item, "skip"), shortcut="s", icon=":material/skip_next:",
-                  on_click=_skip, args=(teach, loop, item))  # fmt: skip
+        st.button(
+            "None of these",
+            key=teach_keys.key_of(item, "none"),
+            shortcut="0",
+            icon=":material/block:",
+            on_click=_judge,
+            args=(teach, loop, item, None),
+        )
+        st.button(
+            "Skip",
+            key=teach_keys.key_of(item, "skip"),
+            shortcut="s",
+            icon=":material/skip_next:",
+            on_click=_skip,
+            args=(teach, loop, item),
+        )
         _undo_button(teach, loop)
     st.caption("Keys: **1–9** for a label, **0** none of these, **space** plays, **u** undoes, **s** skips.")
 
 
 def _undo_button(teach: Teach, loop: Loop) -> None:
-    st.button("Undo", key=teach.key(teach_keys.UNDO), shortcut="u", icon=":material/undo:", on_click=_undo, args=(teach, loop))
+    st.button(
+        "Undo", key=teach.key(teach_keys.UNDO), shortcut="u", icon=":material/undo:", on_click=_undo, args=(teach, loop)
+    )
 
 
 def _judge(teach: Teach, loop: Loop, item: Item, label: str | None) -> None:
@@ -198,8 +221,10 @@ def _shots(project: Project, prediction: Prediction) -> None:
     for row in range(0, len(shots), 4):
         for column, shot in zip(st.columns(4), shots[row : row + 4]):
             with column, st.container(border=True):
-                st.progress(max(0.0, min(shot["similarity"], 1.0)),
-                            text=f"**{common.markdown_safe(shot['label'])}** {shot['similarity']:.2f}")  # fmt: skip
+                st.progress(
+                    max(0.0, min(shot["similarity"], 1.0)),
+                    text=f"**{common.markdown_safe(shot['label'])}** {shot['similarity']:.2f}",
+                )
                 teach_sound.player(project, project.item(shot["id"]))
     if len(prediction.shots) > len(shots):
         st.caption(f"… and {len(prediction.shots) - len(shots)} more.")
@@ -212,20 +237,28 @@ def _nothing_left(teach: Teach, loop: Loop) -> None:
     counts = loop.project.counts()
     others = sorted({who for _, who in loop.queue.in_hands() if who != teach.who})
     if others:
-        st.info(f"What is left is in the hands of {', '.join(map(common.markdown_safe, others))}; a clip that is not judged "
-                "within ten minutes comes back.", icon=":material/group:")  # fmt: skip
+        st.info(
+            f"What is left is in the hands of {', '.join(map(common.markdown_safe, others))}; a clip that is not judged "
+            "within ten minutes comes back.",
+            icon=":material/group:",
+        )
     elif counts.skipped:
         st.info("Only skipped clips are left.", icon=":material/skip_next:")
     else:
         st.success("Every clip has been judged, and each is saved.", icon=":material/celebration:")
     with st.container(horizontal=True):
         if counts.skipped:
-            st.button(f"Bring back the {counts.skipped} that were skipped", key=teach.key("restore"),
-                      on_click=common.attempt, args=(loop.queue.restore_skipped, teach.who))  # fmt: skip
+            st.button(
+                f"Bring back the {counts.skipped} that were skipped",
+                key=teach.key("restore"),
+                on_click=common.attempt,
+                args=(loop.queue.restore_skipped, teach.who),
+            )
         if not others and not counts.skipped:
             # Whole-page changes: out of the fragment's reach unless the page is drawn again.
-            if st.button("See what your labels brought", type="primary", icon=":material/insights:",
-                         key=teach.key("to-proof")):  # fmt: skip
+            if st.button(
+                "See what your labels brought", type="primary", icon=":material/insights:", key=teach.key("to-proof")
+            ):
                 teach_proof.begin(teach, loop)
                 _leave(teach, PROOF)
             if st.button("Download the labels", icon=":material/download:", key=teach.key("to-export")):
@@ -239,7 +272,9 @@ def _leave(teach: Teach, tab: str) -> None:
 
 
 def _labels(teach: Teach, project: Project) -> None:
-    box = st.expander("What the labels sound like", icon=":material/menu_book:", key=teach.key("sounds"), on_change="rerun")
+    box = st.expander(
+        "What the labels sound like", icon=":material/menu_book:", key=teach.key("sounds"), on_change="rerun"
+    )
     with box:
         if not box.open:  # players cost something each time the page is drawn
             return
@@ -263,8 +298,14 @@ def _history(teach: Teach, project: Project) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.markdown(_said(project, change), width="stretch")
                 if change.undone_by is None and change.action in UNDOABLE:
-                    st.button("Take back", type="tertiary", icon=":material/undo:", key=f"teach-back-{change.id}",
-                              on_click=_take_back, args=(teach, project, change))  # fmt: skip
+                    st.button(
+                        "Take back",
+                        type="tertiary",
+                        icon=":material/undo:",
+                        key=f"teach-back-{change.id}",
+                        on_click=_take_back,
+                        args=(teach, project, change),
+                    )
 
 
 def _take_back(teach: Teach, project: Project, change: Change) -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import streamlit as st
 
 from afcore.errors import BadRequest
-from afcore.teach.project import Project
 from afcore.teach.changes import MAX_K, METHODS
+from afcore.teach.project import Project
 from afcore.teach.schema import EXAMPLE, Item
 from pages import common, teach_add, teach_sound
 from pages.teach_start import labels_of
@@ -38,17 +38,25 @@ def _labels(teach: Teach, project: Project) -> None:
     key = teach.key("labels")
     with st.form(teach.key("label-form"), border=False):
         lines = (f"{label.name}: {label.description}" if label.description else label.name for label in project.labels)
-        st.text_area("One a line; after a colon, what it sounds like (optional)", value="\n".join(lines), key=key,
-                     height=180, placeholder="cavitating: like gravel in the pipe\nrunning\nblocked")  # fmt: skip
-        st.form_submit_button("Save the labels", icon=":material/save:", on_click=_save_labels,
-                              args=(teach, project, key, expect))  # fmt: skip
+        st.text_area(
+            "One a line; after a colon, what it sounds like (optional)",
+            value="\n".join(lines),
+            key=key,
+            height=180,
+            placeholder="cavitating: like gravel in the pipe\nrunning\nblocked",
+        )
+        st.form_submit_button(
+            "Save the labels", icon=":material/save:", on_click=_save_labels, args=(teach, project, key, expect)
+        )
     if project.version("labels") != expect:
         st.button("Show what is saved", key=teach.key("theirs"), on_click=_afresh, args=(teach,))
     if project.labels:
         with st.popover("Rename a label", icon=":material/edit:", type="tertiary"):
             old = st.selectbox("Label", [label.name for label in project.labels], key=teach.key("rename-old"))
             new = st.text_input("Its new name", key=teach.key("rename-new"), max_chars=100)
-            st.button("Rename it everywhere", key=teach.key("rename"), on_click=_rename, args=(teach, project, old, new))
+            st.button(
+                "Rename it everywhere", key=teach.key("rename"), on_click=_rename, args=(teach, project, old, new)
+            )
 
 
 def _save_labels(teach: Teach, project: Project, key: str, expect: int) -> None:
@@ -73,9 +81,12 @@ def _examples(teach: Teach, project: Project) -> None:
     counts = {label.name: sum(item.label == label.name for item in examples) for label in project.labels}
     st.subheader("Examples so far", anchor=False)
     name = st.segmented_control(
-        "Label", list(counts), format_func=lambda label: f"{common.markdown_safe(label)} ({counts[label]})",
-        label_visibility="collapsed", key=teach.key("examples-of"),
-    )  # fmt: skip
+        "Label",
+        list(counts),
+        format_func=lambda label: f"{common.markdown_safe(label)} ({counts[label]})",
+        label_visibility="collapsed",
+        key=teach.key("examples-of"),
+    )
     if name is None:
         st.caption("Choose a label to hear its examples, or to mend one.")
         return
@@ -100,10 +111,23 @@ def _example(teach: Teach, project: Project, item: Item, labels: list[str]) -> N
     st.caption(common.markdown_safe(" · ".join(fact for fact in facts if fact)))
     key = teach.key(f"relabel-{item.id}-{item.version}")
     with st.container(horizontal=True):
-        st.selectbox("Label", labels, labels.index(item.label), key=key, label_visibility="collapsed",
-                     on_change=_relabel, args=(teach, project, item, key))  # fmt: skip
-        st.button("Remove", icon=":material/delete:", type="tertiary", key=teach.key(f"discard-{item.id}"),
-                  on_click=common.attempt, args=(project.discard, item.id, teach.who, item.version))  # fmt: skip
+        st.selectbox(
+            "Label",
+            labels,
+            labels.index(item.label),
+            key=key,
+            label_visibility="collapsed",
+            on_change=_relabel,
+            args=(teach, project, item, key),
+        )
+        st.button(
+            "Remove",
+            icon=":material/delete:",
+            type="tertiary",
+            key=teach.key(f"discard-{item.id}"),
+            on_click=common.attempt,
+            args=(project.discard, item.id, teach.who, item.version),
+        )
 
 
 def _relabel(teach: Teach, project: Project, item: Item, key: str) -> None:
@@ -116,37 +140,90 @@ def _onward(teach: Teach, project: Project) -> None:
     lacking = [label.name for label in project.labels if label.name not in shown]
     if counts.open:
         if lacking:
-            st.info("No examples yet of " + ", ".join(f"“{common.markdown_safe(name)}”" for name in lacking[:5]) +
-                    ". The review works without, but the model guesses better with one or two of each.",
-                    icon=":material/lightbulb:")  # fmt: skip
-        st.button(f"Review the {counts.open} clips", type="primary", icon=":material/checklist:", key=teach.key("to-review"),
-                  on_click=teach.go, args=(REVIEW,))  # fmt: skip
+            st.info(
+                "No examples yet of "
+                + ", ".join(f"“{common.markdown_safe(name)}”" for name in lacking[:5])
+                + ". The review works without, but the model guesses better with one or two of each.",
+                icon=":material/lightbulb:",
+            )
+        st.button(
+            f"Review the {counts.open} clips",
+            type="primary",
+            icon=":material/checklist:",
+            key=teach.key("to-review"),
+            on_click=teach.go,
+            args=(REVIEW,),
+        )
 
 
 def _settings(teach: Teach, project: Project) -> None:
     settings, expect = project.settings, teach.expect.setdefault("settings", project.version("settings"))
     with st.form(teach.key("settings"), border=False):
-        method = st.selectbox("Method", list(METHODS), list(METHODS).index(settings.method), format_func=METHODS.get,
-                              help="The Proof tab says which is best for your sounds.", key=teach.key("method"))  # fmt: skip
-        k = st.number_input("Examples for each clip", 1, MAX_K, settings.k, key=teach.key("k"),
-                            help="The most similar ones. Many are read in several passes.")  # fmt: skip
-        orders = {"margin": "Clips whose two best labels are close to each other",
-                  "entropy": "Clips whose probability is spread over many labels"}  # fmt: skip
-        order = st.radio("What comes first in the review", list(orders), list(orders).index(settings.order),
-                         format_func=orders.get, key=teach.key("order"))  # fmt: skip
-        reject = st.checkbox("Say “none of these” where the best label is less probable than",
-                             settings.reject_below is not None,
-                             key=teach.key("reject"), help="The Proof tab can find a good limit.")  # fmt: skip
-        below = st.number_input("Probability", 0.0, 1.0, settings.reject_below or 0.5, 0.05, key=teach.key("below"),
-                                label_visibility="collapsed")  # fmt: skip
-        near = st.checkbox("… or the nearest example is less similar than", settings.reject_similarity is not None,
-                           key=teach.key("reject-similarity"))  # fmt: skip
-        similarity = st.number_input("Similarity", -1.0, 1.0, 0.5 if settings.reject_similarity is None else
-                                     settings.reject_similarity, 0.05, key=teach.key("similarity"),
-                                     label_visibility="collapsed")  # fmt: skip
+        method = st.selectbox(
+            "Method",
+            list(METHODS),
+            list(METHODS).index(settings.method),
+            format_func=METHODS.get,
+            help="The Proof tab says which is best for your sounds.",
+            key=teach.key("method"),
+        )
+        k = st.number_input(
+            "Examples for each clip",
+            1,
+            MAX_K,
+            settings.k,
+            key=teach.key("k"),
+            help="The most similar ones. Many are read in several passes.",
+        )
+        orders = {
+            "margin": "Clips whose two best labels are close to each other",
+            "entropy": "Clips whose probability is spread over many labels",
+        }
+        order = st.radio(
+            "What comes first in the review",
+            list(orders),
+            list(orders).index(settings.order),
+            format_func=orders.get,
+            key=teach.key("order"),
+        )
+        reject = st.checkbox(
+            "Say “none of these” where the best label is less probable than",
+            settings.reject_below is not None,
+            key=teach.key("reject"),
+            help="The Proof tab can find a good limit.",
+        )
+        below = st.number_input(
+            "Probability",
+            0.0,
+            1.0,
+            settings.reject_below or 0.5,
+            0.05,
+            key=teach.key("below"),
+            label_visibility="collapsed",
+        )
+        near = st.checkbox(
+            "… or the nearest example is less similar than",
+            settings.reject_similarity is not None,
+            key=teach.key("reject-similarity"),
+        )
+        similarity = st.number_input(
+            "Similarity",
+            -1.0,
+            1.0,
+            0.5 if settings.reject_similarity is None else settings.reject_similarity,
+            0.05,
+            key=teach.key("similarity"),
+            label_visibility="collapsed",
+        )
         if st.form_submit_button("Save", icon=":material/save:"):
-            new = replace(settings, method=method, k=int(k), order=order, reject_below=below if reject else None,
-                          reject_similarity=similarity if near else None)  # fmt: skip
+            new = replace(
+                settings,
+                method=method,
+                k=int(k),
+                order=order,
+                reject_below=below if reject else None,
+                reject_similarity=similarity if near else None,
+            )
             if common.attempt(project.set_settings, new, teach.who, expect):
                 teach.said = "Saved. Predictions are made afresh."
                 _afresh(teach)
@@ -158,10 +235,19 @@ def _settings(teach: Teach, project: Project) -> None:
 def _project(teach: Teach, project: Project) -> None:
     st.caption(f":material/folder: Saved in `{project.folder}`, after every click.")
     key = teach.key("name")
-    st.text_input("Name", value=project.name, key=key, max_chars=120, on_change=_rename_project, args=(teach, project, key))
+    st.text_input(
+        "Name", value=project.name, key=key, max_chars=120, on_change=_rename_project, args=(teach, project, key)
+    )
     agreed = st.checkbox("Take this project off the list", key=teach.key("agree"))
-    st.button("Remove", icon=":material/delete:", disabled=not agreed, key=teach.key("remove"), on_click=_remove,
-              args=(teach, project), help="Its folder stays on the server, hidden, until somebody deletes it.")  # fmt: skip
+    st.button(
+        "Remove",
+        icon=":material/delete:",
+        disabled=not agreed,
+        key=teach.key("remove"),
+        on_click=_remove,
+        args=(teach, project),
+        help="Its folder stays on the server, hidden, until somebody deletes it.",
+    )
 
 
 def _rename_project(teach: Teach, project: Project, key: str) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import streamlit as st
 
 from afcore.app import plots
-from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
 from afcore.audio.envelope import envelope_of
+from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
 from afcore.errors import AfcoreError
 from afcore.teach.project import Project
 from afcore.teach.schema import Item
@@ -51,5 +51,8 @@ def player(project: Project, item: Item, autoplay: bool = False) -> Part | None:
 def waveform(part: Part, plan, name: str, key: str) -> None:
     """The waveform with the windows of ``plan`` that the model hears."""
     windows = plan.times(round(part.duration * plan.rate))
-    common.figure(plots.waveform(part.envelope, part.duration, windows, 0.0, plan.max_seconds), key,
-                  f"Waveform of {name} with {len(windows)} windows marked")  # fmt: skip
+    common.figure(
+        plots.waveform(part.envelope, part.duration, windows, 0.0, plan.max_seconds),
+        key,
+        f"Waveform of {name} with {len(windows)} windows marked",
+    )

@@ -18,8 +18,10 @@ def draw(teach: Teach) -> None:
             ask_name(teach)
     with st.container(border=True, key="teach-tutorial"):
         st.subheader("New here?", anchor=False)
-        st.markdown("Teach it four unfamiliar sounds in three minutes: listen to twelve clips, say what each one is, and "
-                    "see what your labels have brought.")  # fmt: skip
+        st.markdown(
+            "Teach it four unfamiliar sounds in three minutes: listen to twelve clips, say what each one is, and "
+            "see what your labels have brought."
+        )
         if st.button("Try the tutorial project", type="primary", icon=":material/school:", key=teach.key("tutorial")):
             with st.spinner("Putting the sounds together …"):
                 _opened(teach, lambda: make_tutorial(store(), common.bank(), teach.who), REVIEW)
@@ -36,15 +38,18 @@ def draw(teach: Teach) -> None:
     with right:
         st.subheader("Open a project file", anchor=False)
         _import(teach)
-    st.caption(f":material/folder: Projects are saved on this server, in `{store().folder}`. Each is a folder that can be "
-               "moved or copied; AFCORE_PROJECTS names another place.")  # fmt: skip
+    st.caption(
+        f":material/folder: Projects are saved on this server, in `{store().folder}`. Each is a folder that can be "
+        "moved or copied; AFCORE_PROJECTS names another place."
+    )
 
 
 def ask_name(teach: Teach) -> None:
     """The field for the reviewer's name."""
     key = teach.key("who")
-    st.text_input("Your name", value=teach.who, max_chars=60, key=key, placeholder="Mara", on_change=_named,
-                  args=(teach, key))  # fmt: skip
+    st.text_input(
+        "Your name", value=teach.who, max_chars=60, key=key, placeholder="Mara", on_change=_named, args=(teach, key)
+    )
     st.caption("It stands beside what you change, so that others know. This browser remembers it.")
 
 
@@ -67,10 +72,17 @@ def _line(teach: Teach, summary: Summary) -> None:
     counts = summary.counts
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"project-{summary.id}"):
         with st.container():
-            st.markdown(f"**{common.markdown_safe(summary.name)}** · {counts.example} examples · {counts.open} to label")
+            st.markdown(
+                f"**{common.markdown_safe(summary.name)}** · {counts.example} examples · {counts.open} to label"
+            )
             st.caption(common.markdown_safe(f"{summary.who}: {summary.action}, {ago(summary.at)}"))
-        st.button("Open", key=teach.key(f"open-{summary.id}"), icon=":material/folder_open:", on_click=_open,
-                  args=(teach, summary))  # fmt: skip
+        st.button(
+            "Open",
+            key=teach.key(f"open-{summary.id}"),
+            icon=":material/folder_open:",
+            on_click=_open,
+            args=(teach, summary),
+        )
 
 
 def _open(teach: Teach, summary: Summary) -> None:
@@ -80,9 +92,12 @@ def _open(teach: Teach, summary: Summary) -> None:
 def _new(teach: Teach) -> None:
     with st.form(teach.key("new"), border=False):
         name = st.text_input("Name", max_chars=120, placeholder="Pumps in hall 3", key=teach.key("new-name"))
-        labels = st.text_area("Labels, one a line", placeholder="cavitating: like gravel in the pipe\nrunning\nblocked",
-                              key=teach.key("new-labels"), help="After a colon, a few words on what it sounds like. You can "
-                              "change all this later.")  # fmt: skip
+        labels = st.text_area(
+            "Labels, one a line",
+            placeholder="cavitating: like gravel in the pipe\nrunning\nblocked",
+            key=teach.key("new-labels"),
+            help="After a colon, a few words on what it sounds like. You can change all this later.",
+        )
         if st.form_submit_button("Make the project", icon=":material/add:"):
             if _opened(teach, lambda: store().create(name, labels_of(labels), teach.who), SETUP):
                 teach.said = "Saved. Now give it some examples of each label, and the clips to be labelled."

@@ -159,8 +159,10 @@ def check_named(teach: Teach) -> None:
 def remember(who: str) -> None:
     """Have the browser keep the name for a year; letters, digits and ``%`` are all that goes into the script."""
     value = quote(who, safe="")
-    st.html(f'<script>document.cookie = "{_COOKIE}={value}; max-age=31536000; path=/; samesite=lax"</script>',
-            unsafe_allow_javascript=True)  # fmt: skip
+    st.html(
+        f'<script>document.cookie = "{_COOKIE}={value}; max-age=31536000; path=/; samesite=lax"</script>',
+        unsafe_allow_javascript=True,
+    )
 
 
 def _stop_all(jobs: dict[str, Job]) -> None:

@@ -4,9 +4,9 @@ import streamlit as st
 
 from afcore.app import teach_plots
 from afcore.jobs import Job
+from afcore.teach.explain import Why, of_prediction
 from afcore.teach.loop import Loop
 from afcore.teach.schema import Item, Prediction
-from afcore.teach.explain import Why, of_prediction
 from pages import common
 from pages.teach_jobs import under_way
 from pages.teach_state import Teach
@@ -20,11 +20,18 @@ def draw(teach: Teach, loop: Loop, item: Item, prediction: Prediction) -> None:
         job.stop()
         job = None
     if prediction.method.startswith("lm-"):
-        st.caption("The model is asked again without each example and without each window: by how much does that move the "
-                   "label's probability?")  # fmt: skip
+        st.caption(
+            "The model is asked again without each example and without each window: by how much does that move the "
+            "label's probability?"
+        )
         if job is None or (job.done and job.result is None):
-            st.button("Work it out", icon=":material/science:", key=f"teach-why-{item.id}", on_click=_begin,
-                      args=(teach, loop, item, prediction, about))  # fmt: skip
+            st.button(
+                "Work it out",
+                icon=":material/science:",
+                key=f"teach-why-{item.id}",
+                on_click=_begin,
+                args=(teach, loop, item, prediction, about),
+            )
         under_way(job, "Asking again", f"teach-why-stop-{item.id}")
         if job is not None and job.result is not None:
             _draw(job.result)

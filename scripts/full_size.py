@@ -6,6 +6,7 @@
 Every step runs in a process of its own, whose memory is looked at 50 times a second. Anonymous memory
 (RssAnon) is what a process cannot give back; the rest of RSS is pages of mapped files, which the system
 takes away when it needs them. DIR/full-size.json keeps what is printed."""
+
 from __future__ import annotations
 
 import argparse
@@ -60,16 +61,17 @@ def make(work: Path, layers: int, sparse: bool) -> dict:
     write_opt(work / "opt", layers)
     write_published(KEYS, work / "chat.pt", values, wanted)
     encoder = rule["state_dict"](GOLDEN / "clapcap.keys.json")
-    torch.save({"model": {key: torch.from_numpy(value) for key, value in encoder.items()}},
-               work / "clapcap_weights_2023.pth")
+    torch.save(
+        {"model": {key: torch.from_numpy(value) for key, value in encoder.items()}}, work / "clapcap_weights_2023.pth"
+    )
     return {"file_bytes": (work / "chat.pt").stat().st_size}
 
 
 def convert(work: Path) -> dict:
     """As `python -m afcore get` does with files at hand, to where the app looks for the model."""
     from afcore import paths
-    from afcore.published import folders
     from afcore.errors import MissingPart
+    from afcore.published import folders
     from afcore.published.download import get
 
     paths.DATA = work
@@ -115,16 +117,28 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
         for _ in engine.stream(heard, prompt, GenerationSettings(max_new_tokens=tokens)):
             pass
         answers[len(examples) + 1] = {
-            "audios": len(examples) + 1, "windows": engine.inputs(heard, prompt)["audio_embeds"].shape[1],
-            "prompt_tokens": len(engine.tokenizer(prompt.text).input_ids), "first_token_s": passes[0] - begun,
-            "token_s": statistics.median(b - a for a, b in zip(passes, passes[1:])), "new_tokens": len(passes)}
+            "audios": len(examples) + 1,
+            "windows": engine.inputs(heard, prompt)["audio_embeds"].shape[1],
+            "prompt_tokens": len(engine.tokenizer(prompt.text).input_ids),
+            "first_token_s": passes[0] - begun,
+            "token_s": statistics.median(b - a for a, b in zip(passes, passes[1:])),
+            "new_tokens": len(passes),
+        }
     gpu = engine.device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name() if gpu else processor(), "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "precision": engine.dtype_reason, "retrieval": engine.clap.name,
-        "parameters": sum(p.numel() for p in engine.model.parameters()), "stages_s": stages.seconds(), "loaded": loaded,
-        "windows_heard": len(heard.features), "hear_s": heard.timings["encode"], "answers": list(answers.values()),
-        "gpu_peak_bytes": torch.cuda.max_memory_allocated() if gpu else 0}
+        "device": torch.cuda.get_device_name() if gpu else processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "precision": engine.dtype_reason,
+        "retrieval": engine.clap.name,
+        "parameters": sum(p.numel() for p in engine.model.parameters()),
+        "stages_s": stages.seconds(),
+        "loaded": loaded,
+        "windows_heard": len(heard.features),
+        "hear_s": heard.timings["encode"],
+        "answers": list(answers.values()),
+        "gpu_peak_bytes": torch.cuda.max_memory_allocated() if gpu else 0,
+    }
 
 
 def exchange(work: Path) -> dict:
@@ -132,9 +146,9 @@ def exchange(work: Path) -> dict:
     import torch
 
     from afcore import paths, prompts
+    from afcore.app.model_host import Shelf
     from afcore.checkpoints.mini import language_model_folder
     from afcore.model.generation import GenerationSettings
-    from afcore.app.model_host import Shelf
 
     (work / "mini-lm").symlink_to(language_model_folder())
     paths.DATA, paths.BANK = work, work / "bank-exchange"
@@ -197,8 +211,13 @@ class Stages:
 def memory(process: int) -> Counter:
     """Bytes in memory of a process, as Linux counts them: all, and the anonymous part."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    return Counter({ours: int(lines[name].split()[0]) * 1024 for ours, name in
-                    (("rss_bytes", "VmRSS"), ("anonymous_bytes", "RssAnon")) if name in lines})
+    return Counter(
+        {
+            ours: int(lines[name].split()[0]) * 1024
+            for ours, name in (("rss_bytes", "VmRSS"), ("anonymous_bytes", "RssAnon"))
+            if name in lines
+        }
+    )
 
 
 def measured(step, *arguments) -> dict:
@@ -235,11 +254,14 @@ def processor() -> str:
 
 def table(found: dict) -> str:
     """The figures for people."""
+
     def gb(count: float) -> str:
         return f"{count / 1e9:.2f} GB"
 
     def peaks(step: dict) -> str:
-        return f"peak {gb(step['peak']['anonymous_bytes'])} anonymous, {gb(step['peak']['rss_bytes'])} with mapped files"
+        return (
+            f"peak {gb(step['peak']['anonymous_bytes'])} anonymous, {gb(step['peak']['rss_bytes'])} with mapped files"
+        )
 
     made, converted, first = found["make"], found["convert"], found[KINDS[0]]
     lines = [
@@ -247,20 +269,28 @@ def table(found: dict) -> str:
         f"{first['threads']} threads, PyTorch {first['torch']}, {first['precision']}",
         f"load average before: {found['load_average']:.1f} on {os.cpu_count()} cores",
         f"make      chat.pt {gb(made['file_bytes'])} in {made['seconds']:.0f} s, {peaks(made)}",
-        f"convert   to {gb(converted['file_bytes'])} in {converted['seconds']:.0f} s, {peaks(converted)}"]
+        f"convert   to {gb(converted['file_bytes'])} in {converted['seconds']:.0f} s, {peaks(converted)}",
+    ]
     for kind in KINDS:
         step = found[kind]
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in step["stages_s"].items())
         gpu = f", {gb(step['gpu_peak_bytes'])} of the GPU" if step["gpu_peak_bytes"] else ""
-        lines += [f"{kind}: {peaks(step)}{gpu}",
-                  f"  load: {stages}; then {gb(step['loaded']['anonymous_bytes'])} anonymous",
-                  f"  hear {SECONDS} s ({step['windows_heard']} windows) {step['hear_s']:.1f} s"]
-        lines += [f"  {answer['audios']} audio(s), {answer['windows']} windows with padding, {answer['prompt_tokens']} "
-                  f"tokens: first token {answer['first_token_s']:.2f} s, then {answer['token_s']:.3f} s a token"
-                  for answer in step["answers"]]
-    lines += [f"exchanged for {step['model']} in {step['load_s']:.1f} s: {gb(step['anonymous_bytes'])} anonymous, "
-              f"{gb(step['rss_bytes'])} with mapped files" + (f", {gb(step['gpu_bytes'])} of the GPU" if step["gpu_bytes"] else "")
-              for step in found["exchange"]["held"]]
+        lines += [
+            f"{kind}: {peaks(step)}{gpu}",
+            f"  load: {stages}; then {gb(step['loaded']['anonymous_bytes'])} anonymous",
+            f"  hear {SECONDS} s ({step['windows_heard']} windows) {step['hear_s']:.1f} s",
+        ]
+        lines += [
+            f"  {answer['audios']} audio(s), {answer['windows']} windows with padding, {answer['prompt_tokens']} "
+            f"tokens: first token {answer['first_token_s']:.2f} s, then {answer['token_s']:.3f} s a token"
+            for answer in step["answers"]
+        ]
+    lines += [
+        f"exchanged for {step['model']} in {step['load_s']:.1f} s: {gb(step['anonymous_bytes'])} anonymous, "
+        f"{gb(step['rss_bytes'])} with mapped files"
+        + (f", {gb(step['gpu_bytes'])} of the GPU" if step["gpu_bytes"] else "")
+        for step in found["exchange"]["held"]
+    ]
     return "\n".join(lines)
 
 
@@ -268,7 +298,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="an empty or new folder with room")
     parser.add_argument("--layers", type=int, default=24, choices=range(1, 25), metavar="N", help="decoder layers (24)")
-    parser.add_argument("--sparse", action="store_true", help="zeros for all large tensors, which take no disk in chat.pt")
+    parser.add_argument(
+        "--sparse", action="store_true", help="zeros for all large tensors, which take no disk in chat.pt"
+    )
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     parser.add_argument("--tokens", type=int, default=32, metavar="N", help="new tokens per answer, at least 2 (32)")
     parser.add_argument("--keep", action="store_true", help="leave the files in DIR")

@@ -112,7 +112,9 @@ def install(files: tuple[str, ...], stamp: Path, kind: str) -> None:
     lock = str(REPOSITORY / "requirements.lock")
     alone = pins("requirements-nodeps.txt")
     for name in files:
-        wanted = ["--no-deps", *alone] if "nodeps" in name else ["--use-pep517", *(p for p in pins(name) if p not in alone)]
+        wanted = (
+            ["--no-deps", *alone] if "nodeps" in name else ["--use-pep517", *(p for p in pins(name) if p not in alone)]
+        )
         if not pip("-c", lock, *wanted):
             stop(f"pip could not install {name}: see the lines above, then run the same command again.")
     stamp.write_text(key)
@@ -147,6 +149,7 @@ def get_ffmpeg() -> None:
 
 def get_browser() -> None:
     """A Chromium for the browser test; its path, or nothing for Playwright's own, is left in `.venv/.browser`."""
+
     def found() -> str | None:
         candidates = (os.environ.get("CHROMIUM"), *map(shutil.which, CHROMIUMS))
         # Ubuntu's chromium-browser may be a stub that only says "install the snap".
@@ -161,8 +164,10 @@ def get_browser() -> None:
     if not path:
         root = os.geteuid() == 0 or succeeds("sudo", "-n", "true")
         if not succeeds(str(PYTHON), "-m", "playwright", "install", *(["--with-deps"] if root else []), "chromium"):
-            stop("The browser test needs Chromium: install it (`sudo apt-get install chromium`), or name one with "
-                 "CHROMIUM=/path/to/chromium, or run `make unit` for the tests without a browser.")
+            stop(
+                "The browser test needs Chromium: install it (`sudo apt-get install chromium`), or name one with "
+                "CHROMIUM=/path/to/chromium, or run `make unit` for the tests without a browser."
+            )
     BROWSER.write_text(path or "")
 
 

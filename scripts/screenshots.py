@@ -23,8 +23,14 @@ from playwright.sync_api import Page, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 180_000  # ms, for a slow machine's first load of the model
-QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 WIDTH = 1280  # px
 CLIPS_ON_CARD = """new Set([...document.querySelectorAll('.st-key-teach-card [class*="st-key-teach-clip-"]')]
     .map(e => /st-key-teach-clip-(\\d+-\\d+)/.exec(e.className)[1])).size"""
@@ -37,8 +43,22 @@ def app(projects: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.address", "127.0.0.1",
-         "--server.headless", "true"], cwd=REPOSITORY, env={**os.environ, "AFCORE_PROJECTS": str(projects)})
+        [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            "app.py",
+            "--server.port",
+            str(port),
+            "--server.address",
+            "127.0.0.1",
+            "--server.headless",
+            "true",
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, "AFCORE_PROJECTS": str(projects)},
+    )
     try:
         for _ in range(120):
             with contextlib.suppress(OSError):
@@ -165,7 +185,9 @@ def main() -> None:
     projects = Path(tempfile.mkdtemp(prefix="projects-"))
     with app(projects) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(color_scheme="dark" if options.dark else "light", viewport={"width": WIDTH, "height": 900})
+        page = browser.new_page(
+            color_scheme="dark" if options.dark else "light", viewport={"width": WIDTH, "height": 900}
+        )
         if not options.only_teach:
             photograph(page, address, options.sound, options.out)
         teach(page, address, projects, options.out)

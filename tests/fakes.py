@@ -8,11 +8,11 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
+from afcore.audio.windows import MINI
 from afcore.engine.calibration import Calibration
 from afcore.engine.engine import Engine
 from afcore.engine.results import Heard
 from afcore.engine.turn_queue import Turnstile
-from afcore.audio.windows import MINI
 
 WIDTH = 16
 
@@ -87,7 +87,12 @@ class FakeEngine(Engine):
 
     def probabilities(self, heard, prompt, labels, bare=None):
         """Twice as likely for each shot with the label."""
-        counts = np.array([2.0 ** sum(getattr(a, "example", None) and a.example.label == label or 0 for a in prompt.audios) for label in labels])
+        counts = np.array(
+            [
+                2.0 ** sum((getattr(a, "example", None) and a.example.label == label) or 0 for a in prompt.audios)
+                for label in labels
+            ]
+        )
         return dict(zip(labels, (counts / counts.sum()).tolist()))
 
 
@@ -104,7 +109,9 @@ def main(folder: str, length: str, *arguments: str) -> None:
         engine = FakeEngine(Bank.from_folder(folder), pace=0.25, answer=answer)
         # A caption as slow as the chat's answers would only make the test wait.
         stream = engine.stream
-        engine.stream = lambda heard, prompt, *rest: iter(["a bell"]) if "describe" in prompt.text else stream(heard, prompt, *rest)
+        engine.stream = lambda heard, prompt, *rest: (
+            iter(["a bell"]) if "describe" in prompt.text else stream(heard, prompt, *rest)
+        )
         return engine
 
     engines.load_engine = load_engine

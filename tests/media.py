@@ -17,7 +17,9 @@ AUDIO = {  # name: container, encoder, sample rate that the encoder takes
 LOSSLESS = {"wav", "flac"}
 
 
-def encode(samples: np.ndarray, rate: int, container: str = "wav", codec: str = "pcm_f32le", video: bool = False, **options) -> bytes:
+def encode(
+    samples: np.ndarray, rate: int, container: str = "wav", codec: str = "pcm_f32le", video: bool = False, **options
+) -> bytes:
     """``samples`` (T,) or (channels, T) in -1 … 1 as the bytes of a file; ``video`` adds a small moving picture,
     and without samples (T = 0) a video has no sound."""
     samples = np.atleast_2d(np.asarray(samples, dtype=np.float32))
@@ -64,4 +66,6 @@ def chirps(seconds: float, rate: int, seed: int = 0) -> np.ndarray:
     t = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(seed).normal(size=len(t))
     smooth = np.convolve(noise, np.hanning(16) / 8, mode="same")  # below about 5 kHz, which lossy codecs keep
-    return (0.25 * smooth / smooth.std() * (0.5 + 0.5 * np.sin(2 * np.pi * 0.37 * t) ** 2)).clip(-1, 1).astype(np.float32)
+    return (
+        (0.25 * smooth / smooth.std() * (0.5 + 0.5 * np.sin(2 * np.pi * 0.37 * t) ** 2)).clip(-1, 1).astype(np.float32)
+    )

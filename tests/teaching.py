@@ -6,9 +6,9 @@ import numpy as np
 import soundfile
 from fakes import FakeEngine, direction
 
-from afcore.retrieval.bank import Bank
-from afcore.engine.results import Heard
 from afcore.audio.windows import MINI
+from afcore.engine.results import Heard
+from afcore.retrieval.bank import Bank
 
 RATE = 8_000  # Hz
 

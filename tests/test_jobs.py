@@ -6,9 +6,9 @@ import threading
 import weakref
 from contextlib import contextmanager
 
+from afcore.app.transcripts import to_json, to_markdown
 from afcore.errors import AudioError, Cancelled
 from afcore.jobs import UNEXPECTED, Job
-from afcore.app.transcripts import to_json, to_markdown
 
 
 def test_text_is_followed_from_the_beginning_by_everyone():
@@ -109,13 +109,19 @@ def test_transcripts_hold_every_turn():
         {"question": "What\nis it?", "answer": "rain", "shots": [{"label": "rain"}, {"label": "wind"}]},
         {"question": "Indoors?", "answer": "per", "stopped": True, "shots": []},
         {"question": "Why?", "answer": "", "error": "Too long."},
-        {"question": "Loud?", "answer": "yes", "candidates": [{"answer": "yes", "similarity": 0.514},
-                                                              {"answer": "no\nidea", "similarity": -0.2}]},
+        {
+            "question": "Loud?",
+            "answer": "yes",
+            "candidates": [{"answer": "yes", "similarity": 0.514}, {"answer": "no\nidea", "similarity": -0.2}],
+        },
         {"question": "Sure?", "answer": "yes", "candidates": [{"answer": "yes", "similarity": 0.514}]},
     ]
     text = to_markdown(about, turns)
     assert "## 1. What is it?\n\nrain\n" in text and "rain, wind" in text
     assert "## 2. Indoors?\n\nper\n\n*Stopped before the end.*" in text and "*Too long.*" in text
-    assert "## 4. Loud?\n\nyes\n\nChosen by its CLAP similarity to the sound, 0.51; the others:\n\n- -0.20 no idea\n" in text
+    assert (
+        "## 4. Loud?\n\nyes\n\nChosen by its CLAP similarity to the sound, 0.51; the others:\n\n- -0.20 no idea\n"
+        in text
+    )
     assert text.endswith("## 5. Sure?\n\nyes\n")
     assert json.loads(to_json(about, turns)) == {"about": about, "turns": turns}

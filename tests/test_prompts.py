@@ -22,7 +22,11 @@ def test_mini_has_no_start_token():
 
 def test_only_the_query_lists_options():
     prompt = prompts.with_shots(
-        prompts.CLASSIFY, "event classification", [(prompts.CLASSIFY, "Dog Bark")], ["Dog bark", "gun_shot."], kind="foundation"
+        prompts.CLASSIFY,
+        "event classification",
+        [(prompts.CLASSIFY, "Dog Bark")],
+        ["Dog bark", "gun_shot."],
+        kind="foundation",
     )
     assert prompt.text == (
         "</s>Here are similar examples. The task is event classification. "
@@ -85,16 +89,39 @@ def test_yes_no_options_keep_their_heading():
     )
 
 
-@pytest.mark.parametrize("question", [
-    "Is there a dog?", "are these birds? ", "Do you hear rain?", "can you hear an oral cue?", "Was it loud?", "Has it stopped?",
-    "Can a doorbell be heard?", "Could this be a recording of a forest?"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is there a dog?",
+        "are these birds? ",
+        "Do you hear rain?",
+        "can you hear an oral cue?",
+        "Was it loud?",
+        "Has it stopped?",
+        "Can a doorbell be heard?",
+        "Could this be a recording of a forest?",
+    ],
+)
 def test_questions_for_yes_or_no(question):
     assert prompts.asks_yes_or_no(question)
 
 
-@pytest.mark.parametrize("question", [
-    "What is it?", "Is it a dog or a cat?", "Can you describe the sound?", "Could you tell me what this is?",
-    "Do you know what it is?", "Is there a dog", "Island sounds?", "Does it rain? What else?", "", prompts.CAPTION, "please answer this question: is it rain?"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is it?",
+        "Is it a dog or a cat?",
+        "Can you describe the sound?",
+        "Could you tell me what this is?",
+        "Do you know what it is?",
+        "Is there a dog",
+        "Island sounds?",
+        "Does it rain? What else?",
+        "",
+        prompts.CAPTION,
+        "please answer this question: is it rain?",
+    ],
+)
 def test_questions_for_something_else(question):
     assert not prompts.asks_yes_or_no(question)
 

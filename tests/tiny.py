@@ -9,11 +9,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from afcore.audio.recording import from_samples
-from afcore.retrieval.bank import Bank
+from afcore.audio.windows import WindowPlan
 from afcore.engine.calibration import Calibration
 from afcore.engine.engine import Engine
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
-from afcore.audio.windows import WindowPlan
+from afcore.retrieval.bank import Bank
 
 RATE = 4_000  # Hz
 EMBEDDING, TAGS = 12, 20
@@ -27,21 +27,48 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<pad>", additional_special_tokens=SPECIAL[:3])
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<pad>", additional_special_tokens=SPECIAL[:3]
+    )
 
 
 def tiny_model(tokenizer, seed: int = 0) -> AudioFlamingo:
     """The shape of mini, with open gates so that the sound matters."""
     audio, eoc, sep, eos, pad = tokenizer.convert_tokens_to_ids(SPECIAL)
     torch.manual_seed(seed)
-    model = AudioFlamingo(AudioFlamingoConfig(
-        text_config=dict(model_type="llama", hidden_size=48, num_hidden_layers=3, num_attention_heads=4,
-                         num_key_value_heads=2, intermediate_size=64, vocab_size=len(tokenizer), tie_word_embeddings=True,
-                         max_position_embeddings=4096, bos_token_id=None, eos_token_id=eos, pad_token_id=pad),
-        feature_width=EMBEDDING + TAGS, front_end="tags", tag_count=TAGS, tag_tokens=2, audio_width=32, audio_heads=4,
-        audio_inner=48, cross_attn_layers=[1, 2], cross_attn_heads=2, cross_attn_dim_head=8, ff_mult=2,
-        max_positions=9 * 16 * 4, mask_padded_windows=True,
-        audio_token_id=audio, endofchunk_token_id=eoc, sep_token_id=sep)).eval()
+    model = AudioFlamingo(
+        AudioFlamingoConfig(
+            text_config=dict(
+                model_type="llama",
+                hidden_size=48,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                intermediate_size=64,
+                vocab_size=len(tokenizer),
+                tie_word_embeddings=True,
+                max_position_embeddings=4096,
+                bos_token_id=None,
+                eos_token_id=eos,
+                pad_token_id=pad,
+            ),
+            feature_width=EMBEDDING + TAGS,
+            front_end="tags",
+            tag_count=TAGS,
+            tag_tokens=2,
+            audio_width=32,
+            audio_heads=4,
+            audio_inner=48,
+            cross_attn_layers=[1, 2],
+            cross_attn_heads=2,
+            cross_attn_dim_head=8,
+            ff_mult=2,
+            max_positions=9 * 16 * 4,
+            mask_padded_windows=True,
+            audio_token_id=audio,
+            endofchunk_token_id=eoc,
+            sep_token_id=sep,
+        )
+    ).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("_gate"):
@@ -113,9 +140,18 @@ def tone_clip(hz: float, seconds: float = 2.0):
     return from_samples(tone(hz, seconds), RATE, f"{hz} Hz").clip()
 
 
-def tiny_engine(folder: Path, calibration: Calibration = Calibration(), bank: bool = True, dtype=torch.float32) -> Engine:
+def tiny_engine(
+    folder: Path, calibration: Calibration = Calibration(), bank: bool = True, dtype=torch.float32
+) -> Engine:
     """`folder`: where the bank may put files."""
     tokenizer = tiny_tokenizer()
     return Engine(
-        "tiny", "mini", tiny_model(tokenizer).to(dtype), tokenizer, TinyEncoder(), TinyClap(),
-        tiny_bank(folder / "bank") if bank else None, calibration)
+        "tiny",
+        "mini",
+        tiny_model(tokenizer).to(dtype),
+        tokenizer,
+        TinyEncoder(),
+        TinyClap(),
+        tiny_bank(folder / "bank") if bank else None,
+        calibration,
+    )

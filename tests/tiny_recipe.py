@@ -8,24 +8,50 @@ import types
 from pathlib import Path
 
 import soundfile
-
-from afcore import paths, prompts
 from tiny import RATE, TONES, tiny_tokenizer, tone
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["afcore.training.recipe.engine", "transformers.models.llama.modeling_llama",
-                                "transformers.models.opt.modeling_opt", "peft", "librosa", "plotly.graph_objects"])
+from afcore import paths, prompts
 
-LLAMA = {"feature_width": 911, "front_end": "tags", "tag_count": 527, "tag_tokens": 2, "audio_width": 32, "audio_heads": 4,
-         "audio_inner": 48,
-         "cross_attn_layers": [1, 2], "cross_attn_heads": 2, "cross_attn_dim_head": 8, "ff_mult": 2,
-         "max_positions": 9 * 16 * 4,
-         "mask_padded_windows": True}
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "afcore.training.recipe.engine",
+        "transformers.models.llama.modeling_llama",
+        "transformers.models.opt.modeling_opt",
+        "peft",
+        "librosa",
+        "plotly.graph_objects",
+    ]
+)
+
+LLAMA = {
+    "feature_width": 911,
+    "front_end": "tags",
+    "tag_count": 527,
+    "tag_tokens": 2,
+    "audio_width": 32,
+    "audio_heads": 4,
+    "audio_inner": 48,
+    "cross_attn_layers": [1, 2],
+    "cross_attn_heads": 2,
+    "cross_attn_dim_head": 8,
+    "ff_mult": 2,
+    "max_positions": 9 * 16 * 4,
+    "mask_padded_windows": True,
+}
 """mini's shape."""
 
-OPT = {"feature_width": 911, "audio_width": 911, "audio_heads": 1, "audio_layers": 1, "audio_inner": 16,
-       "cross_attn_heads": 2,
-       "cross_attn_dim_head": 8, "ff_mult": 1, "max_positions": 64}
+OPT = {
+    "feature_width": 911,
+    "audio_width": 911,
+    "audio_heads": 1,
+    "audio_layers": 1,
+    "audio_inner": 16,
+    "cross_attn_heads": 2,
+    "cross_attn_dim_head": 8,
+    "ff_mult": 1,
+    "max_positions": 64,
+}
 """The published model's: no front end, padded windows inside, a block before every layer."""
 
 
@@ -36,15 +62,24 @@ def language_model(folder: Path, kind: str = "llama", dropout: float = 0.0) -> P
 
     tokenizer = tiny_tokenizer()
     torch.manual_seed(0)
-    common = {"vocab_size": len(tokenizer), "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
-              "max_position_embeddings": 2048,
-              "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    common = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 2048,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     if kind == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, intermediate_size=64,
-                                             tie_word_embeddings=True))
+        model = LlamaForCausalLM(
+            LlamaConfig(**common, num_key_value_heads=2, intermediate_size=64, tie_word_embeddings=True)
+        )
     else:
-        model = OPTForCausalLM(OPTConfig(**common, ffn_dim=64, word_embed_proj_dim=48, dropout=dropout,
-                                         attention_dropout=dropout))
+        model = OPTForCausalLM(
+            OPTConfig(**common, ffn_dim=64, word_embed_proj_dim=48, dropout=dropout, attention_dropout=dropout)
+        )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -68,14 +103,31 @@ def sounds(folder: Path, each: int = 3) -> None:
 
 def config(folder: Path, model: Path, stages: list[dict], settings: dict = LLAMA, **more) -> Path:
     """Writes a config over the sounds in `folder / "sounds"`."""
-    stage = {"lr": 3e-3, "batch": 4, "micro_batch": 2, "warmup": 2, "log_every": 1, "checkpoint_every": 3, "max_tokens": 400}
+    stage = {
+        "lr": 3e-3,
+        "batch": 4,
+        "micro_batch": 2,
+        "warmup": 2,
+        "log_every": 1,
+        "checkpoint_every": 3,
+        "max_tokens": 400,
+    }
     content = {
         "model": {"marks": "mini", "language_model": str(model), "encoder": str(paths.MINI), "settings": settings},
-        "device": "cpu", "cache": str(folder / "cache"),
-        "data": {"labels": {"manifest": "sounds/labels.jsonl", "augmentations": {"some_options": 0.5, "as_is": 0.5},
-                            "prefix": 0.5},
-                 "held_out": {"manifest": "sounds/held_out.jsonl"}, "dialogues": {"manifest": "sounds/dialogues.jsonl"}},
-        "stages": [stage | s for s in stages], **more}
+        "device": "cpu",
+        "cache": str(folder / "cache"),
+        "data": {
+            "labels": {
+                "manifest": "sounds/labels.jsonl",
+                "augmentations": {"some_options": 0.5, "as_is": 0.5},
+                "prefix": 0.5,
+            },
+            "held_out": {"manifest": "sounds/held_out.jsonl"},
+            "dialogues": {"manifest": "sounds/dialogues.jsonl"},
+        },
+        "stages": [stage | s for s in stages],
+        **more,
+    }
     file = folder / "config.json"
     file.write_text(json.dumps(content))
     return file
@@ -84,9 +136,11 @@ def config(folder: Path, model: Path, stages: list[dict], settings: dict = LLAMA
 def train(file: Path, work: Path, *arguments: str, environment: dict | None = None) -> None:
     """`python -m afcore.training.recipe` in this process."""
     import torch
+
     os.environ.update(environment or {})
     torch.set_num_threads(1)
     from afcore.training.recipe.__main__ import main
+
     main([str(file), "--work", str(work), *arguments])
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 from afcore.engine import loading as engines
-from afcore.published import folders
 from afcore.errors import BadRequest, Cancelled
 from afcore.jobs import Job
+from afcore.published import folders
 
 
 class Shelf:

@@ -14,8 +14,8 @@ import plotly.colors
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from afcore.audio.recording import Clip
 from afcore.audio.envelope import envelope_of
+from afcore.audio.recording import Clip
 from afcore.audio.spectrum import mel_decibels
 
 ACCENT = "#c43a69"
@@ -78,7 +78,9 @@ def waveform(
                 _label(figure, (first + last) / 2, peak, "not heard", row=1)
     figure.update_yaxes(range=[-1.25 * peak, 1.25 * peak], visible=False, fixedrange=True, row=1, col=1)
     if magnified:
-        figure.add_vrect(heard_start, heard_end, line=dict(color=ACCENT, width=2), fillcolor=ACCENT, opacity=0.35, row=1, col=1)
+        figure.add_vrect(
+            heard_start, heard_end, line=dict(color=ACCENT, width=2), fillcolor=ACCENT, opacity=0.35, row=1, col=1
+        )
         figure.update_xaxes(range=[0, duration], row=1, col=1)
         clock_ticks(figure, 0.0, duration, row=1)
         if heard_samples is None:
@@ -149,7 +151,9 @@ def neighbours(
 ) -> go.Figure:
     """A map of the bank: CLAP embeddings ``vectors`` (n, d) and the clip's ``query`` (d,), flattened by principal
     components; ``shots`` are rows to name. Distances on the map are only a shadow of those in d dimensions."""
-    rows = np.unique(np.concatenate([np.linspace(0, len(vectors) - 1, min(most, len(vectors))).astype(int), np.array(shots, int)]))
+    rows = np.unique(
+        np.concatenate([np.linspace(0, len(vectors) - 1, min(most, len(vectors))).astype(int), np.array(shots, int)])
+    )
     centre = vectors.mean(axis=0)
     axes = np.linalg.svd(vectors[rows] - centre, full_matrices=False)[2][:2]
     places, here = (vectors - centre) @ axes.T, (query - centre) @ axes.T
@@ -179,7 +183,9 @@ def _stack(heights: Sequence[int], gaps: Sequence[int]) -> go.Figure:
     return figure
 
 
-def _outline(envelope: np.ndarray, duration: float, first: float, last: float, heard: bool, shift: float = 0.0) -> go.Scatter:
+def _outline(
+    envelope: np.ndarray, duration: float, first: float, last: float, heard: bool, shift: float = 0.0
+) -> go.Scatter:
     """The filled shape of the waveform from ``first`` to ``last`` seconds."""
     n = len(envelope)
     begin = min(int(first / duration * n), n - 1)
@@ -256,9 +262,15 @@ def _bars(labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> go.Fi
                 customdata=[html.escape(label) for label in labels],
             )
         )
-    figure.update_xaxes(visible=False, range=[0, 1.18 * max([1e-9, *(v for values in series.values() for v in values)])])
+    figure.update_xaxes(
+        visible=False, range=[0, 1.18 * max([1e-9, *(v for values in series.values() for v in values)])]
+    )
     figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], showgrid=False, ticklabelstandoff=6
+        tickvals=list(range(len(names))),
+        ticktext=names,
+        range=[len(names) - 0.5, -0.5],
+        showgrid=False,
+        ticklabelstandoff=6,
     )
     figure.update_layout(bargap=0.25)
     named = any(series)
@@ -268,7 +280,13 @@ def _bars(labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> go.Fi
 
 def _dots(places: np.ndarray, names: Sequence[str], title: str, marker: dict) -> go.Scatter:
     return go.Scatter(
-        x=places[:, 0], y=places[:, 1], text=list(names), name=title, marker=marker, mode="markers", hovertemplate="%{text}<extra></extra>"
+        x=places[:, 0],
+        y=places[:, 1],
+        text=list(names),
+        name=title,
+        marker=marker,
+        mode="markers",
+        hovertemplate="%{text}<extra></extra>",
     )
 
 
@@ -278,7 +296,31 @@ def _label(figure: go.Figure, x: float, y: float, text: str, row: int) -> None:
 
 def clock_ticks(figure: go.Figure, first: float, last: float, row: int | None = None) -> None:
     """Ticks at round times: milliseconds or seconds in a short span, minutes and seconds in a long one."""
-    steps = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+    steps = (
+        0.001,
+        0.002,
+        0.005,
+        0.01,
+        0.02,
+        0.05,
+        0.1,
+        0.2,
+        0.5,
+        1,
+        2,
+        5,
+        10,
+        15,
+        30,
+        60,
+        120,
+        300,
+        600,
+        1200,
+        1800,
+        3600,
+        7200,
+    )
     step = next((s for s in steps if (last - first) / s <= 6), (last - first) / 6)
     ticks = np.arange(int(np.ceil(first / step - 1e-9)), int(last / step + 1e-9) + 1) * step
     if last >= 60 and step >= 1:

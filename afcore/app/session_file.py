@@ -158,7 +158,15 @@ def _members(data: bytes) -> tuple[bytes, bytes]:
             if infos.keys() != {_JSON, _SOUND}:
                 raise BadRequest("This is not a session file: it is a zip of something else.")
             return _read(file, infos[_JSON], MAX_JSON_BYTES), _read(file, infos[_SOUND], MAX_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, struct.error) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+        struct.error,
+    ) as error:
         raise BadRequest("This session file is damaged.") from error
 
 

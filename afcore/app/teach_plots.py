@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 
 from afcore.app import plots
 from afcore.app.plots import ACCENT, PATTERNS, QUIET, SERIES
+from afcore.teach.explain import Change, Why
 from afcore.teach.exports import shown
 from afcore.teach.proof import Proof, Score
 from afcore.teach.segments import Segment
-from afcore.teach.explain import Change, Why
 
 CLAP = "#56b4e9"
 """Plain CLAP, beside the language model."""
@@ -28,12 +28,20 @@ def accuracy(proof: Proof) -> go.Figure:
         scores = [(place, s) for place, s in enumerate(proof.scores) if s.method.language_model is mine]
         if scores:
             figure.add_trace(_accuracies(name, scores, ACCENT if mine else CLAP, "" if mine else "/"))
-    titles = [_wrapped(score.method.title, 14) + ("<br><b>suggested</b>" if score.method == proof.suggested else "")
-              for score in proof.scores]  # fmt: skip
+    titles = [
+        _wrapped(score.method.title, 14) + ("<br><b>suggested</b>" if score.method == proof.suggested else "")
+        for score in proof.scores
+    ]
     if proof.labels:
-        figure.add_hline(1 / len(proof.labels), line=dict(color=QUIET, width=1, dash="dot"), annotation_text="chance",
-                         annotation_position="top right")  # fmt: skip
-    figure.update_xaxes(tickvals=list(range(len(titles))), ticktext=titles, showgrid=False, range=[-0.6, len(titles) - 0.4])
+        figure.add_hline(
+            1 / len(proof.labels),
+            line=dict(color=QUIET, width=1, dash="dot"),
+            annotation_text="chance",
+            annotation_position="top right",
+        )
+    figure.update_xaxes(
+        tickvals=list(range(len(titles))), ticktext=titles, showgrid=False, range=[-0.6, len(titles) - 0.4]
+    )
     figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     return plots.finished(figure, height=360, showlegend=True, bargap=0.3)
 
@@ -41,8 +49,10 @@ def accuracy(proof: Proof) -> go.Figure:
 def _accuracies(name: str, scores: Sequence[tuple[int, Score]], colour: str, pattern: str) -> go.Bar:
     above = [score.interval[1] - score.accuracy for _, score in scores]
     below = [score.accuracy - score.interval[0] for _, score in scores]
-    said = [f"{score.method.title}: {score.right} right, {_range(score.interval)}; mean over labels {score.macro:.0%}"
-            for _, score in scores]  # fmt: skip
+    said = [
+        f"{score.method.title}: {score.right} right, {_range(score.interval)}; mean over labels {score.macro:.0%}"
+        for _, score in scores
+    ]
     return go.Bar(
         x=[place for place, _ in scores],
         y=[score.accuracy for _, score in scores],
@@ -73,12 +83,21 @@ def confusion(labels: Sequence[str], matrix: np.ndarray) -> go.Figure:
     places = list(range(len(labels)))
     figure = go.Figure(
         go.Heatmap(
-            z=shares, x=places, y=places, zmin=0, zmax=1, colorscale=_LIGHTS, showscale=False, xgap=2, ygap=2,
-            text=[[str(count) if count else "" for count in row] for row in counts.tolist()], texttemplate="%{text}",
+            z=shares,
+            x=places,
+            y=places,
+            zmin=0,
+            zmax=1,
+            colorscale=_LIGHTS,
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            text=[[str(count) if count else "" for count in row] for row in counts.tolist()],
+            texttemplate="%{text}",
             customdata=[[f"{html.escape(true)} taken for {html.escape(said)}" for said in labels] for true in labels],
             hovertemplate="%{customdata}: %{text}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(tickvals=places, ticktext=names, title="Answer", showgrid=False, side="bottom", tickangle=-30)
     figure.update_yaxes(tickvals=places, ticktext=names, title="True label", showgrid=False, autorange="reversed")
     return plots.finished(figure, height=140 + 44 * max(3, len(labels)))
@@ -107,15 +126,20 @@ def timeline(segments: Sequence[Segment], duration: float) -> go.Figure:
                 ),
                 customdata=[[html.escape(shown(label)), s.start, s.end, 100 * s.probability] for s in mine],
                 hovertemplate="%{customdata[0]}, %{customdata[1]:.2f} to %{customdata[2]:.2f} s, %{customdata[3]:.0f} %"
-                              "<extra></extra>",
+                "<extra></extra>",
                 name=html.escape(shown(label)),
             )
         )
     plots.clock_ticks(figure, 0.0, duration)
     figure.update_xaxes(range=[0, duration])
     figure.update_yaxes(
-        tickvals=list(range(len(labels))), ticktext=[_wrapped(shown(label), 22) for label in labels], showgrid=False,
-        range=[max(1, len(labels)) - 0.5, -0.5], fixedrange=True, ticklabelstandoff=6)  # fmt: skip
+        tickvals=list(range(len(labels))),
+        ticktext=[_wrapped(shown(label), 22) for label in labels],
+        showgrid=False,
+        range=[max(1, len(labels)) - 0.5, -0.5],
+        fixedrange=True,
+        ticklabelstandoff=6,
+    )
     return plots.finished(figure, height=70 + 40 * max(1, len(labels)), barmode="overlay", showlegend=False)
 
 
@@ -132,7 +156,9 @@ def window_effects(why: Why) -> go.Figure:
 
 def _effects(why: Why, changes: Sequence[Change]) -> tuple[list[float], list[str]]:
     p = why.probabilities[why.label]
-    said = [f"“{html.escape(why.label)}” {change.without[why.label]:.0%} without it, {p:.0%} with it" for change in changes]
+    said = [
+        f"“{html.escape(why.label)}” {change.without[why.label]:.0%} without it, {p:.0%} with it" for change in changes
+    ]
     return [change.effect[why.label] for change in changes], said
 
 
@@ -159,8 +185,13 @@ def _signed(names: Sequence[str], values: Sequence[float], said: Sequence[str]) 
     reach = 1.5 * max([0.01, *(abs(value) for value in values)])
     figure.update_xaxes(range=[-reach, reach], visible=False)
     figure.add_vline(0, line=dict(color=QUIET, width=1))
-    figure.update_yaxes(tickvals=places, ticktext=[_wrapped(name, 24) for name in names], range=[len(names) - 0.5, -0.5],
-                        showgrid=False, ticklabelstandoff=6)  # fmt: skip
+    figure.update_yaxes(
+        tickvals=places,
+        ticktext=[_wrapped(name, 24) for name in names],
+        range=[len(names) - 0.5, -0.5],
+        showgrid=False,
+        ticklabelstandoff=6,
+    )
     return plots.finished(figure, height=30 + 36 * max(1, len(names)), showlegend=False, bargap=0.25)
 
 

@@ -18,8 +18,8 @@ import soundfile
 
 from afcore.audio.decoding import MAX_HOURS, Block, SoundStream, open_sound
 from afcore.audio.envelope import EnvelopeBuilder
-from afcore.errors import AudioError, BadRequest
 from afcore.audio.windows import PUBLISHED
+from afcore.errors import AudioError, BadRequest
 
 MAX_SECONDS = PUBLISHED.max_seconds
 """The most that the model hears of a recording, 33.25 s."""

@@ -1,4 +1,5 @@
 """Finding, converting and loading weights."""
+
 from afcore.errors import AfcoreError
 
 

@@ -2,6 +2,7 @@
 
 Tensor by tensor from a memory map, so that a small machine can do it: what is held at any time is one
 shard in its final number format."""
+
 from __future__ import annotations
 
 import copy
@@ -55,8 +56,13 @@ def published_config(text_config: dict, tokenizer: PreTrainedTokenizerBase) -> A
 
 
 def convert_flamingo(
-    source: str | Path, destination: str | Path, config: AudioFlamingoConfig, tokenizer: PreTrainedTokenizerBase | None,
-    dtype: torch.dtype = torch.bfloat16, progress: Progress | None = None, shard_bytes: int = SHARD,
+    source: str | Path,
+    destination: str | Path,
+    config: AudioFlamingoConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+    dtype: torch.dtype = torch.bfloat16,
+    progress: Progress | None = None,
+    shard_bytes: int = SHARD,
 ) -> Path:
     """Writes the folder `destination`: `config.json`, shards with their index, and the tokenizer.
 
@@ -73,7 +79,8 @@ def convert_flamingo(
         rows = embedding_rows(tensors)
         if tokenizer is not None and len(tokenizer) != rows:
             raise CheckpointError(
-                f"The tokenizer has {len(tokenizer)} tokens, but this checkpoint's embeddings have {rows} rows.")
+                f"The tokenizer has {len(tokenizer)} tokens, but this checkpoint's embeddings have {rows} rows."
+            )
         config.text_config.vocab_size = rows
         wanted = _wanted(config)
         needed = sum(shape.numel() for shape in wanted.values()) * dtype.itemsize
@@ -85,7 +92,8 @@ def convert_flamingo(
         config.save_pretrained(folder)
         GenerationConfig(
             eos_token_id=[i for i in (config.text_config.eos_token_id, config.endofchunk_token_id) if i is not None],
-            pad_token_id=config.text_config.pad_token_id, bos_token_id=config.text_config.bos_token_id,
+            pad_token_id=config.text_config.pad_token_id,
+            bos_token_id=config.text_config.bos_token_id,
         ).save_pretrained(folder)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
@@ -101,7 +109,9 @@ def convert_clapcap(source: str | Path, destination: str | Path) -> Path:
 
     content = read_torch(source).get("model")
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{Path(source).name} is not the ClapCap file clapcap_weights_2023.pth: it has no “model”.")
+        raise CheckpointError(
+            f"{Path(source).name} is not the ClapCap file clapcap_weights_2023.pth: it has no “model”."
+        )
     ClapCap.from_published(content)  # refuses what does not fit
     target = Path(destination) / CLAPCAP
     partial = target.with_name(target.name + ".partial")
@@ -150,8 +160,10 @@ def _write_shards(tensors, folder: Path, dtype: torch.dtype, shard_bytes: int) -
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
     for i, name in enumerate(names):
         (folder / f"shard-{i}").rename(folder / name)
-    index = {"metadata": {"total_size": total},
-             "weight_map": {key: name for name, keys in zip(names, shards, strict=True) for key in keys}}
+    index = {
+        "metadata": {"total_size": total},
+        "weight_map": {key: name for name, keys in zip(names, shards, strict=True) for key in keys},
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
 
 

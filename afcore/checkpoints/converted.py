@@ -1,4 +1,5 @@
 """Loading what conversion made of the published files."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -24,12 +25,15 @@ def load_flamingo(
         raise MissingPart(f"There is no converted model in {folder}: get or convert one first.")
     try:
         model, report = AudioFlamingo.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True)
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"The converted model in {folder} is damaged; convert it again.") from error
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
     if wrong:
-        raise CheckpointError(f"The converted model in {folder} does not fit this version ({wrong[0]}); convert it again.")
+        raise CheckpointError(
+            f"The converted model in {folder} does not fit this version ({wrong[0]}); convert it again."
+        )
     return model.eval().to(device)
 
 

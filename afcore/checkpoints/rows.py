@@ -1,4 +1,5 @@
 """Weights at a quarter of their size: 8-bit integers with a scale per row, in `safetensors`."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

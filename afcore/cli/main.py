@@ -22,16 +22,16 @@ from afcore.errors import AfcoreError, AudioError, BadRequest, Cancelled, Missin
 from afcore.teach.batch import add_label
 
 if TYPE_CHECKING:
-    from afcore.retrieval.bank import Bank
     from afcore.engine.engine import Engine
     from afcore.engine.results import Heard
+    from afcore.retrieval.bank import Bank
 
 BAD_INPUT, MISSING, INTERRUPTED = 2, 1, 130  # exit codes
 
 
 def add_ask(commands) -> None:
     parser = _sound_command(commands, "ask", "answer a question about sounds", _ask)
-    parser.add_argument("question", help="for instance: \"what is happening here?\"")
+    parser.add_argument("question", help='for instance: "what is happening here?"')
     _add_shots(parser)
     _add_decoding(parser)
 
@@ -81,7 +81,9 @@ def add_failures(commands) -> None:
 def add_bank(commands) -> None:
     parser = commands.add_parser("bank", help="build a large example bank on this machine, from Debian's packages")
     parser.add_argument("action", choices=["build"])
-    parser.add_argument("--from-debian", action="store_true", required=True, help="download and decode the packages (9 GB)")
+    parser.add_argument(
+        "--from-debian", action="store_true", required=True, help="download and decode the packages (9 GB)"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for packages and decoded sounds (25 GB)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new bank")
     parser.add_argument("--packages", type=lambda text: text.split(","), metavar="A,B,C", help="download these alone")
@@ -94,18 +96,32 @@ def _build_bank(options) -> None:
     begun = time.perf_counter()
     bank = from_debian(options.work, options.out, options.packages, progress=_say)
     minutes = (time.perf_counter() - begun) / 60
-    print(f"Ready in {minutes:.1f} minutes: {len(bank.examples())} sounds with {len(bank.labels())} labels. "
-          f"`--bank {options.out}` takes examples from it; the app does where AFCORE_BANK names it.")
+    print(
+        f"Ready in {minutes:.1f} minutes: {len(bank.examples())} sounds with {len(bank.labels())} labels. "
+        f"`--bank {options.out}` takes examples from it; the app does where AFCORE_BANK names it."
+    )
 
 
-COMMANDS: list[Callable[[Any], None]] = [add_ask, add_caption, add_classify, add_neighbours, add_label, add_bench, add_evaluate,
-                                         add_failures, add_bank, add_get]
+COMMANDS: list[Callable[[Any], None]] = [
+    add_ask,
+    add_caption,
+    add_classify,
+    add_neighbours,
+    add_label,
+    add_bench,
+    add_evaluate,
+    add_failures,
+    add_bank,
+    add_get,
+]
 """One function per command, in the order of ``--help``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 where a part is missing, 2 for input that cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m afcore", description="Ask about sounds, with examples to learn from.")
+    parser = argparse.ArgumentParser(
+        prog="python -m afcore", description="Ask about sounds, with examples to learn from."
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)
@@ -149,8 +165,8 @@ def _caption(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[
 
 
 def _classify(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
-    from afcore.prompts import CLASSIFY
     from afcore.engine.results import shot_json
+    from afcore.prompts import CLASSIFY
 
     labels = _labels(options.labels, bank)
     shots, retrieve = _retrieve(engine, heard, bank, options.shots, labels)
@@ -178,7 +194,8 @@ def _neighbours(engine: Engine, heard: Heard, bank: Bank | None, options) -> tup
     timings = heard.timings | {"retrieve": time.perf_counter() - begun}
     data = {"shots": [shot_json(shot) for shot in shots], **_about(engine, heard, timings)}
     return data, "\n".join(
-        f"{shot.similarity:6.3f}  {shot.example.label:<24} {shot.example.caption or ''}".rstrip() for shot in shots)
+        f"{shot.similarity:6.3f}  {shot.example.label:<24} {shot.example.caption or ''}".rstrip() for shot in shots
+    )
 
 
 def _about(engine: Engine, heard: Heard, timings: dict[str, float]) -> dict:
@@ -186,7 +203,9 @@ def _about(engine: Engine, heard: Heard, timings: dict[str, float]) -> dict:
     return {"windows": windows, "timings": timings, "model": engine.name}
 
 
-def _retrieve(engine: Engine, heard: Heard, bank: Bank | None, k: int, labels: Sequence[str] = ()) -> tuple[list, dict[str, float]]:
+def _retrieve(
+    engine: Engine, heard: Heard, bank: Bank | None, k: int, labels: Sequence[str] = ()
+) -> tuple[list, dict[str, float]]:
     if k > engine.max_shots:
         raise BadRequest(f"This model takes at most {engine.max_shots} examples beside the sound itself.")
     if k == 0:
@@ -205,7 +224,7 @@ def _labels(text: str | None, bank: Bank | None) -> list[str]:
     if text is not None:
         return [label.strip() for label in text.split(",") if label.strip()]
     if bank is None:
-        raise BadRequest("Say which labels to choose from: --labels \"dog,cat\", or --bank with a folder for each label.")
+        raise BadRequest('Say which labels to choose from: --labels "dog,cat", or --bank with a folder for each label.')
     return sorted({example.label for example in bank.examples()})
 
 
@@ -214,42 +233,63 @@ def _labels(text: str | None, bank: Bank | None) -> list[str]:
 
 def _sound_command(commands, name: str, help: str, answer: Callable) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    parser.add_argument("files", nargs="+", metavar="FILE",
-                        help="sound or video files; the first 33.25 s from --start are heard")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="sound or video files; the first 33.25 s from --start are heard"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per file, each on a line of its own")
-    parser.add_argument("--model", default="mini", metavar="NAME",
-                        help="mini (default), or audio-flamingo-chat or audio-flamingo-foundation once `get` has fetched it")
+    parser.add_argument(
+        "--model",
+        default="mini",
+        metavar="NAME",
+        help="mini (default), or audio-flamingo-chat or audio-flamingo-foundation once `get` has fetched it",
+    )
     parser.add_argument("--device", type=_device, help="cpu or cuda; default: a GPU if there is one")
-    parser.add_argument("--start", type=_between(float, 0), default=0.0, metavar="S",
-                        help="hear each file from this second on")
+    parser.add_argument(
+        "--start", type=_between(float, 0), default=0.0, metavar="S", help="hear each file from this second on"
+    )
     parser.set_defaults(run=_run_on_files, answer=answer, bank=None)
     return parser
 
 
 def _add_shots(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shots", type=_between(int, 0), default=0, metavar="K",
-                        help="similar examples in the prompt (default 0)")
+    parser.add_argument(
+        "--shots", type=_between(int, 0), default=0, metavar="K", help="similar examples in the prompt (default 0)"
+    )
     _add_bank(parser)
 
 
 def _add_bank(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bank", metavar="DIR",
-                        help="take examples from this folder, which has a subfolder for each label or is from `bank build`")
+    parser.add_argument(
+        "--bank",
+        metavar="DIR",
+        help="take examples from this folder, which has a subfolder for each label or is from `bank build`",
+    )
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", choices=["benchmark", "foundation", "chat"],
-                        help="decode as the paper's benchmarks (3 beams) or the published demos (sampling) did")
-    parser.add_argument("--max-tokens", type=_between(int, 1), metavar="N", help="length of the answer at most (default 64)")
-    parser.add_argument("--temperature", type=_between(float, 0), metavar="T",
-                        help="0, the default, takes the likeliest token")
+    parser.add_argument(
+        "--preset",
+        choices=["benchmark", "foundation", "chat"],
+        help="decode as the paper's benchmarks (3 beams) or the published demos (sampling) did",
+    )
+    parser.add_argument(
+        "--max-tokens", type=_between(int, 1), metavar="N", help="length of the answer at most (default 64)"
+    )
+    parser.add_argument(
+        "--temperature", type=_between(float, 0), metavar="T", help="0, the default, takes the likeliest token"
+    )
     parser.add_argument("--top-k", type=_between(int, 0), metavar="N")
     parser.add_argument("--top-p", type=_between(float, 0, 1), metavar="P")
     parser.add_argument("--beams", type=_between(int, 1), metavar="N")
     parser.add_argument("--seed", type=int, metavar="N", help="makes sampling repeatable")
-    parser.add_argument("--candidates", type=_between(int, 1), default=1, metavar="N",
-                        help="draw N answers and order them by how well they fit the sound (CLAP); needs a temperature "
-                             "above 0, for instance by --preset chat")
+    parser.add_argument(
+        "--candidates",
+        type=_between(int, 1),
+        default=1,
+        metavar="N",
+        help="draw N answers and order them by how well they fit the sound (CLAP); needs a temperature "
+        "above 0, for instance by --preset chat",
+    )
 
 
 def _settings(options):
@@ -258,8 +298,14 @@ def _settings(options):
 
     from afcore.model.generation import PRESETS, GenerationSettings
 
-    asked = {"max_new_tokens": options.max_tokens, "temperature": options.temperature, "top_k": options.top_k,
-             "top_p": options.top_p, "num_beams": options.beams, "seed": options.seed}
+    asked = {
+        "max_new_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
+        "num_beams": options.beams,
+        "seed": options.seed,
+    }
     base = PRESETS[options.preset] if options.preset else GenerationSettings()
     return replace(base, **{name: value for name, value in asked.items() if value is not None})
 
@@ -323,7 +369,12 @@ def progress_line() -> Callable[[str, float], None] | None:
         return None
 
     def show(stage: str, fraction: float) -> None:
-        print(f"\r\033[K{stage} … {100 * fraction:.0f} %", end="\r\033[K" if fraction >= 1 else "", file=sys.stderr, flush=True)
+        print(
+            f"\r\033[K{stage} … {100 * fraction:.0f} %",
+            end="\r\033[K" if fraction >= 1 else "",
+            file=sys.stderr,
+            flush=True,
+        )
 
     return show
 

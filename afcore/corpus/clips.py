@@ -1,4 +1,5 @@
 """Described clips with their features cached on disk: what the language side trains and is judged on."""
+
 from __future__ import annotations
 
 import json
@@ -18,13 +19,13 @@ class ClipInfo:
 
     label: str | None
     caption: str
-    category: str | None      # "speech", "music" or "sound"
+    category: str | None  # "speech", "music" or "sound"
     events: list[str]
     maybe: list[str]
     package: str
     group: str
-    split: str                # train, validation or test
-    source: int = -1          # piece of the corpus; −1 for mixtures
+    split: str  # train, validation or test
+    source: int = -1  # piece of the corpus; −1 for mixtures
     extra: dict = field(default_factory=dict)
 
 
@@ -49,7 +50,7 @@ class ClipSet:
     def of(self, i: int) -> np.ndarray:
         """Features of clip i: (windows, 911) float16."""
         start, count = self.slices[i]
-        return self.features[start:start + count]
+        return self.features[start : start + count]
 
     def tensor(self, i: int) -> torch.Tensor:
         """`of` as the encoder gave it: (windows, 911) float32."""

@@ -4,6 +4,7 @@ noise, and what is made with exact truth: instruments, voices and scenes (`descr
 What is known of a clip: its label and caption from file names (`labels.jsonl`), and the AudioSet classes that the teacher hears
 (at least 0.3 sure: an event; at least 0.05: "maybe", never used as an absent sound).
 """
+
 from __future__ import annotations
 
 import json
@@ -14,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from afcore.encoders.mini import MiniEncoder
 from afcore.corpus import scenes
 from afcore.corpus.clips import ClipInfo, ClipSet, write_clips
-from afcore.training.mini.distillation import RATE, Sounds, coloured_noise, room
 from afcore.corpus.held_out import is_held_out
 from afcore.corpus.instruments import ALSO
 from afcore.corpus.labels import caption as caption_of
 from afcore.corpus.splits import dropped, split_of
+from afcore.encoders.mini import MiniEncoder
+from afcore.training.mini.distillation import RATE, Sounds, coloured_noise, room
 
-WINDOWS_KEPT = 4       # what follows the first 12.25 s of a piece is more of the same
+WINDOWS_KEPT = 4  # what follows the first 12.25 s of a piece is more of the same
 SURE, MAYBE = 0.3, 0.05
-SPEECH, MUSIC = range(0, 8), range(137, 277)   # ranges of AudioSet indices
+SPEECH, MUSIC = range(0, 8), range(137, 277)  # ranges of AudioSet indices
 CAPTIONS = ("{}", "{} can be heard")
 
 
@@ -72,12 +73,26 @@ def pieces(corpus: Path, sounds: Sounds, names: list[str], rng: np.random.Genera
         elif label and category is None:
             category = "something else"
         split = "dropped" if gone[i] or row["active"] < 0.1 else split_of(row["package"])
-        infos.append(ClipInfo(label, caption, category, events, maybe, row["package"], row["group"], split, i,
-                              {"id": row["id"], "fine": known.get("category")}))
+        infos.append(
+            ClipInfo(
+                label,
+                caption,
+                category,
+                events,
+                maybe,
+                row["package"],
+                row["group"],
+                split,
+                i,
+                {"id": row["id"], "fine": known.get("category")},
+            )
+        )
     return infos
 
 
-def describe(corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000, seed: int = 0, threads: int = 2) -> None:
+def describe(
+    corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000, seed: int = 0, threads: int = 2
+) -> None:
     """Writes the `ClipSet` `out`: first one clip per piece, in the index's order, then mixtures (training pieces only) and noise."""
     torch.set_num_threads(threads)
     sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
@@ -112,8 +127,9 @@ NOISES = 1200
 SCENES = {"train": 3000, "validation": 600}
 
 
-def describe_made(corpus: Path, encoder_folder: Path, out: Path, rendered: Path | None, count: dict[str, int] = SCENES,
-                  seed: int = 0) -> None:
+def describe_made(
+    corpus: Path, encoder_folder: Path, out: Path, rendered: Path | None, count: dict[str, int] = SCENES, seed: int = 0
+) -> None:
     """Writes a `ClipSet` of instruments, voices and scenes alone, by any encoder; `join` puts it behind another. Without
     `rendered`, or with an empty `count`, it holds the other part alone: made apart and joined they are the same set."""
     sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
@@ -126,8 +142,14 @@ def describe_made(corpus: Path, encoder_folder: Path, out: Path, rendered: Path 
     write_clips(out, infos, features)
 
 
-def made_sounds(corpus: Path, sounds: Sounds, known: list[ClipInfo], rendered: Path | None, count: dict[str, int] = SCENES,
-                seed: int = 0) -> Iterator[tuple[np.ndarray, ClipInfo]]:
+def made_sounds(
+    corpus: Path,
+    sounds: Sounds,
+    known: list[ClipInfo],
+    rendered: Path | None,
+    count: dict[str, int] = SCENES,
+    seed: int = 0,
+) -> Iterator[tuple[np.ndarray, ClipInfo]]:
     """(samples, what is known) of everything made: the rendered sounds of the folder `rendered`, then `count` scenes of each
     split. `known`: of `pieces`. Some training sounds get noise or a room."""
     if rendered:
@@ -157,20 +179,34 @@ def rendered_info(row: dict) -> ClipInfo:
     if row["category"] == "music":
         maybe = ["music", "musical instrument", *ALSO.get(row["label"], ())]
     said = caption_of(row["phrase"], row["id"])
-    return ClipInfo(row["label"], said, row["category"], [row["label"]], maybe, row["package"], row["group"], row["split"], -1,
-                    {"id": row["id"], "fine": row["category"], **row["facts"]})
+    return ClipInfo(
+        row["label"],
+        said,
+        row["category"],
+        [row["label"]],
+        maybe,
+        row["package"],
+        row["group"],
+        row["split"],
+        -1,
+        {"id": row["id"], "fine": row["category"], **row["facts"]},
+    )
 
 
-def scene_sources(corpus: Path, sounds: Sounds, known: list[ClipInfo], split: str,
-                  rng: np.random.Generator) -> Callable[[], scenes.Source]:
+def scene_sources(
+    corpus: Path, sounds: Sounds, known: list[ClipInfo], split: str, rng: np.random.Generator
+) -> Callable[[], scenes.Source]:
     """Draws labelled pieces of a split, none held out of training; rare labels more often."""
     phrases = {row["id"]: row["phrase"] for row in map(json.loads, open(corpus / "labels.jsonl"))}
-    pool = [info for info in known if info.split == split and info.label and info.label != "music" and not is_held_out(info)]
+    pool = [
+        info for info in known if info.split == split and info.label and info.label != "music" and not is_held_out(info)
+    ]
     draw = drawer([info.label for info in pool], rng)
 
     def source() -> scenes.Source:
         info = pool[draw()]
-        return scenes.Source(info, phrases[info.extra["id"]], sounds.samples(info.source)[:15 * RATE])
+        return scenes.Source(info, phrases[info.extra["id"]], sounds.samples(info.source)[: 15 * RATE])
+
     return source
 
 
@@ -188,7 +224,7 @@ def described_noises(rng: np.random.Generator, count: int = NOISES) -> Iterator[
 
 
 def noises(rng: np.random.Generator, count: int = NOISES) -> Iterator[tuple[str, np.ndarray]]:
-    """"silence", "hum" or "noise" and samples of it, 1 to 7 s at 32 kHz: nothing to name. Noise has any colour, sometimes within
+    """ "silence", "hum" or "noise" and samples of it, 1 to 7 s at 32 kHz: nothing to name. Noise has any colour, sometimes within
     a band or with a slow rise and fall. As loud as a file that has been normalised (`afcore.audio.recording.normalise`)."""
     for _ in range(count):
         n, kind = int(rng.uniform(1, 7) * RATE), rng.choice(("silence", "hum", "noise"), p=(0.15, 0.2, 0.65))
@@ -198,14 +234,18 @@ def noises(rng: np.random.Generator, count: int = NOISES) -> Iterator[tuple[str,
             continue
         if kind == "hum":
             mains, slope = rng.choice((50, 60)), rng.uniform(1, 3)
-            x = sum(np.sin(2 * np.pi * mains * k * t + rng.uniform(0, 6)) / k ** slope for k in range(1, rng.integers(2, 6)))
+            x = sum(
+                np.sin(2 * np.pi * mains * k * t + rng.uniform(0, 6)) / k**slope for k in range(1, rng.integers(2, 6))
+            )
             x = x + 10 ** rng.uniform(-4, -1) * rng.standard_normal(n)
         else:  # power falls with frequency to the power `slope`: 0 is white, 1 pink, 2 brown
             frequencies = np.fft.rfftfreq(n, 1 / RATE)
             spectrum = np.fft.rfft(rng.standard_normal(n)) / np.maximum(frequencies, 20) ** (rng.uniform(0, 2.3) / 2)
             if rng.random() < 0.3:
                 low = 10 ** rng.uniform(1.7, 3.7)
-                spectrum /= 1 + (low / np.maximum(frequencies, 1)) ** 4 + (frequencies / (low * rng.uniform(1.5, 6))) ** 4
+                spectrum /= (
+                    1 + (low / np.maximum(frequencies, 1)) ** 4 + (frequencies / (low * rng.uniform(1.5, 6))) ** 4
+                )
             x = np.fft.irfft(spectrum, n)
             if rng.random() < 0.3:
                 x = x * (1 - rng.uniform(0.3, 1) * np.cos(np.pi * t / t[-1] * rng.uniform(1, 3)) ** 2)
@@ -223,6 +263,7 @@ def mix(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             return np.tile(np.pad(x, (0, RATE // 3)), -(-n // (len(x) + RATE // 3)))[:n]
         start = rng.integers(0, n - len(x) + 1)
         return np.pad(x, (start, n - len(x) - start))
+
     y = fit(a) + fit(b) * 10 ** (rng.uniform(-6, 6) / 20)
     return (y / max(np.abs(y).max(), 1e-6)).astype(np.float32)
 
@@ -230,8 +271,18 @@ def mix(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def mixed_info(a: ClipInfo, b: ClipInfo, rng: np.random.Generator) -> ClipInfo:
     first, second = a.label, b.label
     caption = rng.choice(("{} and {}", "{} together with {}", "{} with {} in the background")).format(first, second)
-    return ClipInfo(None, str(caption), "something else", [first, second], sorted({*a.events, *b.events, *a.maybe, *b.maybe}),
-                    a.package, a.group, "train", -1, {"groups": [a.group, b.group]})
+    return ClipInfo(
+        None,
+        str(caption),
+        "something else",
+        [first, second],
+        sorted({*a.events, *b.events, *a.maybe, *b.maybe}),
+        a.package,
+        a.group,
+        "train",
+        -1,
+        {"groups": [a.group, b.group]},
+    )
 
 
 def embed(encoder: MiniEncoder, samples: np.ndarray) -> np.ndarray:
@@ -242,11 +293,12 @@ def embed(encoder: MiniEncoder, samples: np.ndarray) -> np.ndarray:
 def neighbours(vectors: np.ndarray, packages: list[str], usable: np.ndarray, count: int = 32) -> np.ndarray:
     """For each clip its nearest usable clips from other packages, nearest first, −1 where there are fewer: (M, count)."""
     import faiss
+
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(np.ascontiguousarray(vectors[usable]))
     _, found = index.search(vectors, count * 4)
     out = np.full((len(vectors), count), -1)
     for i, row in enumerate(found):
         keep = [usable[j] for j in row if j >= 0 and packages[usable[j]] != packages[i]][:count]
-        out[i, :len(keep)] = keep
+        out[i, : len(keep)] = keep
     return out

@@ -7,6 +7,7 @@
 What lies in DIR/corpus afterwards: `audio.i16` (int16 at 32 kHz, one piece after the other), `index.jsonl` (a line per piece,
 see `Piece`), `texts/PACKAGE/…` (copyright files and descriptions), `errors.jsonl` (files that could not be read, and why).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -27,10 +28,12 @@ import numpy as np
 from afcore.corpus import packages
 from afcore.corpus.fingerprint import fingerprint, near_duplicates
 
-RATE = 32_000          # Hz of everything decoded here
-LONGEST = 60.0         # s of a file that are kept; of longer ones PIECES pieces of PIECE seconds, spread evenly
+RATE = 32_000  # Hz of everything decoded here
+LONGEST = 60.0  # s of a file that are kept; of longer ones PIECES pieces of PIECE seconds, spread evenly
 PIECES, PIECE = 4, 15.0
-QUIET = 10 ** (-50 / 20)  # a 20 ms frame is active when its RMS is above -50 dB of full scale and -40 dB of the peak frame
+QUIET = 10 ** (
+    -50 / 20
+)  # a 20 ms frame is active when its RMS is above -50 dB of full scale and -40 dB of the peak frame
 SAY = partial(print, flush=True)
 
 
@@ -38,22 +41,22 @@ SAY = partial(print, flush=True)
 class Piece:
     """One line of the index: a decoded file, or one of four pieces of a long one."""
 
-    id: str             # package:path, with #k for the k-th piece of a long file
+    id: str  # package:path, with #k for the k-th piece of a long file
     package: str
     version: str
-    path: str           # in the package; inside an archive "of.zip!inner"
-    start: float        # s, of the piece within the file
+    path: str  # in the package; inside an archive "of.zip!inner"
+    start: float  # s, of the piece within the file
     seconds: float
     file_seconds: float
-    offset: int         # samples, in audio.i16
-    length: int         # samples
-    peak: int           # largest |sample|
-    active: float       # s that are not quiet
-    sha256: str         # of the decoded int16 samples
-    group: str          # package/folder/stem without trailing digits or letters: hit1 … hit9 are one source
-    fingerprint: str    # hex, see fingerprint.py
-    source_rate: int    # Hz, of the file
-    cluster: int = -1   # near-duplicates (across packages) share a number
+    offset: int  # samples, in audio.i16
+    length: int  # samples
+    peak: int  # largest |sample|
+    active: float  # s that are not quiet
+    sha256: str  # of the decoded int16 samples
+    group: str  # package/folder/stem without trailing digits or letters: hit1 … hit9 are one source
+    fingerprint: str  # hex, see fingerprint.py
+    source_rate: int  # Hz, of the file
+    cluster: int = -1  # near-duplicates (across packages) share a number
 
 
 def group_key(package: str, path: str) -> str:
@@ -121,10 +124,10 @@ def _read(container, stream, start: float, length: float) -> np.ndarray:
 
 def active_seconds(x: np.ndarray) -> float:
     """Seconds of (T,) int16 whose 20 ms frames are not quiet."""
-    frames = x[:len(x) // 640 * 640].reshape(-1, 640).astype(np.float32) / 32768
+    frames = x[: len(x) // 640 * 640].reshape(-1, 640).astype(np.float32) / 32768
     if not len(frames):
         return 0.0
-    rms = np.sqrt((frames ** 2).mean(1))
+    rms = np.sqrt((frames**2).mean(1))
     return float((rms > max(QUIET, 0.01 * rms.max())).sum() * 0.02)
 
 
@@ -151,12 +154,25 @@ def extract_package(deb: Path, folder: Path) -> str:
                 errors.append({"package": name, "path": path, "error": str(error)})
                 continue
             for k, (start, x) in enumerate(pieces):
-                rows.append(Piece(
-                    id=f"{name}:{path}" + (f"#{k}" if len(pieces) > 1 else ""), package=name, version=version, path=path,
-                    start=round(start, 3), seconds=round(len(x) / RATE, 3), file_seconds=round(seconds, 3), offset=offset,
-                    length=len(x), peak=int(np.abs(x.astype(np.int32)).max()), active=round(active_seconds(x), 2),
-                    sha256=hashlib.sha256(x.tobytes()).hexdigest(), group=group_key(name, path),
-                    fingerprint=fingerprint(x), source_rate=rate))
+                rows.append(
+                    Piece(
+                        id=f"{name}:{path}" + (f"#{k}" if len(pieces) > 1 else ""),
+                        package=name,
+                        version=version,
+                        path=path,
+                        start=round(start, 3),
+                        seconds=round(len(x) / RATE, 3),
+                        file_seconds=round(seconds, 3),
+                        offset=offset,
+                        length=len(x),
+                        peak=int(np.abs(x.astype(np.int32)).max()),
+                        active=round(active_seconds(x), 2),
+                        sha256=hashlib.sha256(x.tobytes()).hexdigest(),
+                        group=group_key(name, path),
+                        fingerprint=fingerprint(x),
+                        source_rate=rate,
+                    )
+                )
                 audio.write(x.tobytes())
                 offset += len(x)
     os.replace(parts / f"{name}.i16.tmp", parts / f"{name}.i16")
@@ -194,13 +210,17 @@ def index(work: Path, progress=SAY) -> None:
     seen, rows, total = set(), [], 0
     with open(folder / "audio.tmp", "wb") as audio:
         for part in sorted((folder / "parts").glob("*.jsonl")):
-            data = np.memmap(part.with_suffix(".i16"), np.int16, "r") if part.with_suffix(".i16").stat().st_size else np.zeros(0, np.int16)
+            data = (
+                np.memmap(part.with_suffix(".i16"), np.int16, "r")
+                if part.with_suffix(".i16").stat().st_size
+                else np.zeros(0, np.int16)
+            )
             for line in open(part):
                 row = json.loads(line)
                 if row["sha256"] in seen or not row["length"]:
                     continue
                 seen.add(row["sha256"])
-                data[row["offset"]:row["offset"] + row["length"]].tofile(audio)
+                data[row["offset"] : row["offset"] + row["length"]].tofile(audio)
                 row["offset"], total = total, total + row["length"]
                 rows.append(row)
     for row, cluster in zip(rows, near_duplicates([(r["fingerprint"], r["seconds"]) for r in rows])):
@@ -211,8 +231,10 @@ def index(work: Path, progress=SAY) -> None:
     with open(folder / "errors.jsonl", "w") as errors:
         for part in sorted((folder / "parts").glob("*.errors")):
             errors.write(part.read_text())
-    progress(f"{len(rows)} pieces, {total / RATE / 3600:.2f} h, {len({r['package'] for r in rows})} packages, "
-             f"{len(rows) - len({r['cluster'] for r in rows})} near-duplicates")
+    progress(
+        f"{len(rows)} pieces, {total / RATE / 3600:.2f} h, {len({r['package'] for r in rows})} packages, "
+        f"{len(rows) - len({r['cluster'] for r in rows})} near-duplicates"
+    )
 
 
 def main() -> None:

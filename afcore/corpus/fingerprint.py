@@ -3,22 +3,23 @@
 After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002): bits are signs of energy differences over
 time and frequency; here over a fixed grid, since a whole short file is compared with another, never a part with a whole.
 """
+
 from __future__ import annotations
 
 import numpy as np
 
 RATE = 32_000
-SLICES, BANDS = 33, 17       # grid: time slices over the sound's length, bands between 100 and 3,600 Hz
+SLICES, BANDS = 33, 17  # grid: time slices over the sound's length, bands between 100 and 3,600 Hz
 BITS = (SLICES - 1) * (BANDS - 1)
-ALIKE = 0.12                 # share of differing bits below which two sounds are one recording
-LENGTH = 0.06                # relative difference in length that one recording may have
+ALIKE = 0.12  # share of differing bits below which two sounds are one recording
+LENGTH = 0.06  # relative difference in length that one recording may have
 POPCOUNT = np.array([bin(i).count("1") for i in range(256)], np.uint8)
 
 
 def trimmed(x: np.ndarray) -> np.ndarray:
     """(T,) without what is quieter than -40 dB of the peak at both ends."""
     loud = np.flatnonzero(np.abs(x) > 0.01 * np.abs(x).max(initial=0))
-    return x[loud[0]:loud[-1] + 1] if len(loud) else x
+    return x[loud[0] : loud[-1] + 1] if len(loud) else x
 
 
 def fingerprint(samples: np.ndarray) -> str:
@@ -58,7 +59,7 @@ def near_duplicates(prints: list[tuple[str, float]]) -> list[int]:
     for k, i in enumerate(known):
         end = np.searchsorted(lengths, lengths[k] * (1 + LENGTH) + 20)
         if end > k + 1:
-            distance = POPCOUNT[bits[k + 1:end] ^ bits[k]].sum(1, dtype=np.int64)
+            distance = POPCOUNT[bits[k + 1 : end] ^ bits[k]].sum(1, dtype=np.int64)
             for other in np.flatnonzero(distance < ALIKE * BITS):
                 parent[root(known[k + 1 + other])] = root(i)
     return [root(i) for i in range(len(prints))]

@@ -2,6 +2,7 @@
 
 One font trains, one validates, one tests; MuseScore's fonts descend from Fluid's and are left out. All clips of a font are one MIDI file, rendered once and cut by time.
 """
+
 from __future__ import annotations
 
 import struct
@@ -12,21 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
-from afcore.encoders.mini import RATE
-from afcore.errors import MissingPart
 from afcore.corpus.labels import read_names
 from afcore.corpus.rendered import Rendered, program, read_mono, run, trimmed
+from afcore.encoders.mini import RATE
+from afcore.errors import MissingPart
 
 FONTS = {  # package: (file in /usr/share/sounds/sf2, split, clips)
     "fluid-soundfont-gm": ("FluidR3_GM.sf2", "train", 1250),
     "timgm6mb-soundfont": ("TimGM6mb.sf2", "validation", 350),
-    "csound-soundfont": ("sf_GMbank.sf2", "test", 350)}
+    "csound-soundfont": ("sf_GMbank.sf2", "test", 350),
+}
 FOLDER = Path("/usr/share/sounds/sf2")
-TICKS = 960            # per second: 480 per quarter note at MIDI's own tempo of 120
-GAP = 1.5              # s of silence after each clip, for what rings on
-SLOW, FAST = (50, 75), (150, 210)   # beats per minute
-BEATS = 4.1            # at least so many, or there is no tempo
-DRUMS = 9              # MIDI channel
+TICKS = 960  # per second: 480 per quarter note at MIDI's own tempo of 120
+GAP = 1.5  # s of silence after each clip, for what rings on
+SLOW, FAST = (50, 75), (150, 210)  # beats per minute
+BEATS = 4.1  # at least so many, or there is no tempo
+DRUMS = 9  # MIDI channel
 FAMILIES = ("keyboards", "plucked strings", "bowed strings", "brass", "woodwinds", "percussion", "synthesizers")
 
 # name | programs of General MIDI | family | acoustic or electronic, "-" where people would quarrel | lowest-highest note
@@ -85,21 +87,40 @@ shaker | 69 70
 """
 KITS = {0: "acoustic", 8: "acoustic", 40: "acoustic", 24: "electronic", 25: "electronic"}
 OFTEN = {"drum beat": 5, "synthesizer": 5}  # else next to nothing would be electronic
-ONE_NOTE = {"timpani", "bass guitar", "saxophone", "oboe", "bassoon", "clarinet", "flute", "recorder", "trumpet", "trombone",
-            "tuba", "french horn", "harmonica", "bagpipes"}  # no chords
+ONE_NOTE = {
+    "timpani",
+    "bass guitar",
+    "saxophone",
+    "oboe",
+    "bassoon",
+    "clarinet",
+    "flute",
+    "recorder",
+    "trumpet",
+    "trombone",
+    "tuba",
+    "french horn",
+    "harmonica",
+    "bagpipes",
+}  # no chords
 
 ALSO = {  # what else may truthfully be said of it, and so is never asked about as absent
-    "drum beat": ("bass drum", "snare drum", "hi-hat", "cymbal"), "string section": ("violin", "cello", "double bass"),
-    "choir": ("singing",), "hi-hat": ("cymbal",), "conga drum": ("bongo drums",), "bongo drums": ("conga drum",),
-    "bass guitar": ("electric guitar",)}
+    "drum beat": ("bass drum", "snare drum", "hi-hat", "cymbal"),
+    "string section": ("violin", "cello", "double bass"),
+    "choir": ("singing",),
+    "hi-hat": ("cymbal",),
+    "conga drum": ("bongo drums",),
+    "bongo drums": ("conga drum",),
+    "bass guitar": ("electric guitar",),
+}
 
 
 @dataclass(frozen=True)
 class Instrument:
     name: str
     family: str | None
-    source: str | None             # acoustic or electronic
-    programs: tuple[int, ...]      # or keys of the drum channel
+    source: str | None  # acoustic or electronic
+    programs: tuple[int, ...]  # or keys of the drum channel
     notes: tuple[int, int] | None  # None: on the drum channel
 
     @property
@@ -154,7 +175,9 @@ def compose(instrument: Instrument, rng: np.random.Generator) -> Score:
         key = int(rng.choice(instrument.programs))
         step = float(rng.uniform(0.35, 1.2))
         count = int(min(rng.integers(1, 6), max(1, seconds // step)))
-        return Score(instrument, 0, [(k * step, 0.3, key, velocity) for k in range(count)], max(count * step, 1.0), facts)
+        return Score(
+            instrument, 0, [(k * step, 0.3, key, velocity) for k in range(count)], max(count * step, 1.0), facts
+        )
     low, high = instrument.notes
     root = int(rng.integers(low, max(low + 1, high - 11)))
     used = int(rng.choice(instrument.programs))
@@ -165,8 +188,11 @@ def compose(instrument: Instrument, rng: np.random.Generator) -> Score:
         step = float(rng.uniform(0.8, 2.0))
         chord = (0, 3, 7) if rng.random() < 0.5 else (0, 4, 7)
         shifts = rng.choice((0, 2, 5, -2, 0), 9)
-        notes = [(k * step, step * 0.9, root + int(shifts[k]) + c, velocity)
-                 for k in range(int(seconds / step)) for c in chord]
+        notes = [
+            (k * step, step * 0.9, root + int(shifts[k]) + c, velocity)
+            for k in range(int(seconds / step))
+            for c in chord
+        ]
     else:
         beat = _beat(facts, rng)
         seconds = max(seconds, BEATS * beat)
@@ -186,7 +212,7 @@ def _beat(facts: dict, rng: np.random.Generator) -> float:
 
 def midi(scores: list[Score]) -> bytes:
     """A MIDI file (format 0) that plays the scores one after the other, each followed by `GAP`."""
-    events, start = [], 0.0   # (tick, order at one tick, bytes)
+    events, start = [], 0.0  # (tick, order at one tick, bytes)
     for score in scores:
         tick = round(start * TICKS)
         for control, value in ((120, 0), (121, 0), (10, 64)):
@@ -225,11 +251,30 @@ def play(scores: list[Score], font: Path) -> list[np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         score, wave = Path(folder) / "score.mid", Path(folder) / "out.wav"
         score.write_bytes(midi(scores))
-        run([program("fluidsynth", "fluidsynth"), "-niq", "-g", "0.5", "-R", "0", "-C", "0", "-r", str(RATE), "-F", str(wave),
-             str(font), str(score)])
+        run(
+            [
+                program("fluidsynth", "fluidsynth"),
+                "-niq",
+                "-g",
+                "0.5",
+                "-R",
+                "0",
+                "-C",
+                "0",
+                "-r",
+                str(RATE),
+                "-F",
+                str(wave),
+                str(font),
+                str(score),
+            ]
+        )
         audio = read_mono(wave)
     starts = np.cumsum([0.0, *(s.seconds + GAP for s in scores)])
-    return [trimmed(audio[int(start * RATE):int((start + s.seconds + GAP / 2) * RATE)]) for start, s in zip(starts, scores)]
+    return [
+        trimmed(audio[int(start * RATE) : int((start + s.seconds + GAP / 2) * RATE)])
+        for start, s in zip(starts, scores)
+    ]
 
 
 def sounds(seed: int = 0) -> Iterator[tuple[Rendered, np.ndarray]]:
@@ -240,5 +285,16 @@ def sounds(seed: int = 0) -> Iterator[tuple[Rendered, np.ndarray]]:
         scores = [compose(names[k % len(names)], rng) for k in range(count)]
         for k, (s, samples) in enumerate(zip(scores, play(scores, FOLDER / file))):
             name, facts = s.instrument.name, {kind: fact for kind, fact in s.facts.items() if fact}
-            yield Rendered(f"{package}:{k}", name, s.instrument.phrase, "music", package, f"{package}/{name}/{s.program}",
-                           split, facts), samples[:7 * RATE]
+            yield (
+                Rendered(
+                    f"{package}:{k}",
+                    name,
+                    s.instrument.phrase,
+                    "music",
+                    package,
+                    f"{package}/{name}/{s.program}",
+                    split,
+                    facts,
+                ),
+                samples[: 7 * RATE],
+            )

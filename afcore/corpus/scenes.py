@@ -4,6 +4,7 @@ Which of two is louder, which comes first, how often one is heard: written into 
 carry of it. `CARRIED` is what it can (measured by `afcore.training.mini.probe`, table in docs/training.md): only that is asked about
 (`afcore.training.mini.samples`) and said in captions.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from afcore.corpus.clips import ClipInfo
 from afcore.encoders.mini import RATE
 from afcore.errors import BadRequest
-from afcore.corpus.clips import ClipInfo
 
-LONGEST = 7.0                # s: one window
-LOUDER_BY = (4.0, 15.0)      # dB between the louder and the fainter of two
-BACKGROUND = 7.0             # dB from which on the fainter one is called background
-SHORT = 1.2                  # s: a sound that is repeated is at most so long
-FRAME = RATE // 50           # samples
-DRAWS = 30                   # tries to find what a scene needs
+LONGEST = 7.0  # s: one window
+LOUDER_BY = (4.0, 15.0)  # dB between the louder and the fainter of two
+BACKGROUND = 7.0  # dB from which on the fainter one is called background
+SHORT = 1.2  # s: a sound that is repeated is at most so long
+FRAME = RATE // 50  # samples
+DRAWS = 30  # tries to find what a scene needs
 CARRIED = frozenset(("instrument", "family", "tempo", "voice"))  # kinds of facts
 
 TOGETHER = ("{} and {}", "{} together with {}", "{} while there is also {}")
@@ -34,13 +35,13 @@ class Source:
     """A labelled sound that scenes are made of."""
 
     info: ClipInfo
-    phrase: str              # "a dog barking"
-    samples: np.ndarray      # (T,) float32 at 32 kHz
+    phrase: str  # "a dog barking"
+    samples: np.ndarray  # (T,) float32 at 32 kHz
 
 
 def levels(x: np.ndarray) -> np.ndarray:
     """RMS of each 20 ms frame, (frames,); of a shorter sound one."""
-    frames = x[:len(x) // FRAME * FRAME].reshape(-1, FRAME) if len(x) >= FRAME else x[None]
+    frames = x[: len(x) // FRAME * FRAME].reshape(-1, FRAME) if len(x) >= FRAME else x[None]
     return np.sqrt((frames.astype(np.float64) ** 2).mean(1))
 
 
@@ -54,7 +55,7 @@ def prepared(x: np.ndarray, seconds: float) -> np.ndarray:
     """The sound from where it begins, at most `seconds` of it (faded out where cut), at loudness 0.1."""
     rms = levels(x)
     loud = np.flatnonzero(rms > 0.03 * rms.max())
-    x = x[loud[0] * FRAME:(loud[-1] + 1) * FRAME].copy()
+    x = x[loud[0] * FRAME : (loud[-1] + 1) * FRAME].copy()
     n = int(seconds * RATE)
     if len(x) > n:
         x = x[:n]
@@ -114,7 +115,7 @@ def repeated(source: Source, rng: np.random.Generator) -> tuple[np.ndarray, dict
     pause = np.zeros(int(rng.uniform(0.25, 0.55) * RATE), np.float32)
     y = np.concatenate([part for _ in range(count) for part in (x, pause)])
     said = f"{source.phrase} {TIMES[count]}" if "count" in CARRIED else source.phrase
-    return normalised(y[:int(LONGEST * RATE)]), {"count": count}, said
+    return normalised(y[: int(LONGEST * RATE)]), {"count": count}, said
 
 
 def is_short(x: np.ndarray) -> bool:
@@ -153,5 +154,15 @@ def described(sources: Sequence[Source], facts: dict, caption: str) -> ClipInfo:
     labels += [i.label for i in infos if i.label not in labels]
     maybe = {word for i in infos for word in (*i.events, *i.maybe)} - set(labels)
     category = "something else" if not {i.category for i in infos} & {"speech", "music"} else None
-    return ClipInfo(None, caption, category, labels, sorted(maybe), infos[0].package, infos[0].group, infos[0].split, -1,
-                    {"scene": True, "groups": [i.group for i in infos], **facts})
+    return ClipInfo(
+        None,
+        caption,
+        category,
+        labels,
+        sorted(maybe),
+        infos[0].package,
+        infos[0].group,
+        infos[0].split,
+        -1,
+        {"scene": True, "groups": [i.group for i in infos], **facts},
+    )

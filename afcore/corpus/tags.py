@@ -1,4 +1,5 @@
 """Step `tags`: what the teacher hears in every piece of the corpus (its embedding and 527 logits), kept as `teacher.npy`."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from afcore.training.mini.distillation import RATE, SECONDS, Sounds
 from afcore.corpus.teacher import load_teacher
+from afcore.training.mini.distillation import RATE, SECONDS, Sounds
 
 LONGEST = 10.0  # s, the length the teacher was trained on
 
@@ -19,7 +20,7 @@ def _pieces(job):
     out = np.zeros((len(rows), 911), np.float16)
     with torch.inference_mode():
         for n, i in enumerate(rows):
-            x = sounds.samples(i)[:int(LONGEST * RATE)]
+            x = sounds.samples(i)[: int(LONGEST * RATE)]
             x = np.pad(x, (0, max(0, int(SECONDS[0] * RATE) - len(x))))
             logits, embedding = net(mel(torch.from_numpy(x)[None]))
             out[n] = torch.cat([embedding[0], logits[0]]).half().numpy()
@@ -29,6 +30,7 @@ def _pieces(job):
 def tag(corpus: Path, teacher: Path, workers: int = 2) -> np.ndarray:
     """Writes and returns `corpus/teacher.npy` (pieces, 384 + 527) float16, in the index's order."""
     import multiprocessing
+
     count = sum(1 for _ in open(corpus / "index.jsonl"))
     chunks = np.array_split(np.arange(count), workers * 8)
     with multiprocessing.get_context("spawn").Pool(workers) as pool:

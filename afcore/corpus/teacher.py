@@ -3,6 +3,7 @@
 Training material only: its weights are never shipped. Layout: MobileNetV3-Large at width 0.4 with one input channel,
 squeeze-excitation after the depthwise activation, and a mean over frequency and time as embedding.
 """
+
 from __future__ import annotations
 
 import csv
@@ -13,11 +14,25 @@ import torch
 from torch import Tensor, nn
 
 RATE = 32_000  # Hz
-WIDTH = 384    # embedding
+WIDTH = 384  # embedding
 # kernel, expanded, out, squeeze-excitation, hardswish, stride: MobileNetV3-Large, table 1 (Howard et al., 2019)
-TABLE = [(3, 16, 16, 0, 0, 1), (3, 64, 24, 0, 0, 2), (3, 72, 24, 0, 0, 1), (5, 72, 40, 1, 0, 2), (5, 120, 40, 1, 0, 1),
-         (5, 120, 40, 1, 0, 1), (3, 240, 80, 0, 1, 2), (3, 200, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1),
-         (3, 480, 112, 1, 1, 1), (3, 672, 112, 1, 1, 1), (5, 672, 160, 1, 1, 2), (5, 960, 160, 1, 1, 1), (5, 960, 160, 1, 1, 1)]
+TABLE = [
+    (3, 16, 16, 0, 0, 1),
+    (3, 64, 24, 0, 0, 2),
+    (3, 72, 24, 0, 0, 1),
+    (5, 72, 40, 1, 0, 2),
+    (5, 120, 40, 1, 0, 1),
+    (5, 120, 40, 1, 0, 1),
+    (3, 240, 80, 0, 1, 2),
+    (3, 200, 80, 0, 1, 1),
+    (3, 184, 80, 0, 1, 1),
+    (3, 184, 80, 0, 1, 1),
+    (3, 480, 112, 1, 1, 1),
+    (3, 672, 112, 1, 1, 1),
+    (5, 672, 160, 1, 1, 2),
+    (5, 960, 160, 1, 1, 1),
+    (5, 960, 160, 1, 1, 1),
+]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -41,8 +56,10 @@ class SqueezeExcitation(nn.Module):
 
 
 def conv(cin: int, cout: int, kernel: int, stride: int, groups: int, act: type[nn.Module] | None) -> nn.Sequential:
-    layers = [nn.Conv2d(cin, cout, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
-              nn.BatchNorm2d(cout, eps=1e-3, momentum=0.01)]
+    layers = [
+        nn.Conv2d(cin, cout, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(cout, eps=1e-3, momentum=0.01),
+    ]
     return nn.Sequential(*layers, *([act()] if act else []))
 
 
@@ -69,13 +86,22 @@ class Teacher(nn.Module):
         width = lambda c: make_divisible(c * 0.4)
         layers, cin = [conv(1, width(16), 3, 2, 1, nn.Hardswish)], width(16)
         for kernel, expanded, out, se, hs, stride in TABLE:
-            layers.append(InvertedResidual(cin, kernel, width(expanded), width(out), bool(se),
-                                           nn.Hardswish if hs else nn.ReLU, stride))
+            layers.append(
+                InvertedResidual(
+                    cin, kernel, width(expanded), width(out), bool(se), nn.Hardswish if hs else nn.ReLU, stride
+                )
+            )
             cin = width(out)
         layers.append(conv(cin, 6 * cin, 1, 1, 1, nn.Hardswish))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(6 * cin, 512), nn.Hardswish(),
-                                        nn.Dropout(0.2), nn.Linear(512, 527))
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(1),
+            nn.Linear(6 * cin, 512),
+            nn.Hardswish(),
+            nn.Dropout(0.2),
+            nn.Linear(512, 527),
+        )
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         embedding = self.features(mel).mean((2, 3))

@@ -5,6 +5,7 @@ espeak-ng and flite train, festival's Italian and Finnish voices validate, its C
 and to judge, so none is here.
 What is said is never part of the truth.
 """
+
 from __future__ import annotations
 
 import tempfile
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from afcore.corpus.rendered import Rendered, program, read_mono, run, trimmed
 from afcore.encoders.mini import RATE
 from afcore.errors import MissingPart
-from afcore.corpus.rendered import Rendered, program, read_mono, run, trimmed
 
 FESTIVAL = Path("/usr/share/festival/voices")
 
@@ -24,28 +25,36 @@ FESTIVAL = Path("/usr/share/festival/voices")
 @dataclass(frozen=True)
 class Voice:
     package: str
-    name: str            # as the synthesiser calls it; of festival "language/voice"
-    sex: str             # man or woman, as the package says
+    name: str  # as the synthesiser calls it; of festival "language/voice"
+    sex: str  # man or woman, as the package says
     languages: tuple[str, ...]
     split: str
     clips: int
     encoding: str = "ascii"
 
 
-_ESPEAK = {"man": "m1 m2 m3 m4 m5 m6 m7 m8 Andy Denis Diogo Henrique Hugo Lee Marco michel".split(),
-           "woman": "f1 f2 f3 f4 f5 Alicia Andrea Annie anika aunty belinda grandma linda steph steph2 steph3".split()}
+_ESPEAK = {
+    "man": "m1 m2 m3 m4 m5 m6 m7 m8 Andy Denis Diogo Henrique Hugo Lee Marco michel".split(),
+    "woman": "f1 f2 f3 f4 f5 Alicia Andrea Annie anika aunty belinda grandma linda steph steph2 steph3".split(),
+}
 VOICES = (
-    *(Voice("espeak-ng", name, sex, ("en-us", "en-gb", "de", "fr-fr", "es"), "train", 17)
-      for sex, names in _ESPEAK.items() for name in names),
-    Voice("flite", "awb", "man", ("en-us",), "train", 50), Voice("flite", "rms", "man", ("en-us",), "train", 50),
-    Voice("flite", "kal16", "man", ("en-us",), "train", 30), Voice("flite", "slt", "woman", ("en-us",), "train", 130),
+    *(
+        Voice("espeak-ng", name, sex, ("en-us", "en-gb", "de", "fr-fr", "es"), "train", 17)
+        for sex, names in _ESPEAK.items()
+        for name in names
+    ),
+    Voice("flite", "awb", "man", ("en-us",), "train", 50),
+    Voice("flite", "rms", "man", ("en-us",), "train", 50),
+    Voice("flite", "kal16", "man", ("en-us",), "train", 30),
+    Voice("flite", "slt", "woman", ("en-us",), "train", 130),
     Voice("festvox-itapc16k", "italian/pc_diphone", "man", ("it",), "validation", 35, "latin-1"),
     Voice("festvox-italp16k", "italian/lp_diphone", "woman", ("it",), "validation", 35, "latin-1"),
     Voice("festvox-suopuhe-mv", "finnish/hy_fi_mv_diphone", "man", ("fi",), "validation", 35, "latin-1"),
     Voice("festvox-suopuhe-lj", "finnish/suo_fi_lj_diphone", "woman", ("fi",), "validation", 35, "latin-1"),
     Voice("festvox-czech-machac", "czech/czech_machac", "man", ("cs",), "test", 35, "iso-8859-2"),
     Voice("festvox-czech-ph", "czech/czech_ph", "man", ("cs",), "test", 35, "iso-8859-2"),
-    Voice("festvox-czech-dita", "czech/czech_dita", "woman", ("cs",), "test", 70, "iso-8859-2"))
+    Voice("festvox-czech-dita", "czech/czech_dita", "woman", ("cs",), "test", 70, "iso-8859-2"),
+)
 
 TEXTS = {
     "en": """The train to the coast leaves at half past nine.|Please put the books back on the shelf.|Nobody knew where the old road went.
@@ -70,7 +79,8 @@ TEXTS = {
         Sisareni asuu pienessä kaupungissa.|En muista missä avaimet ovat.""",
     "cs": """Vlak do Prahy odjíždí za deset minut.|Otevři prosím okno.|Na stole leží tři knihy.
         Můj bratr pracuje v malé pekárně.|Dnes je venku hodně zima.|Rád bych šálek čaje s mlékem.
-        Stará cesta vede kolem řeky.|Nevím, kam jsem dal klíče."""}
+        Stará cesta vede kolem řeky.|Nevím, kam jsem dal klíče.""",
+}
 
 
 def sentences(language: str) -> list[str]:
@@ -83,7 +93,9 @@ def texts(voice: Voice, rng: np.random.Generator) -> list[tuple[str, str]]:
     out = []
     for _ in range(voice.clips):
         language = str(rng.choice(voice.languages))
-        out.append((language, " ".join(map(str, rng.choice(sentences(language), int(rng.integers(1, 3)), replace=False)))))
+        out.append(
+            (language, " ".join(map(str, rng.choice(sentences(language), int(rng.integers(1, 3)), replace=False))))
+        )
     return out
 
 
@@ -93,7 +105,9 @@ def check() -> None:
         program(name, name)
     for voice in VOICES:
         if voice.package.startswith("festvox") and not (FESTIVAL / voice.name).exists():
-            raise MissingPart(f"Rendering voices needs the voice {voice.name} of festival: apt-get install {voice.package}.")
+            raise MissingPart(
+                f"Rendering voices needs the voice {voice.name} of festival: apt-get install {voice.package}."
+            )
 
 
 def say(voice: Voice, said: list[tuple[str, str]], folder: Path, rng: np.random.Generator) -> list[Path]:
@@ -102,17 +116,43 @@ def say(voice: Voice, said: list[tuple[str, str]], folder: Path, rng: np.random.
     rates = rng.uniform(0.8, 1.25, len(said))  # of the usual length
     if voice.package == "espeak-ng":
         for file, rate, (language, text) in zip(files, rates, said):
-            run([program("espeak-ng", "espeak-ng"), "-v", f"{language}+{voice.name}", "-s", str(round(165 / rate)), "-p",
-                 str(rng.integers(35, 66)), "-w", str(file), text])
+            run(
+                [
+                    program("espeak-ng", "espeak-ng"),
+                    "-v",
+                    f"{language}+{voice.name}",
+                    "-s",
+                    str(round(165 / rate)),
+                    "-p",
+                    str(rng.integers(35, 66)),
+                    "-w",
+                    str(file),
+                    text,
+                ]
+            )
     elif voice.package == "flite":
         for file, rate, (_, text) in zip(files, rates, said):
-            run([program("flite", "flite"), "-voice", voice.name, "--setf", f"duration_stretch={rate:.2f}", "-t", text,
-                 "-o", str(file)])
+            run(
+                [
+                    program("flite", "flite"),
+                    "-voice",
+                    voice.name,
+                    "--setf",
+                    f"duration_stretch={rate:.2f}",
+                    "-t",
+                    text,
+                    "-o",
+                    str(file),
+                ]
+            )
     else:
         lines = [f"(voice_{voice.name.split('/')[1]})"]
         for file, rate, (_, text) in zip(files, rates, said):
-            lines += [f"(Parameter.set 'Duration_Stretch {rate:.2f})", f'(set! said (utt.synth (Utterance Text "{text}")))',
-                      f"(utt.save.wave said \"{file}\" 'riff)"]
+            lines += [
+                f"(Parameter.set 'Duration_Stretch {rate:.2f})",
+                f'(set! said (utt.synth (Utterance Text "{text}")))',
+                f'(utt.save.wave said "{file}" \'riff)',
+            ]
         script = folder / "say.scm"
         script.write_bytes("\n".join(lines).encode(voice.encoding))
         run([program("festival", "festival"), "-b", str(script)])
@@ -126,5 +166,16 @@ def sounds(seed: int = 0) -> Iterator[tuple[Rendered, np.ndarray]]:
         with tempfile.TemporaryDirectory() as folder:
             for k, file in enumerate(say(voice, texts(voice, rng), Path(folder), rng)):
                 speaker = f"{voice.package}/{voice.name}"
-                yield Rendered(f"{voice.package}:{voice.name}/{k}", "speech", f"a {voice.sex} speaking", "speech", voice.package,
-                               speaker, voice.split, {"voice": voice.sex}), trimmed(read_mono(file))[:7 * RATE]
+                yield (
+                    Rendered(
+                        f"{voice.package}:{voice.name}/{k}",
+                        "speech",
+                        f"a {voice.sex} speaking",
+                        "speech",
+                        voice.package,
+                        speaker,
+                        voice.split,
+                        {"voice": voice.sex},
+                    ),
+                    trimmed(read_mono(file))[: 7 * RATE],
+                )

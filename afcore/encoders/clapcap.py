@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ClapAudioConfig, ClapAudioModel
 
+from afcore.audio.windows import PUBLISHED, WindowPlan
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.files import read_torch
-from afcore.audio.windows import PUBLISHED, WindowPlan
 
 N_FFT = 1024  # samples, also the length of the Hann window
 HOP = 320  # samples: 965 frames for a window of 7 s
@@ -35,7 +35,8 @@ RENAMES = (
 )
 # What the encoder computes for itself, and the tagging head that captioning does not use.
 DROPPED = re.compile(
-    r"^(spectrogram_extractor|logmel_extractor|tscam_conv|head)\.|\.(relative_position_index|attn_mask)$")
+    r"^(spectrogram_extractor|logmel_extractor|tscam_conv|head)\.|\.(relative_position_index|attn_mask)$"
+)
 
 
 class LogMel(nn.Module):
@@ -51,7 +52,8 @@ class LogMel(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         spectrum = torch.stft(
-            samples, N_FFT, HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True)
+            samples, N_FFT, HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
+        )
         power = spectrum.real.square() + spectrum.imag.square()
         return 10 * (self.filters @ power).clamp_min(1e-10).log10().transpose(1, 2)[:, None]
 
@@ -101,15 +103,21 @@ class ClapCap(nn.Module):
                     unexpected.append(key)
                 elif value.shape != expected[ours].shape:
                     raise CheckpointError(
-                        f"This ClapCap file's {key} has shape {tuple(tensor.shape)}, which does not fit.")
+                        f"This ClapCap file's {key} has shape {tuple(tensor.shape)}, which does not fit."
+                    )
                 else:
                     state[ours] = value
         missing = [key for key in expected if key not in state and key not in optional]
         if missing or unexpected:
             raise CheckpointError(
-                "This is not the ClapCap file clapcap_weights_2023.pth: " + " and ".join(
+                "This is not the ClapCap file clapcap_weights_2023.pth: "
+                + " and ".join(
                     f"{what} {', '.join(keys[:5])}{' …' if len(keys) > 5 else ''}"
-                    for what, keys in (("it lacks", missing), ("it has unexpected", unexpected)) if keys) + ".")
+                    for what, keys in (("it lacks", missing), ("it has unexpected", unexpected))
+                    if keys
+                )
+                + "."
+            )
         encoder.load_state_dict(state, strict=False)
         return encoder
 
@@ -167,6 +175,8 @@ def _ours(key: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
     name = "htsat.audio_encoder." + name
     if ".attn.qkv." in name:
         parts = tensor.chunk(3, 0)
-        return [(name.replace(".attn.qkv.", f".attention.self.{part}."), value)
-                for part, value in zip(("query", "key", "value"), parts, strict=True)]
+        return [
+            (name.replace(".attn.qkv.", f".attention.self.{part}."), value)
+            for part, value in zip(("query", "key", "value"), parts, strict=True)
+        ]
     return [(name, tensor)]

@@ -3,6 +3,7 @@
 One window of 32 kHz samples becomes 911 numbers: a 384-d embedding followed by the logits of the 527 AudioSet classes.
 Pooling runs over the part of the window that holds sound (at least 1 s), so that a short sound is not diluted by its padding.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -14,17 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afcore.checkpoints.rows import unpacked
 from afcore.audio.windows import MINI, WindowPlan
+from afcore.checkpoints.rows import unpacked
 
-RATE = 32_000        # Hz
-N_FFT = 1024         # samples
-HOP = 320            # samples: 100 frames per second
+RATE = 32_000  # Hz
+N_FFT = 1024  # samples
+HOP = 320  # samples: 100 frames per second
 N_MELS = 64
 EMBEDDING = 384
-TAGS = 527           # AudioSet classes
-STRIDE = 16          # frames per step of the last feature map
-MIN_POOL = RATE      # samples: shorter sounds are pooled over 1 s
+TAGS = 527  # AudioSet classes
+STRIDE = 16  # frames per step of the last feature map
+MIN_POOL = RATE  # samples: shorter sounds are pooled over 1 s
 
 
 class LogMel(nn.Module):
@@ -33,13 +34,15 @@ class LogMel(nn.Module):
     def __init__(self):
         super().__init__()
         from librosa.filters import mel  # imported here: librosa pulls numba, which only this needs
+
         bank = mel(sr=RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=40, fmax=15_000)
         self.register_buffer("bank", torch.from_numpy(bank), persistent=False)
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        spectrum = torch.stft(samples, N_FFT, HOP, N_FFT, self.window, center=True, pad_mode="constant",
-                              return_complex=True)
+        spectrum = torch.stft(
+            samples, N_FFT, HOP, N_FFT, self.window, center=True, pad_mode="constant", return_complex=True
+        )
         power = self.bank @ spectrum.abs().square()
         return ((torch.log(power + 1e-6) + 5.0) / 4.0)[:, None]
 
@@ -81,7 +84,7 @@ class MiniEncoderNet(nn.Module):
         self.tags = nn.Sequential(nn.Linear(EMBEDDING, 512), nn.Hardswish(), nn.Linear(512, TAGS))
 
     def forward(self, mel: Tensor, pooled: Tensor) -> Tensor:
-        maps = self.features(mel).float().mean(2)                                    # (N, 384, steps)
+        maps = self.features(mel).float().mean(2)  # (N, 384, steps)
         steps = torch.arange(maps.shape[-1], device=maps.device)
         keep = (steps[None] < (pooled.clamp(min=MIN_POOL) / (HOP * STRIDE)).ceil()[:, None]).float()
         mean = (maps * keep[:, None]).sum(-1) / keep.sum(-1, keepdim=True)
@@ -102,9 +105,10 @@ class MiniEncoder:
         self.silence = torch.zeros(self.width)  # padded windows are masked, so their features never count
 
     @classmethod
-    def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "MiniEncoder":
+    def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> MiniEncoder:
         """Reads `encoder.safetensors` and `audioset.json` from `folder`; raises FileNotFoundError."""
         from safetensors.torch import load_file
+
         folder = Path(folder)
         settings = json.loads((folder / "encoder.json").read_text())
         net = MiniEncoderNet(tuple(settings["channels"]), tuple(settings["blocks"]))
@@ -117,10 +121,10 @@ class MiniEncoder:
         """windows (n, 224000) float32 and valid (n,) samples that exist → features (n, 911) on the CPU."""
         out = []
         for i in range(0, len(windows), batch):
-            length = int(max(MIN_POOL, valid[i:i + batch].max()))  # nothing but padding lies beyond
+            length = int(max(MIN_POOL, valid[i : i + batch].max()))  # nothing but padding lies beyond
             length = min(windows.shape[1], length + N_FFT)
-            samples = torch.from_numpy(np.ascontiguousarray(windows[i:i + batch, :length])).to(self.device)
-            pooled = torch.from_numpy(np.asarray(valid[i:i + batch])).to(self.device)
+            samples = torch.from_numpy(np.ascontiguousarray(windows[i : i + batch, :length])).to(self.device)
+            pooled = torch.from_numpy(np.asarray(valid[i : i + batch])).to(self.device)
             out.append(self.net(self.mel(samples), pooled).float().cpu())
         return torch.cat(out)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from afcore.clap import Clap
+from afcore.engine.results import Answer, Heard
 from afcore.errors import BadRequest
 from afcore.model.generation import GenerationSettings, candidates
 from afcore.prompts import Prompt
-from afcore.engine.results import Answer, Heard
 from afcore.retrieval.nearest import Shot
 from afcore.retrieval.shuffling import shuffled
 
@@ -59,7 +59,9 @@ class Comparing:
         begun = time.perf_counter()
         found = self.candidates(heard, prompt, n, settings)
         timings = {**heard.timings, "generate": time.perf_counter() - begun}
-        return Answer(found[0][0] if found else "", prompt, tuple(shots), heard, timings, self.name, candidates=tuple(found))
+        return Answer(
+            found[0][0] if found else "", prompt, tuple(shots), heard, timings, self.name, candidates=tuple(found)
+        )
 
     def three_answers(
         self,
@@ -81,8 +83,12 @@ class Comparing:
         variants = [
             ("Without examples", ()),
             ("With these examples", shots),
-            ("All examples have one label, so shuffling changes none" if same else "The same examples, labels shuffled",
-             changed),
+            (
+                "All examples have one label, so shuffling changes none"
+                if same
+                else "The same examples, labels shuffled",
+                changed,
+            ),
         ]
         answers = []
         for title, chosen in variants:

@@ -19,23 +19,23 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from afcore import prompts
+from afcore.audio.windows import pad_audios
+from afcore.clap import Clap
+from afcore.encoders import AudioEncoder
 from afcore.engine import memory
 from afcore.engine.calibration import Calibration
-from afcore.clap import Clap
 from afcore.engine.comparing import Comparing
-from afcore.encoders import AudioEncoder
-from afcore.errors import BadRequest, MissingPart
 from afcore.engine.hearing import Hearing
+from afcore.engine.precision import Precision
+from afcore.engine.results import Answer, Heard, StoredClip
 from afcore.engine.scoring import Labelling, audio_key
+from afcore.engine.turn_queue import Turnstile
+from afcore.errors import BadRequest, MissingPart
 from afcore.model import AudioFlamingo
 from afcore.model.generation import GenerationSettings, stream
 from afcore.model.prompt_cache import PromptCache
-from afcore.engine.precision import Precision
 from afcore.prompts import Prompt
-from afcore.engine.results import Answer, Heard, StoredClip
 from afcore.retrieval.nearest import Retriever, Shot, embed_bank
-from afcore.engine.turn_queue import Turnstile
-from afcore.audio.windows import pad_audios
 
 if TYPE_CHECKING:
     from afcore.retrieval.bank import Bank, Example
@@ -181,8 +181,10 @@ class Engine(Hearing, Labelling, Comparing):
             raise BadRequest("Ask a question.")
         if len(shots) > self.max_shots:
             raise BadRequest(f"This model takes at most {self.max_shots} examples beside the sound itself.")
-        dialogue = self.kind == "chat" or self.dialogues and (chat or bool(history))
-        yes_no = not labels and prompts.asks_yes_or_no(question)  # as the binary questions of training, see `instruction`
+        dialogue = self.kind == "chat" or (self.dialogues and (chat or bool(history)))
+        yes_no = not labels and prompts.asks_yes_or_no(
+            question
+        )  # as the binary questions of training, see `instruction`
         asked = question.strip() if dialogue else prompts.instruction(question, yes_no)
         by_label = bool(labels) or prompts.asks_for_class(asked)
         shown = prompts.CAPTION if not by_label else prompts.CLASSIFY if dialogue else asked
@@ -250,7 +252,9 @@ class Engine(Hearing, Labelling, Comparing):
         probabilities = self.probabilities(heard, prompt, labels, bare) if labels else None
         return Answer(text, prompt, tuple(shots), heard, timings, self.name, probabilities)
 
-    def caption(self, heard: Heard, shots: Sequence[Shot] = (), settings: GenerationSettings = GenerationSettings()) -> Answer:
+    def caption(
+        self, heard: Heard, shots: Sequence[Shot] = (), settings: GenerationSettings = GenerationSettings()
+    ) -> Answer:
         """One sentence about the clip."""
         return self.ask(heard, prompts.CAPTION, shots, settings=settings)
 

@@ -16,8 +16,8 @@ from afcore.clap import Clap, embed_sound
 from afcore.engine.results import Heard, StoredClip
 
 if TYPE_CHECKING:
-    from afcore.retrieval.bank import Bank, Example
     from afcore.encoders import AudioEncoder
+    from afcore.retrieval.bank import Bank, Example
 
 HEARD_KEPT = 256  # clips whose features stay in memory, some 60 kB each
 TOP_TAGS = 10

@@ -9,8 +9,8 @@ import torch
 
 from afcore import paths, prompts
 from afcore.engine import memory
-from afcore.errors import BadRequest
 from afcore.engine.precision import choose_precision
+from afcore.errors import BadRequest
 from afcore.published.folders import KINDS, folder_of, name_of
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def load_engine(
 
 
 def _load_mini(device, dtype, progress: Progress) -> Engine:
-    from afcore.engine.calibration import Calibration
     from afcore.checkpoints.mini import load_mini
+    from afcore.engine.calibration import Calibration
     from afcore.engine.engine import Engine
 
     precision = choose_precision(device, dtype)

@@ -25,7 +25,9 @@ def release() -> None:
         torch.cuda.empty_cache()
     if sys.platform == "linux":
         try:
-            ctypes.CDLL("libc.so.6").malloc_trim(0)  # glibc keeps freed pages otherwise; other C libraries have no such call
+            ctypes.CDLL("libc.so.6").malloc_trim(
+                0
+            )  # glibc keeps freed pages otherwise; other C libraries have no such call
         except (OSError, AttributeError):
             pass
 

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from afcore import prompts
 from afcore.engine.calibration import Calibration
+from afcore.engine.results import Heard
 from afcore.model.generation import score_continuations
 from afcore.prompts import Prompt
-from afcore.engine.results import Heard
 from afcore.retrieval.nearest import Shot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from afcore.retrieval.bank import Bank, Example
     from afcore.model import AudioFlamingo
+    from afcore.retrieval.bank import Bank, Example
 
 REFERENCES = 12  # sounds over which a label's own probability is averaged
 
@@ -42,7 +42,9 @@ class Labelling:
         bare = self.build_prompt(heard, prompts.CLASSIFY, labels=labels) if shots else prompt
         return self.probabilities(heard, prompt, labels, bare)
 
-    def probabilities(self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None) -> dict[str, float]:
+    def probabilities(
+        self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None
+    ) -> dict[str, float]:
         """Probability of each label as the answer to ``prompt``, by the model's `Calibration`. Raises BadRequest.
 
         ``bare``: the same prompt without shots, where it has any: its scores are mixed in as the calibration says. What a
@@ -65,7 +67,8 @@ class Labelling:
         tokens = [self.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
         with self._working():
             scores, counts = score_continuations(
-                self.model, self.inputs(heard, prompt), tokens, self._prompt_cache(heard, prompt))
+                self.model, self.inputs(heard, prompt), tokens, self._prompt_cache(heard, prompt)
+            )
             return scores.cpu(), counts.cpu()
 
     def content_free_scores(self, prompt: Prompt, labels: Sequence[str]) -> Tensor:
@@ -91,7 +94,7 @@ class Labelling:
         if not first:
             return [self.silence()]
         self.retriever()  # embeds what is not embedded yet
-        labels = sorted(first)[::max(1, len(first) // REFERENCES)][:REFERENCES]
+        labels = sorted(first)[:: max(1, len(first) // REFERENCES)][:REFERENCES]
         return [self.recall(self.bank, first[label]) for label in labels]
 
 

@@ -25,9 +25,7 @@ class Turnstile:
         return len(self._queue)
 
     @contextmanager
-    def wait(
-        self, on_wait: Callable[[int], None] | None = None, stop: threading.Event | None = None
-    ) -> Iterator[None]:
+    def wait(self, on_wait: Callable[[int], None] | None = None, stop: threading.Event | None = None) -> Iterator[None]:
         """Hold the turn while in the context; a thread that has it already goes straight in.
 
         ``on_wait`` hears how many are ahead, on every change; 0 when the turn has come. ``stop`` ends the wait:
@@ -51,7 +49,9 @@ class Turnstile:
                 self._queue.remove(ticket)
                 self._news.notify_all()
 
-    def _reach_the_front(self, ticket: object, on_wait: Callable[[int], None] | None, stop: threading.Event | None) -> None:
+    def _reach_the_front(
+        self, ticket: object, on_wait: Callable[[int], None] | None, stop: threading.Event | None
+    ) -> None:
         told = None
         while True:
             if stop is not None and stop.is_set():

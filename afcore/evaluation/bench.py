@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from afcore.evaluation.bench_clips import clips_table, measure_clips
 from afcore.errors import BadRequest, MissingPart
+from afcore.evaluation.bench_clips import clips_table, measure_clips
 
 if TYPE_CHECKING:
     from afcore.audio.recording import Clip
@@ -43,16 +43,26 @@ AIMS = {
 
 def add_bench(commands) -> None:
     """Add the command ``bench``."""
-    parser = commands.add_parser("bench", help="measure speed and memory on this machine", description=__doc__,
-                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = commands.add_parser(
+        "bench",
+        help="measure speed and memory on this machine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    parser.add_argument("--file", metavar="FILE", help="a sound whose first 10 s are used; default: noise made on the spot")
+    parser.add_argument(
+        "--file", metavar="FILE", help="a sound whose first 10 s are used; default: noise made on the spot"
+    )
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="counted runs of each measurement (default 5)")
     parser.add_argument("--starts", type=int, default=3, metavar="N", help="cold starts (default 3)")
-    parser.add_argument("--clips", type=int, metavar="N",
-                        help="instead: embed and label N clips in a project of Teach (1000 take some minutes)")
+    parser.add_argument(
+        "--clips",
+        type=int,
+        metavar="N",
+        help="instead: embed and label N clips in a project of Teach (1000 take some minutes)",
+    )
     parser.add_argument("--worker", choices=["start", "all"], help=argparse.SUPPRESS)
     parser.set_defaults(run=_run)
 
@@ -233,12 +243,20 @@ def _speed(model, inputs: dict, engine: Engine) -> float:
 
     clock = Clock()
     config = GenerationConfig(
-        max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=engine.tokenizer.pad_token_id,
-        eos_token_id=engine.tokenizer.eos_token_id)
+        max_new_tokens=NEW_TOKENS,
+        min_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        pad_token_id=engine.tokenizer.pad_token_id,
+        eos_token_id=engine.tokenizer.eos_token_id,
+    )
     with torch.inference_mode():
         model.generate(
-            **inputs, attention_mask=torch.ones_like(inputs["input_ids"]), generation_config=config, streamer=clock,
-            use_model_defaults=False)
+            **inputs,
+            attention_mask=torch.ones_like(inputs["input_ids"]),
+            generation_config=config,
+            streamer=clock,
+            use_model_defaults=False,
+        )
     _, first, *_, last = clock.times  # the prompt, then the tokens
     return (len(clock.times) - 2) / (last - first)
 
@@ -266,8 +284,10 @@ def table(measured: dict) -> str:
     row("share of it", measured["share_of_language_model"], "", "share_of_language_model")
     row("peak memory", measured["peak_memory_mb"], "MB", "peak_memory_mb", "{:.0f}".format)
     widths = [max(len(r[i]) for r in rows) for i in (0, 1)]
-    lines = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {'aim: ' + aim if aim else ''}".rstrip()
-             for name, value, aim in rows]  # fmt: skip
+    lines = [
+        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {'aim: ' + aim if aim else ''}".rstrip()
+        for name, value, aim in rows
+    ]
     head = (
         f"{measured['model']} on {measured['machine']} ({measured['device']}), {measured['threads']} threads, "
         f"PyTorch {measured['torch']}, {measured['dtype_reason']}\n"

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from afcore.errors import BadRequest
 
 if TYPE_CHECKING:
-    from afcore.retrieval.bank import Bank
     from afcore.engine.engine import Engine
+    from afcore.retrieval.bank import Bank
 
 LABELS, EACH = 5, 3
 """Labels of the project, and examples of each."""
@@ -94,16 +94,26 @@ def measure_clips(engine: Engine, count: int) -> dict:
         finally:
             store.close()
     return {
-        "clips": count, "sound_s": seconds, "labels": len(labels), "examples": examples, "shots": SHOTS,
-        "seconds": took, "clips_per_s": {stage: count / s for stage, s in took.items()}}  # fmt: skip
+        "clips": count,
+        "sound_s": seconds,
+        "labels": len(labels),
+        "examples": examples,
+        "shots": SHOTS,
+        "seconds": took,
+        "clips_per_s": {stage: count / s for stage, s in took.items()},
+    }
 
 
 def clips_table(measured: dict) -> str:
     """The figures for people."""
-    head = (f"{measured['clips']} clips of {measured['sound_s'] / measured['clips']:.1f} s on average, {measured['labels']} "
-            f"labels, {measured['examples']} examples; {measured['model']} on {measured['machine']} ({measured['device']}), "
-            f"{measured['threads']} threads\n")  # fmt: skip
+    head = (
+        f"{measured['clips']} clips of {measured['sound_s'] / measured['clips']:.1f} s on average, {measured['labels']} "
+        f"labels, {measured['examples']} examples; {measured['model']} on {measured['machine']} ({measured['device']}), "
+        f"{measured['threads']} threads\n"
+    )
     width = max(map(len, STAGES.values()))
-    rows = (f"{STAGES[stage]:<{width}}  {rate:>7.1f} clips/s  {measured['seconds'][stage]:>7.1f} s"
-            for stage, rate in measured["clips_per_s"].items())  # fmt: skip
+    rows = (
+        f"{STAGES[stage]:<{width}}  {rate:>7.1f} clips/s  {measured['seconds'][stage]:>7.1f} s"
+        for stage, rate in measured["clips_per_s"].items()
+    )
     return "\n".join([head, *rows])

@@ -1,4 +1,5 @@
 """Rows of the card about captions: named events against the true ones, and CIDEr without and with shots."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,17 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from afcore.corpus.held_out import HELD_OUT
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import DRAWS, PERMUTED, Ability, Control, Row, Scores, share, usual_controls
 from afcore.evaluation.dialogue_rows import SENTENCE
 from afcore.evaluation.items import interval
+from afcore.evaluation.metrics import cider
 from afcore.evaluation.naming import names, true_claims
 from afcore.evaluation.present_rows import mixtures
 from afcore.evaluation.sounds import HOWS, Subject
-from afcore.evaluation.metrics import cider
 from afcore.retrieval.nearest import prompt_order
 from afcore.retrieval.shuffling import shuffled
-from afcore.corpus.held_out import HELD_OUT
 
 SHOTS = 4
 SUFFIX = " can be heard"  # of one of the forms in which the corpus writes the same caption
@@ -25,7 +26,7 @@ SUFFIX = " can be heard"  # of one of the forms in which the corpus writes the s
 @dataclass(frozen=True)
 class CaptionItem:
     subject: Subject
-    other: Subject   # a sound without any of its labels
+    other: Subject  # a sound without any of its labels
     group: str
 
     @property
@@ -76,7 +77,9 @@ def _answer(context: Context, item: CaptionItem, controls: bool) -> dict:
 def named(context: Context, subject: Subject, said: str) -> tuple[int, int, int, int]:
     """(true claims, all claims, true labels named, all true labels) of a caption."""
     infos, labels = [context.clips[i] for i in subject.clips], context.labels_of(subject)
-    events, maybe = ([event for told in part for event in told] for part in zip(*((info.events, info.maybe) for info in infos)))
+    events, maybe = (
+        [event for told in part for event in told] for part in zip(*((info.events, info.maybe) for info in infos))
+    )
     verdicts = true_claims(said, labels, events, maybe)
     return sum(verdicts), len(verdicts), sum(names(said, label) for label in labels), len(labels)
 
@@ -86,8 +89,10 @@ def rates(counts: Sequence[tuple[int, int, int, int]], groups: Sequence[str]) ->
     table = np.asarray(counts, float)
     ratio = lambda hit, all: lambda rows: float(table[rows, hit].sum() / max(table[rows, all].sum(), 1))
     every = np.arange(len(table))
-    return {name: (ratio(*columns)(every), interval(every, list(groups), ratio(*columns), draws=DRAWS))
-            for name, columns in (("precision", (0, 1)), ("recall", (2, 3)))}
+    return {
+        name: (ratio(*columns)(every), interval(every, list(groups), ratio(*columns), draws=DRAWS))
+        for name, columns in (("precision", (0, 1)), ("recall", (2, 3)))
+    }
 
 
 def _score(context: Context, items: list[CaptionItem], records: list[dict]) -> Scores:
@@ -99,8 +104,17 @@ def _score(context: Context, items: list[CaptionItem], records: list[dict]) -> S
     guessed = rates([named(context, i.subject, r["said"]) for i, r in zip(items, records[4:] + records[:4])], groups)
     kinds = f"{sum(i.single for i in items)} clips, {sum(not i.single for i in items)} mixtures"
     for name, bar in (("precision", 0.70), ("recall", 0.60)):
-        scores.rows.append(Row(f"caption: named events, {name}", *found[name], len(items), guessed[name][0], f"{bar:.0%}",
-                               found[name][0] >= bar, kinds))
+        scores.rows.append(
+            Row(
+                f"caption: named events, {name}",
+                *found[name],
+                len(items),
+                guessed[name][0],
+                f"{bar:.0%}",
+                found[name][0] >= bar,
+                kinds,
+            )
+        )
     for name, single in (("single clips", True), ("mixtures", False)):
         part = [p for p in pairs if p[0].single == single]
         for kind, value in of(part, "said").items() if part else ():
@@ -128,10 +142,20 @@ def _score_cider(context: Context, pairs: list[tuple[CaptionItem, dict]], scores
     n, gain = len(pairs), shown - zero
     chance = value(pairs, "said", [references(context, i) for i, _ in pairs[5:] + pairs[:5]])[1][0]
     spread = interval(gain, [i.group for i, _ in pairs], draws=DRAWS)
-    scores.rows += [Row("caption: CIDEr against held-out captions, zero-shot", *none, n, chance, plain=True),
-                    Row(f"caption: CIDEr, {SHOTS} shots", *four, n, chance, plain=True),
-                    Row(f"caption: CIDEr, paired gain of {SHOTS} shots", float(gain.mean()), spread, n, 0.0, "shots better",
-                        bool(gain.mean() > 0), plain=True)]
+    scores.rows += [
+        Row("caption: CIDEr against held-out captions, zero-shot", *none, n, chance, plain=True),
+        Row(f"caption: CIDEr, {SHOTS} shots", *four, n, chance, plain=True),
+        Row(
+            f"caption: CIDEr, paired gain of {SHOTS} shots",
+            float(gain.mean()),
+            spread,
+            n,
+            0.0,
+            "shots better",
+            bool(gain.mean() > 0),
+            plain=True,
+        ),
+    ]
     some = [p for p in pairs if "shots, other" in p[1]]
     if not some:
         return
@@ -141,11 +165,30 @@ def _score_cider(context: Context, pairs: list[tuple[CaptionItem, dict]], scores
         lines = usual_controls(kind, told, len(some), value(some, key)[1][0], value(some, key, moved)[1][0])
         scores.controls += [replace(control, plain=True) for control in lines]
     permuted = value(some, "shots, permuted")[1]
-    scores.controls.append(Control(f"CIDEr, {SHOTS} shots", PERMUTED, *permuted, len(some), value(some, "shots")[1][0], None,
-                                   "shown: captions follow where it falls", plain=True))
+    scores.controls.append(
+        Control(
+            f"CIDEr, {SHOTS} shots",
+            PERMUTED,
+            *permuted,
+            len(some),
+            value(some, "shots")[1][0],
+            None,
+            "shown: captions follow where it falls",
+            plain=True,
+        )
+    )
     copied = [float(r["shots"].strip().lower() in {text.lower() for text in r["shown"]}) for _, r in pairs]
-    scores.controls.append(Control(f"caption, {SHOTS} shots", "share that repeats a shot's caption word for word",
-                                   *share(copied, [i.group for i, _ in pairs]), n, float(np.mean(copied)), None, "shown"))
+    scores.controls.append(
+        Control(
+            f"caption, {SHOTS} shots",
+            "share that repeats a shot's caption word for word",
+            *share(copied, [i.group for i, _ in pairs]),
+            n,
+            float(np.mean(copied)),
+            None,
+            "shown",
+        )
+    )
 
 
 ABILITIES = (Ability("captions", _items, _answer, _score, lambda item: (item.subject, item.other)),)

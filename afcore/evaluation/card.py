@@ -3,6 +3,7 @@
 All scores are on whole packages that no training or tuning stage touched. `--work` is the folder that `python -m
 afcore.training` made; what is made of its sounds here is kept in DIR/card, and so is every answer (DIR/card/answers, by weights).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -40,11 +41,12 @@ def chosen(names: str | None) -> list[Ability]:
     return [ABILITIES[name] for name in wanted]
 
 
-def make_sounds(context: Context, abilities: Sequence[Ability], limit: int | None, controls: int,
-                progress: Progress) -> None:
+def make_sounds(
+    context: Context, abilities: Sequence[Ability], limit: int | None, controls: int, progress: Progress
+) -> None:
     """Puts every sound that the items need through the encoder, or finds it in DIR/card; `evaluate` makes what is missing."""
     for ability in abilities:
-        items, begun = ability.items(context)[:limit or ability.most], time.monotonic()
+        items, begun = ability.items(context)[: limit or ability.most], time.monotonic()
         for n, item in enumerate(items):
             for subject in ability.sounds(item):
                 context.sounds.features(subject)
@@ -73,7 +75,9 @@ def _items(context: Context, ability: Ability) -> list:
 
 def _begin(work: Path, threads: int) -> None:
     import torch
+
     from afcore.engine.loading import load_engine
+
     global _context
     torch.set_num_threads(threads)
     _context = Context(work, load_engine("mini"))
@@ -91,7 +95,9 @@ def answers(context: Context, tasks: list[tuple[str, int, bool]], processes: int
         yield from (answer_one(context, *task) for task in tasks)
         return
     before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # answers are made in threads of their own, which look here for how many they may use
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # answers are made in threads of their own, which look here for how many they may use
+    )
     try:
         with multiprocessing.get_context("spawn").Pool(processes, _begin, (context.work, 1)) as pool:
             for done, made in pool.imap_unordered(_work, tasks, chunksize=2):
@@ -117,20 +123,30 @@ def kept_answers(file: Path, items: Sequence, controls: int) -> dict[int, dict]:
     return found
 
 
-def evaluate(context: Context, abilities: Sequence[Ability], limit: int | None = None, controls: int = 60, processes: int = 1,
-             progress: Progress = lambda text: None, folder: Path | None = None, minutes: float | None = None) -> tuple:
+def evaluate(
+    context: Context,
+    abilities: Sequence[Ability],
+    limit: int | None = None,
+    controls: int = 60,
+    processes: int = 1,
+    progress: Progress = lambda text: None,
+    folder: Path | None = None,
+    minutes: float | None = None,
+) -> tuple:
     """(`Scores`, per ability how many items there were and what each cost). `limit`: items of an ability.
 
     `folder` keeps the answers as they come, so that a run that was stopped, or is to have more items, goes on from there.
     After `minutes` no more is asked, and what is answered by then is scored; all abilities advance alike."""
-    items = {ability.name: _items(context, ability)[:limit or ability.most] for ability in abilities}
+    items = {ability.name: _items(context, ability)[: limit or ability.most] for ability in abilities}
     records: dict[str, dict[int, dict]] = {name: {} for name in items}
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         records = {name: kept_answers(folder / f"{name}.jsonl", some, controls) for name, some in items.items()}
         if known := sum(map(len, records.values())):
             progress(f"{known} answers of an earlier run with these weights are kept in {folder}")
-    tasks = [(name, n, n < controls) for name, some in items.items() for n in range(len(some)) if n not in records[name]]
+    tasks = [
+        (name, n, n < controls) for name, some in items.items() for n in range(len(some)) if n not in records[name]
+    ]
     tasks.sort(key=lambda task: task[1] / len(items[task[0]]))  # alike; the order within an ability stays
     begun, told = time.monotonic(), 0.0
     with closing(answers(context, tasks, processes)) as stream:
@@ -142,8 +158,10 @@ def evaluate(context: Context, abilities: Sequence[Ability], limit: int | None =
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
             if time.monotonic() - told > 10 or done == len(tasks):
                 told = time.monotonic()
-                progress(f"{name}: {len(records[name])} of {len(items[name])}; {done} of {len(tasks)} items "
-                         f"after {(told - begun) / 60:.1f} minutes")
+                progress(
+                    f"{name}: {len(records[name])} of {len(items[name])}; {done} of {len(tasks)} items "
+                    f"after {(told - begun) / 60:.1f} minutes"
+                )
             if minutes and time.monotonic() - begun > 60 * minutes:
                 progress(f"{minutes:g} minutes are over: {len(tasks) - done} items are left for another run")
                 break
@@ -158,10 +176,17 @@ def evaluate(context: Context, abilities: Sequence[Ability], limit: int | None =
         found = ability.score(context, [items[ability.name][n] for n in numbers], told_of)
         scores.rows += found.rows
         scores.controls += found.controls
-        spent = {full: [r["seconds"] for n, r in zip(numbers, told_of) if (n < controls) == full] for full in (False, True)}
+        spent = {
+            full: [r["seconds"] for n, r in zip(numbers, told_of) if (n < controls) == full] for full in (False, True)
+        }
         average = lambda values: sum(values) / len(values) if values else None
-        costs[ability.name] = {"items": len(numbers), "of": len(_items(context, ability)), "with controls": len(spent[True]),
-                               "seconds per item": average(spent[False]), "seconds per item with controls": average(spent[True])}
+        costs[ability.name] = {
+            "items": len(numbers),
+            "of": len(_items(context, ability)),
+            "with controls": len(spent[True]),
+            "seconds per item": average(spent[False]),
+            "seconds per item with controls": average(spent[True]),
+        }
     return scores, costs
 
 
@@ -174,6 +199,7 @@ def run(options: argparse.Namespace) -> None:
     """The command `evaluate mini-card`."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here asks the network
     from afcore.engine.loading import load_engine
+
     abilities = chosen(options.only)
     say = lambda text: print(text, file=sys.stderr, flush=True)
     context = Context(options.work, load_engine("mini"))
@@ -182,11 +208,15 @@ def run(options: argparse.Namespace) -> None:
     folder = options.work / "card" / "answers" / weights_key()
     if options.afresh and folder.exists():
         shutil.rmtree(folder)
-    scores, costs = evaluate(context, abilities, options.limit, options.controls, options.processes, say, folder,
-                             options.minutes)
+    scores, costs = evaluate(
+        context, abilities, options.limit, options.controls, options.processes, say, folder, options.minutes
+    )
     if options.json:
-        result = asdict(scores) | {"items": costs, "calibration": vars(context.engine.calibration),
-                                   "precision": context.engine.dtype_reason}
+        result = asdict(scores) | {
+            "items": costs,
+            "calibration": vars(context.engine.calibration),
+            "precision": context.engine.dtype_reason,
+        }
         print(json.dumps(result, indent=1, ensure_ascii=False))
     else:
         print(table(scores))

@@ -1,4 +1,5 @@
 """What every row of the card is computed from: the engine, the test clips, and a bank of training clips."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,22 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from afcore.retrieval.bank import Example
+from afcore.corpus.clips import ClipSet
+from afcore.corpus.labels import Name, read_names
+from afcore.engine.results import Heard
 from afcore.errors import MissingPart
 from afcore.evaluation.items import PER_GROUP, StoredClip
 from afcore.evaluation.naming import everyday
 from afcore.evaluation.ontology import shared
 from afcore.evaluation.sounds import CardSounds, Subject
-from afcore.engine.results import Heard
+from afcore.retrieval.bank import Example
 from afcore.retrieval.nearest import Shot
-from afcore.corpus.clips import ClipSet
-from afcore.corpus.labels import Name, read_names
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
 
-OF_LABEL_TEST = 50    # clips of one test label that count at most; scores are means over labels, so more say little
-OF_LABEL_BANK = 120   # clips of one label in the bank of training clips
+OF_LABEL_TEST = 50  # clips of one test label that count at most; scores are means over labels, so more say little
+OF_LABEL_BANK = 120  # clips of one label in the bank of training clips
 
 
 class ClipBank:
@@ -33,8 +34,18 @@ class ClipBank:
     def __init__(self, clips: ClipSet, rows: Sequence[int], clap):
         self._clips, self._rows = clips, list(rows)
         self._vectors = clips.clap_vectors(clap, self._rows)
-        self._examples = [Example(i, clips[i].label, clips[i].caption, f"clip {i}", 0.0, package=clips[i].package,
-                                  group_key=clips[i].group) for i in self._rows]
+        self._examples = [
+            Example(
+                i,
+                clips[i].label,
+                clips[i].caption,
+                f"clip {i}",
+                0.0,
+                package=clips[i].package,
+                group_key=clips[i].group,
+            )
+            for i in self._rows
+        ]
 
     def examples(self) -> list[Example]:
         return self._examples
@@ -51,15 +62,20 @@ class Context:
 
     def __init__(self, work: Path, engine: Engine):
         if not (work / "clips" / "clips.jsonl").exists():
-            raise MissingPart(f"There are no test sounds in {work}: make them with `python -m afcore.training all "
-                              f"--work {work}`.")
+            raise MissingPart(
+                f"There are no test sounds in {work}: make them with `python -m afcore.training all --work {work}`."
+            )
         self.work, self.engine, self.clips = work, engine, ClipSet(work / "clips")
         self.names: dict[str, Name] = read_names()
         self.everyday = everyday()
-        self.sounds = CardSounds(self.clips, work / "corpus", engine.encoder, work / "card" / f"{engine.features_name}.npz")
+        self.sounds = CardSounds(
+            self.clips, work / "corpus", engine.encoder, work / "card" / f"{engine.features_name}.npz"
+        )
         used = {example.package for example in engine.bank.examples()} if engine.bank else set()
         if shared := used & {info.package for info in self.clips.info if info.split == "test"}:
-            raise MissingPart(f"The bank holds sounds of the test package {sorted(shared)[0]}: the scores would not be honest.")
+            raise MissingPart(
+                f"The bank holds sounds of the test package {sorted(shared)[0]}: the scores would not be honest."
+            )
 
     @cached_property
     def training_bank(self) -> ClipBank:
@@ -102,16 +118,18 @@ class Context:
         return self.names[label].category
 
 
-def ten_options(rng: np.random.Generator, label: str, labels: Sequence[str], context: Context, count: int = 10) -> tuple:
+def ten_options(
+    rng: np.random.Generator, label: str, labels: Sequence[str], context: Context, count: int = 10
+) -> tuple:
     """`label` among `count`: half of the others are its nearest in AudioSet's ontology, where it has as many in its branch; the
     rest are of other branches as far as these last. None is kept apart from it."""
     apart = context.everyday[label].apart if label in context.everyday else frozenset()
     others = [str(n) for n in rng.permutation(sorted(labels)) if n != label and n not in apart]
     others.sort(key=lambda n: -shared(label, n))  # stable: what is equally near stays in its random order
-    near = [n for n in others if shared(label, n)][:count // 2]
-    far = others[len(near):]
+    near = [n for n in others if shared(label, n)][: count // 2]
+    far = others[len(near) :]
     strangers = [n for n in far if not shared(label, n)]
-    far = [*strangers, *(n for n in far if n not in strangers)][:count - 1 - len(near)]
+    far = [*strangers, *(n for n in far if n not in strangers)][: count - 1 - len(near)]
     return tuple(str(n) for n in rng.permutation([*near, *far, label]))
 
 

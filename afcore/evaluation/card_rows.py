@@ -1,4 +1,5 @@
 """Rows of the card, and the statistics they are made of."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -98,8 +99,17 @@ def other_audio(ability: str, value: tuple, n: int, beside: float, chance: float
 def hidden_tags(ability: str, value: tuple, n: int, beside: float, chance: float) -> Control:
     """The control without tag words: at least half of the lead over chance must be left."""
     measured, bounds = value
-    return Control(ability, "tag words removed", measured, bounds, n, beside, chance, "keeps half of its lead over chance",
-                   bool(measured - chance >= (beside - chance) / 2) if beside > chance else None)
+    return Control(
+        ability,
+        "tag words removed",
+        measured,
+        bounds,
+        n,
+        beside,
+        chance,
+        "keeps half of its lead over chance",
+        bool(measured - chance >= (beside - chance) / 2) if beside > chance else None,
+    )
 
 
 def degraded(ability: str, how: str, value: tuple, n: int, beside: float, chance: float | None) -> Control:
@@ -110,8 +120,12 @@ def degraded(ability: str, how: str, value: tuple, n: int, beside: float, chance
 def usual_controls(ability: str, told: dict[str, tuple], n: int, beside: float, chance: float) -> list[Control]:
     """The four that every score has; `told`: "other", "no tags", "phone" and "room" → value with its interval."""
     line = n, beside, chance
-    return [other_audio(ability, told["other"], *line), hidden_tags(ability, told["no tags"], *line),
-            degraded(ability, "phone", told["phone"], *line), degraded(ability, "room", told["room"], *line)]
+    return [
+        other_audio(ability, told["other"], *line),
+        hidden_tags(ability, told["no tags"], *line),
+        degraded(ability, "phone", told["phone"], *line),
+        degraded(ability, "room", told["room"], *line),
+    ]
 
 
 def table(scores: Scores) -> str:
@@ -123,13 +137,20 @@ def table(scores: Scores) -> str:
     for r in scores.rows:
         chance = "" if r.chance is None else show(r.chance, r.plain)
         name = f"{r.ability} ({r.note})" if r.note else r.ability
-        lines.append(f"| {name} | {show(r.measured, r.plain)} | {span(r.interval, r.plain)} | {r.n} | {chance} "
-                     f"| {r.bar} | {mark[r.met]} |")
+        lines.append(
+            f"| {name} | {show(r.measured, r.plain)} | {span(r.interval, r.plain)} | {r.n} | {chance} "
+            f"| {r.bar} | {mark[r.met]} |"
+        )
     if scores.controls:
-        lines += ["", "| control of | control | measured | 95 % | n | without it, same items | chance | wanted | seen? |",
-                  "|---|---|---|---|---|---|---|---|---|"]
+        lines += [
+            "",
+            "| control of | control | measured | 95 % | n | without it, same items | chance | wanted | seen? |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
     for c in scores.controls:
         chance = "" if c.chance is None else show(c.chance, c.plain)
-        lines.append(f"| {c.ability} | {c.control} | {show(c.measured, c.plain)} | {span(c.interval, c.plain)} | {c.n} "
-                     f"| {show(c.beside, c.plain)} | {chance} | {c.wanted} | {mark[c.met]} |")
+        lines.append(
+            f"| {c.ability} | {c.control} | {show(c.measured, c.plain)} | {span(c.interval, c.plain)} | {c.n} "
+            f"| {show(c.beside, c.plain)} | {chance} | {c.wanted} | {mark[c.met]} |"
+        )
     return "\n".join(lines)

@@ -1,4 +1,5 @@
 """Rows of the card: second and third turns of a dialogue about one sound, with answers in the model's own words."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from afcore.corpus.held_out import HELD_OUT
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import Ability, Row, Scores, mean, share, usual_controls
 from afcore.evaluation.naming import names, refuses
 from afcore.evaluation.present_rows import absent, mixtures
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.model.generation import GenerationSettings
-from afcore.corpus.held_out import HELD_OUT
 
 SENTENCE = GenerationSettings(max_new_tokens=32)
 OPENINGS = ("What do you hear?", "Describe the sound.")
@@ -24,13 +25,15 @@ WHICH = "Which of these is it: {}, {}, {} or {}?"
 class DialogueItem:
     subject: Subject
     opening: str
-    questions: tuple[str, str]              # of the second and third turn
-    choices: tuple[tuple[str, ...], ...]    # classes on offer in each; none for an open question
+    questions: tuple[str, str]  # of the second and third turn
+    choices: tuple[tuple[str, ...], ...]  # classes on offer in each; none for an open question
     other: Subject
     group: str
 
 
-def _which(context: Context, rng: np.random.Generator, label: str, subject: Subject, labels: Sequence[str]) -> tuple[str, tuple]:
+def _which(
+    context: Context, rng: np.random.Generator, label: str, subject: Subject, labels: Sequence[str]
+) -> tuple[str, tuple]:
     """A question with four classes of which the sound has `label` alone."""
     gone = [str(n) for n in rng.permutation(labels) if absent(context, subject, str(n))][:3]
     chosen = tuple(str(n) for n in rng.permutation([label, *gone]))
@@ -44,7 +47,11 @@ def _items(context: Context) -> list[DialogueItem]:
     singles = [Subject((i,)) for i in context.test_clips(set(context.everyday) - set(HELD_OUT))]
     labels = sorted({context.clips[s.clips[0]].label for s in singles})
     pairs = mixtures(context, len(singles) // 2, seed=32)
-    order = [subject for n, single in enumerate(singles) for subject in (single, *(pairs[n // 2:n // 2 + 1] if n % 2 else ()))]
+    order = [
+        subject
+        for n, single in enumerate(singles)
+        for subject in (single, *(pairs[n // 2 : n // 2 + 1] if n % 2 else ()))
+    ]
     found = []
     for n, subject in enumerate(order):
         true = context.labels_of(subject)
@@ -88,7 +95,7 @@ def turns_right(true: Sequence[str], item: DialogueItem, said: Sequence[str]) ->
             right.append(bool(named) and all(label in true for label in named))
         elif question == ELSE:
             left = [label for label in true if not any(names(text, label) for text in said[:turn])]
-            right.append(any(names(answer, label) for label in left or true) or not left and refuses(answer))
+            right.append(any(names(answer, label) for label in left or true) or (not left and refuses(answer)))
         else:
             right.append(any(names(answer, label) for label in true))
     return right[0], right[1]
@@ -104,15 +111,31 @@ def _score(context: Context, items: list[DialogueItem], records: list[dict]) -> 
 
     # What guessing would reach: open answers held against the sound six places on, which was asked alike.
     shifted = zip(items, records[6:] + records[:6])
-    open_chance = float(np.mean([true for i, r in shifted for true, chosen in zip(right(i, r), i.choices) if not chosen]))
+    open_chance = float(
+        np.mean([true for i, r in shifted for true, chosen in zip(right(i, r), i.choices) if not chosen])
+    )
     chance = (0.25 + open_chance) / 2
     both = value(pairs, "said")
-    rows = [Row("second and third turn of a dialogue", *both, 2 * len(items), chance, "65 %", both[0] >= 0.65,
-                "half open, half one of four; n counts turns"),
-            Row("of these, second turn", *value(pairs, "said", 0), len(items)),
-            Row("of these, third turn", *value(pairs, "said", 1), len(items))]
+    rows = [
+        Row(
+            "second and third turn of a dialogue",
+            *both,
+            2 * len(items),
+            chance,
+            "65 %",
+            both[0] >= 0.65,
+            "half open, half one of four; n counts turns",
+        ),
+        Row("of these, second turn", *value(pairs, "said", 0), len(items)),
+        Row("of these, third turn", *value(pairs, "said", 1), len(items)),
+    ]
     for name, wanted in (("open questions", False), ("one of four", True)):
-        told = [(float(true), i.group) for i, r in pairs for true, chosen in zip(right(i, r), i.choices) if bool(chosen) == wanted]
+        told = [
+            (float(true), i.group)
+            for i, r in pairs
+            for true, chosen in zip(right(i, r), i.choices)
+            if bool(chosen) == wanted
+        ]
         rows.append(Row(f"of these, {name}", *share(*zip(*told)), len(told), 0.25 if wanted else open_chance))
     some = [(i, r) for i, r in pairs if "other" in r]
     if not some:

@@ -23,12 +23,18 @@ from afcore.evaluation import naming
 
 if TYPE_CHECKING:
     from afcore.audio.recording import Clip
-    from afcore.retrieval.bank import Bank
     from afcore.engine.engine import Engine
+    from afcore.retrieval.bank import Bank
 
 LIST = "failures.json"
 ALIKE, QUIET, NEW, ORDER, COUNT, WORDS = KINDS = (
-    "sound-alikes", "quiet sound", "new class", "order", "counting", "transcript")
+    "sound-alikes",
+    "quiet sound",
+    "new class",
+    "order",
+    "counting",
+    "transcript",
+)
 WHY = {
     ALIKE: "Sounds of one kind resemble each other, and it takes one for another.",
     QUIET: "A quiet sound beside a loud one: it hears the loud one alone.",
@@ -131,8 +137,10 @@ class Sounds:
         files = [self.bank.audio_path(self.examples[part.sha256].id) for part in case.sounds]
         if case.sounds == (Part(case.sounds[0].sha256),):
             return open_recording(files[0], name).clip()
-        loud = [open_recording(file).clip().resampled(RATE).samples * 10 ** (part.gain / 20)
-                for file, part in zip(files, case.sounds)]  # fmt: skip
+        loud = [
+            open_recording(file).clip().resampled(RATE).samples * 10 ** (part.gain / 20)
+            for file, part in zip(files, case.sounds)
+        ]
         starts = [round(part.at * RATE) for part in case.sounds]
         mixed = np.zeros(max(start + len(x) for start, x in zip(starts, loud)), np.float32)
         for start, x in zip(starts, loud):
@@ -163,7 +171,9 @@ def add_failures(commands: Any) -> None:
     """Adds ``failures`` to the command line."""
     parser = commands.add_parser("failures", help="ask the model card's failure cases again, or look for others")
     parser.add_argument("--look", type=int, metavar="N", help="try N sounds of the bank for each kind of failure")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="with --look: write the cases it gets wrong to this list")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="with --look: write the cases it gets wrong to this list"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per case, each on a line of its own")
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
@@ -187,12 +197,21 @@ def _run(options: argparse.Namespace) -> int:
         if not verdict.right:
             wrong.append(case)
         if options.json:
-            print(json.dumps(asdict(case) | {"labels": sounds.labels(case), **asdict(verdict), "expected": case.right,
-                                             "model": engine.name}, ensure_ascii=False), flush=True)  # fmt: skip
+            print(
+                json.dumps(
+                    asdict(case)
+                    | {"labels": sounds.labels(case), **asdict(verdict), "expected": case.right, "model": engine.name},
+                    ensure_ascii=False,
+                ),
+                flush=True,
+            )
         else:
             state = "right now" if verdict.right else "wrong"
-            print(f"{state:<10} {case.kind:<13} {' and '.join(sounds.labels(case))}: {case.question} “{verdict.said}” "
-                  f"(would be right: {case.right})", flush=True)  # fmt: skip
+            print(
+                f"{state:<10} {case.kind:<13} {' and '.join(sounds.labels(case))}: {case.question} “{verdict.said}” "
+                f"(would be right: {case.right})",
+                flush=True,
+            )
     if options.out:
         try:
             write(wrong, options.out)

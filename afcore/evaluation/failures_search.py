@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from afcore import prompts
-from afcore.evaluation import failures
-from afcore.evaluation import naming
-from afcore.evaluation.failures import ALIKE, COUNT, NEW, NUMBERS, ORDER, QUIET, WORDS, Case, Part
 from afcore.corpus.held_out import HELD_OUT
 from afcore.corpus.labels import read_names
+from afcore.evaluation import failures, naming
+from afcore.evaluation.failures import ALIKE, COUNT, NEW, NUMBERS, ORDER, QUIET, WORDS, Case, Part
 
 if TYPE_CHECKING:
     from afcore.retrieval.bank import Bank, Example
@@ -52,7 +51,9 @@ def _pick(rng: np.random.Generator, found: dict[str, list[Example]], n: int) -> 
 
 def _other(rng: np.random.Generator, found: dict[str, list[Example]], first: Example) -> Example:
     apart = naming.everyday()[first.label].apart | {first.label}
-    labels = [label for label in sorted(found) if label not in apart and not set(label.split()) & set(first.label.split())]
+    labels = [
+        label for label in sorted(found) if label not in apart and not set(label.split()) & set(first.label.split())
+    ]
     examples = found[str(rng.choice(labels))]
     return examples[rng.integers(len(examples))]
 
@@ -62,11 +63,15 @@ def _alike(bank: Bank, rng: np.random.Generator, n: int) -> Case:
     names, everyday = read_names(), naming.everyday()
     found = _by_label(bank, lambda e: e.label in names)
     near = {
-        label: [other for other in sorted(found)
-                if names[other].category == names[label].category and not set(other.split()) & set(label.split())
-                and not (label in everyday and other in everyday[label].apart)]
+        label: [
+            other
+            for other in sorted(found)
+            if names[other].category == names[label].category
+            and not set(other.split()) & set(label.split())
+            and not (label in everyday and other in everyday[label].apart)
+        ]
         for label in found
-    }  # fmt: skip
+    }
     sound = _pick(rng, {label: found[label] for label in found if len(near[label]) >= 3}, n)
     options = rng.permutation([sound.label, *rng.permutation(near[sound.label])[:3]])
     return Case(ALIKE, (Part(sound.sha256),), prompts.CLASSIFY, sound.label, tuple(map(str, options)))

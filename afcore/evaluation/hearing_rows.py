@@ -1,13 +1,14 @@
 """Rows of the card about hearing alone: the encoder's embedding against its teacher's, and mini CLAP's search by text."""
+
 from __future__ import annotations
 
 import numpy as np
 
+from afcore.evaluation.caption_rows import SUFFIX
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import DRAWS, Ability, Row, Scores, macro_over, mean, share
-from afcore.evaluation.caption_rows import SUFFIX
-from afcore.evaluation.split_scores import neighbour_hits, teacher_rows
 from afcore.evaluation.items import interval
+from afcore.evaluation.split_scores import neighbour_hits, teacher_rows
 
 POOL, AT = 500, 10
 
@@ -20,25 +21,37 @@ def _embedding(context: Context, item: None, controls: bool) -> dict:
 
 
 def _embedding_score(context: Context, items: list, records: list[dict]) -> Scores:
-    found, = records
+    (found,) = records
     truth, groups, n = found["truth"], found["groups"], len(found["truth"])
     mine, its = macro_over(found["student"], truth), macro_over(found["teacher"], truth)
     ratio = lambda rows: mine(rows) / max(its(rows), 1e-9)
     share_of = ratio(np.arange(n))
     chance = 1 / len(set(truth))
-    return Scores([
-        Row("1-nearest-neighbour accuracy of the embedding, share of the teacher's own", share_of,
-            interval(np.arange(n), groups, ratio, draws=DRAWS), n, None, "95 %", share_of >= 0.95,
-            f"against {found['bank']} training clips"),
-        Row("of it, the student's embedding", *mean(found["student"], truth, groups), n, chance),
-        Row("of it, the teacher's embedding", *mean(found["teacher"], truth, groups), n, chance)])
+    return Scores(
+        [
+            Row(
+                "1-nearest-neighbour accuracy of the embedding, share of the teacher's own",
+                share_of,
+                interval(np.arange(n), groups, ratio, draws=DRAWS),
+                n,
+                None,
+                "95 %",
+                share_of >= 0.95,
+                f"against {found['bank']} training clips",
+            ),
+            Row("of it, the student's embedding", *mean(found["student"], truth, groups), n, chance),
+            Row("of it, the teacher's embedding", *mean(found["teacher"], truth, groups), n, chance),
+        ]
+    )
 
 
 def distinct(context: Context, named_only: bool) -> list[tuple[int, str]]:
     """(test clip, caption) with each caption once, at most `POOL`: those by file name first, then those by the teacher's tags."""
     drawn, taken = np.random.default_rng(61).permutation(len(context.clips)).tolist(), {}
     order = [i for i in drawn if context.clips[i].split == "test" and context.clips[i].caption]
-    for i in sorted(order, key=lambda i: context.clips[i].label is None):  # stable: the order within each kind stays drawn
+    for i in sorted(
+        order, key=lambda i: context.clips[i].label is None
+    ):  # stable: the order within each kind stays drawn
         info = context.clips[i]
         if info.label or not named_only:
             taken.setdefault(info.caption.removesuffix(SUFFIX).removesuffix(" playing"), i)
@@ -60,10 +73,21 @@ def _search_score(context: Context, items: list[bool], records: list[dict]) -> S
         n = len(record["ranks"])
         every = f"all {n} distinct captions that the test packages give" if n < POOL else ""
         bar, met = ("reported", None) if named_only else ("60 %", value[0] >= 0.60)
-        rows.append(Row(f"mini CLAP, text → audio, recall at {AT}", *value, n, min(1.0, AT / n), bar, met,
-                        "captions by file name alone" if named_only else every))
+        rows.append(
+            Row(
+                f"mini CLAP, text → audio, recall at {AT}",
+                *value,
+                n,
+                min(1.0, AT / n),
+                bar,
+                met,
+                "captions by file name alone" if named_only else every,
+            )
+        )
     return Scores(rows)
 
 
-ABILITIES = (Ability("embedding", lambda context: [None], _embedding, _embedding_score),
-             Ability("search", lambda context: [False, True], _search, _search_score))
+ABILITIES = (
+    Ability("embedding", lambda context: [None], _embedding, _embedding_score),
+    Ability("search", lambda context: [False, True], _search, _search_score),
+)

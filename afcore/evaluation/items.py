@@ -1,4 +1,5 @@
 """Test items: labelled clips of whole packages that no training or tuning stage touched, each with ten options."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,16 +9,18 @@ import numpy as np
 from scipy.stats import binomtest
 
 from afcore.clap import Clap
-from afcore.engine.results import Heard, StoredClip
 from afcore.corpus.clips import ClipSet
+from afcore.engine.results import Heard, StoredClip
 
-PER_GROUP = 3   # takes of one source that count at most
-PER_LABEL = 8   # clips of one label that count at most: music and speech are half of all, and saying "music" must not pay
+PER_GROUP = 3  # takes of one source that count at most
+PER_LABEL = (
+    8  # clips of one label that count at most: music and speech are half of all, and saying "music" must not pay
+)
 
 
 @dataclass(frozen=True)
 class Item:
-    clip: int               # number in the ClipSet
+    clip: int  # number in the ClipSet
     label: str
     options: tuple[str, ...]
     package: str
@@ -27,7 +30,9 @@ class Item:
 def heard(clips: ClipSet, i: int, clap: Clap) -> Heard:
     """Clip i as the engine would have heard it, from cached features."""
     features = clips.tensor(i)
-    return Heard(StoredClip(f"clip {i}"), features, [], np.asarray(clap.audio_from_features(features), np.float32), [], {})
+    return Heard(
+        StoredClip(f"clip {i}"), features, [], np.asarray(clap.audio_from_features(features), np.float32), [], {}
+    )
 
 
 def make_items(clips: ClipSet, split: str, labels: set[str], options: int = 10, seed: int = 0) -> list[Item]:
@@ -45,21 +50,28 @@ def make_items(clips: ClipSet, split: str, labels: set[str], options: int = 10, 
         if taken[info.group] > PER_GROUP or of_label.get(info.label, 0) >= PER_LABEL:
             continue
         of_label[info.label] = of_label.get(info.label, 0) + 1
-        near = [n for n in rng.permutation(every) if n != info.label and fine[n] == fine[info.label]][:(options - 1) // 2]
+        near = [n for n in rng.permutation(every) if n != info.label and fine[n] == fine[info.label]][
+            : (options - 1) // 2
+        ]
         far = [n for n in rng.permutation(every) if n != info.label and n not in near]
-        chosen = [str(n) for n in rng.permutation([*near, *far[:options - 1 - len(near)], info.label])]
+        chosen = [str(n) for n in rng.permutation([*near, *far[: options - 1 - len(near)], info.label])]
         items.append(Item(i, info.label, tuple(chosen), info.package, info.group))
     return items
 
 
-def interval(values: np.ndarray, groups: list[str], statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 1000) -> tuple[float, float]:
+def interval(
+    values: np.ndarray, groups: list[str], statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 1000
+) -> tuple[float, float]:
     """95 % bootstrap interval that redraws sources, not clips: takes of one source rise and fall together."""
     rng = np.random.default_rng(0)
     rows: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         rows.setdefault(group, []).append(row)
     members = list(rows.values())
-    means = [statistic(values[np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])]) for _ in range(draws)]
+    means = [
+        statistic(values[np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])])
+        for _ in range(draws)
+    ]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 

@@ -1,4 +1,5 @@
 """Rows of the card about the right label among ten: everyday classes, classes held out of training, invented names."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -7,19 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from afcore import prompts
+from afcore.corpus.held_out import HELD_OUT
 from afcore.engine.engine import Engine
+from afcore.engine.results import Heard
 from afcore.evaluation.card_context import Context, renamed, ten_options
 from afcore.evaluation.card_rows import PERMUTED, Ability, Control, Row, Scores, mean, share, usual_controls
 from afcore.evaluation.sounds import HOWS, Subject
-from afcore.engine.results import Heard
 from afcore.retrieval.nearest import Shot, prompt_order
-from afcore.corpus.held_out import HELD_OUT
 
 CHANCE = 0.1
 SHOTS, SHOTS_NEW = 4, 8  # for known classes, for new ones
 # Words that mean nothing, neither those of training (shots.INVENTED) nor those of calibration.
-INVENTED = ("abbid brolt chuvey dremmel ebbix frunt glave hemsor ilvet jorrib kelvoo lopsat murgle noffin ospey prell "
-            "quavid rindop skolm tavvit ulbren vessom wirrel yombat zelkin").split()
+INVENTED = (
+    "abbid brolt chuvey dremmel ebbix frunt glave hemsor ilvet jorrib kelvoo lopsat murgle noffin ospey prell "
+    "quavid rindop skolm tavvit ulbren vessom wirrel yombat zelkin"
+).split()
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def items(context: Context, labels: set[str], invented: bool, seed: int) -> list
     for i in clips:
         info = context.clips[i]
         options = ten_options(rng, info.label, sorted(labels), context)
-        called = tuple(map(str, rng.permutation(INVENTED)[:len(options)])) if invented else options
+        called = tuple(map(str, rng.permutation(INVENTED)[: len(options)])) if invented else options
         others = [j for j in rng.permutation(clips)[:50].tolist() if context.clips[j].label != info.label]
         found.append(LabelItem(Subject((i,)), info.label, options, called, Subject((others[0],)), info.group))
     return found
@@ -64,7 +67,9 @@ def chooser(engine: Engine, sound: Heard, options: list[str]) -> Callable[[Seque
     def choose(shots: Sequence[Shot] = ()) -> str:
         if not shots:
             return options[int(reader.probabilities(without, counts, free).argmax())]
-        scores, _ = engine.score_labels(sound, engine.build_prompt(sound, prompts.CLASSIFY, shots, labels=options), options)
+        scores, _ = engine.score_labels(
+            sound, engine.build_prompt(sound, prompts.CLASSIFY, shots, labels=options), options
+        )
         return options[int(reader.probabilities(scores, counts, free, without if reader.shots < 1 else None).argmax())]
 
     return choose
@@ -78,15 +83,20 @@ def permutation(shots: Sequence[Shot], options: Sequence[str]) -> dict[str, str]
     return dict(zip(labels, [*labels[1:], labels[0]]))
 
 
-def answer(context: Context, item: LabelItem, shots_of: Callable[[Heard], list[Shot]], controls: bool,
-           large: bool = False) -> dict:
+def answer(
+    context: Context, item: LabelItem, shots_of: Callable[[Heard], list[Shot]], controls: bool, large: bool = False
+) -> dict:
     """The label chosen in each condition. `shots_of`: sound → shots in the prompt's order, as the options are called. `large`:
     with shots of the training bank too. Another clip's audio comes with the right clip's shots: copying from them is seen."""
     engine, options = context.engine, list(item.called)
     sound = context.heard(item.subject)
     shots, choose = shots_of(sound), chooser(engine, sound, options)
-    record = {"zero": choose(), "shots": choose(shots), "near": shots[-1].example.label if shots else "",
-              "shot labels": [shot.example.label for shot in shots]}
+    record = {
+        "zero": choose(),
+        "shots": choose(shots),
+        "near": shots[-1].example.label if shots else "",
+        "shot labels": [shot.example.label for shot in shots],
+    }
     if controls:
         swap = permutation(shots, options)
         record["shots, permuted"] = choose(renamed(shots, swap))
@@ -124,8 +134,18 @@ def controls_of(ability: str, kind: str, items: Sequence[LabelItem], records: Se
         groups = [item.group for item, _ in moved]
         follows = share([record["shots, permuted"] == record["followed"] for _, record in moved], groups)
         right = float(np.mean([record["shots"] == item.name for item, record in moved]))
-        found.append(Control(ability, PERMUTED, *follows, len(moved), right, CHANCE,
-                             "answers follow the permutation (more than half)", follows[0] > 0.5))
+        found.append(
+            Control(
+                ability,
+                PERMUTED,
+                *follows,
+                len(moved),
+                right,
+                CHANCE,
+                "answers follow the permutation (more than half)",
+                follows[0] > 0.5,
+            )
+        )
     return found
 
 
@@ -143,39 +163,59 @@ def _everyday_answer(context: Context, item: LabelItem, controls: bool) -> dict:
     engine = context.engine
     near = engine.retriever().nearest(context.heard(item.subject).vector, 1, labels=item.options)
     return answer(context, item, lambda sound: prompt_order(engine.neighbours(sound, SHOTS)), controls, large=True) | {
-        "near among options": near[0].example.label if near else ""}
+        "near among options": near[0].example.label if near else ""
+    }
 
 
 def _everyday_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
     n, trained = len(items), {info.label for info in context.clips.info if info.split == "train"}
     kinds = len({item.label for item in items})
     zero, shots, gain = value(items, records, "zero"), value(items, records, "shots"), gain_of(items, records)
-    rows = [Row("everyday sound among 10 options, zero-shot", *zero, n, CHANCE, "70 %", zero[0] >= 0.70, f"{kinds} classes"),
-            Row(f"the same with {SHOTS} retrieved shots", *shots, n, CHANCE, "85 %", shots[0] >= 0.85, "shipped bank"),
-            Row(f"paired gain of {SHOTS} shots", *gain, n, 0.0, "above 0", gain[1][0] > 0)]
-    for name, key in (("beside it: CLAP nearest example among the options", "near among options"),
-                      ("beside it: CLAP nearest example of any label", "near")):
+    rows = [
+        Row(
+            "everyday sound among 10 options, zero-shot", *zero, n, CHANCE, "70 %", zero[0] >= 0.70, f"{kinds} classes"
+        ),
+        Row(f"the same with {SHOTS} retrieved shots", *shots, n, CHANCE, "85 %", shots[0] >= 0.85, "shipped bank"),
+        Row(f"paired gain of {SHOTS} shots", *gain, n, 0.0, "above 0", gain[1][0] > 0),
+    ]
+    for name, key in (
+        ("beside it: CLAP nearest example among the options", "near among options"),
+        ("beside it: CLAP nearest example of any label", "near"),
+    ):
         rows.append(Row(name, *value(items, records, key), n, CHANCE))
     for name, known in (("of these, classes with training clips", True), ("of these, classes without any", False)):
         some = [(i, r) for i, r in zip(items, records) if (i.label in trained) == known]
         if some:
             part, told = zip(*some)
             note = f"{len({item.label for item in part})} classes"
-            rows += [Row(f"{name}, {what}", *value(part, told, key), len(part), CHANCE, note=note)
-                     for what, key in (("zero-shot", "zero"), (f"{SHOTS} shots", "shots"))]
+            rows += [
+                Row(f"{name}, {what}", *value(part, told, key), len(part), CHANCE, note=note)
+                for what, key in (("zero-shot", "zero"), (f"{SHOTS} shots", "shots"))
+            ]
     large = [(i, r) for i, r in zip(items, records) if "shots of the large bank" in r]
     if large:
         part, told = zip(*large)
-        rows.append(Row(f"{SHOTS} shots from a bank of {len(context.training_bank.examples())} training clips",
-                        *value(part, told, "shots of the large bank"), len(part), CHANCE))
-    return Scores(rows, controls_of("everyday, zero-shot", "zero", items, records)
-                  + controls_of(f"everyday, {SHOTS} shots", "shots", items, records))
+        rows.append(
+            Row(
+                f"{SHOTS} shots from a bank of {len(context.training_bank.examples())} training clips",
+                *value(part, told, "shots of the large bank"),
+                len(part),
+                CHANCE,
+            )
+        )
+    return Scores(
+        rows,
+        controls_of("everyday, zero-shot", "zero", items, records)
+        + controls_of(f"everyday, {SHOTS} shots", "shots", items, records),
+    )
 
 
 def _new_shots(context: Context, item: LabelItem):
     """The nearest clips of the training bank among the options' classes, by the names that these have here."""
     names = dict(zip(item.options, item.called))
-    found = lambda sound: context.engine.neighbours(sound, SHOTS_NEW, bank=context.training_bank, labels=set(item.options))
+    found = lambda sound: context.engine.neighbours(
+        sound, SHOTS_NEW, bank=context.training_bank, labels=set(item.options)
+    )
     return lambda sound: renamed(prompt_order(found(sound)), names)
 
 
@@ -186,19 +226,26 @@ def _new_answer(context: Context, item: LabelItem, controls: bool) -> dict:
 def _held_out_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
     n, kinds = len(items), len({item.label for item in items})
     note = f"{kinds} classes with test clips; shots: the {SHOTS_NEW} nearest training clips of the options"
-    rows = [Row("held-out labels among 10 options, zero-shot", *value(items, records, "zero"), n, CHANCE, note=note),
-            Row(f"held-out labels, {SHOTS_NEW} shots", *value(items, records, "shots"), n, CHANCE),
-            Row(f"held-out labels, paired gain of {SHOTS_NEW} shots", *gain_of(items, records), n, 0.0),
-            Row("beside it: CLAP nearest example among the options", *value(items, records, "near"), n, CHANCE)]
-    return Scores(rows, controls_of("held out, zero-shot", "zero", items, records)
-                  + controls_of(f"held out, {SHOTS_NEW} shots", "shots", items, records))
+    rows = [
+        Row("held-out labels among 10 options, zero-shot", *value(items, records, "zero"), n, CHANCE, note=note),
+        Row(f"held-out labels, {SHOTS_NEW} shots", *value(items, records, "shots"), n, CHANCE),
+        Row(f"held-out labels, paired gain of {SHOTS_NEW} shots", *gain_of(items, records), n, 0.0),
+        Row("beside it: CLAP nearest example among the options", *value(items, records, "near"), n, CHANCE),
+    ]
+    return Scores(
+        rows,
+        controls_of("held out, zero-shot", "zero", items, records)
+        + controls_of(f"held out, {SHOTS_NEW} shots", "shots", items, records),
+    )
 
 
 def _invented_score(context: Context, items: list[LabelItem], records: list[dict]) -> Scores:
     n, zero, shots = len(items), value(items, records, "zero"), value(items, records, "shots")
-    rows = [Row(f"the same classes under invented names, {SHOTS_NEW} shots", *shots, n, CHANCE, "60 %", shots[0] >= 0.60),
-            Row("invented names, zero-shot", *zero, n, CHANCE, "chance", zero[1][0] <= CHANCE <= zero[1][1]),
-            Row("beside it: CLAP nearest example among the options", *value(items, records, "near"), n, CHANCE)]
+    rows = [
+        Row(f"the same classes under invented names, {SHOTS_NEW} shots", *shots, n, CHANCE, "60 %", shots[0] >= 0.60),
+        Row("invented names, zero-shot", *zero, n, CHANCE, "chance", zero[1][0] <= CHANCE <= zero[1][1]),
+        Row("beside it: CLAP nearest example among the options", *value(items, records, "near"), n, CHANCE),
+    ]
     return Scores(rows, controls_of(f"invented names, {SHOTS_NEW} shots", "shots", items, records))
 
 
@@ -208,6 +255,8 @@ def _sounds(item: LabelItem) -> tuple:
 
 ABILITIES = (
     Ability("everyday", _everyday_items, _everyday_answer, _everyday_score, _sounds),
-    Ability("held-out", lambda context: items(context, set(HELD_OUT), False, 12), _new_answer, _held_out_score, _sounds),
+    Ability(
+        "held-out", lambda context: items(context, set(HELD_OUT), False, 12), _new_answer, _held_out_score, _sounds
+    ),
     Ability("invented", lambda context: items(context, set(HELD_OUT), True, 13), _new_answer, _invented_score, _sounds),
 )

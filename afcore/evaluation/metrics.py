@@ -1,4 +1,5 @@
 """Scores of generated text."""
+
 from __future__ import annotations
 
 import re
@@ -33,13 +34,13 @@ def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.
 
 def _ngrams(text: str) -> Counter:
     words = re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower())
-    return Counter(tuple(words[i:i + n]) for n in range(1, N + 1) for i in range(len(words) - n + 1))
+    return Counter(tuple(words[i : i + n]) for n in range(1, N + 1) for i in range(len(words) - n + 1))
 
 
 def _penalty(said: Counter, told: Counter) -> float:
     """For unlike lengths, which the published code counts in bigrams."""
     lengths = [sum(count for gram, count in grams.items() if len(gram) == 2) for grams in (said, told)]
-    return float(np.exp(-((lengths[0] - lengths[1]) ** 2) / (2 * SIGMA ** 2)))
+    return float(np.exp(-((lengths[0] - lengths[1]) ** 2) / (2 * SIGMA**2)))
 
 
 def _cosine(said: dict, told: dict) -> float:

@@ -4,6 +4,7 @@ A text is cut into claims at commas and words such as "and" or "with"; a claim i
 It names a class when it holds all words of one of the class's names, or when all its words are among those of the class's own
 label ("water" for "water splashing"). Names are the label and the second column of everyday.txt.
 """
+
 from __future__ import annotations
 
 import re
@@ -16,12 +17,16 @@ from afcore.errors import MissingPart
 
 CUT = re.compile(r"[,;:.!?]|\b(?:and|with|while|then|over|plus|followed by|together|as well as|but)\b")
 WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
-FILLERS = frozenset("""a an the of in on at by from to is are was be being been it its this that there some something someone
+FILLERS = frozenset(
+    """a an the of in on at by from to is are was be being been it its this that there some something someone
     one two several many can could may might heard hear hears sound sounds like kind background foreground recording clip audio
-    i you we playing played play person people answer yes no also another which what loud quiet short long distant far""".split())
-REFUSAL = re.compile(r"\b(?:cannot|can't|can not|could not|couldn't|unable|don't know|do not know|not sure|unsure|no idea|"
-                     r"nothing (?:in particular|to|that)|don't hear|do not hear|not possible|impossible|unknown|"
-                     r"no (?:particular|clear|recognisable) sound)\b")
+    i you we playing played play person people answer yes no also another which what loud quiet short long distant far""".split()
+)
+REFUSAL = re.compile(
+    r"\b(?:cannot|can't|can not|could not|couldn't|unable|don't know|do not know|not sure|unsure|no idea|"
+    r"nothing (?:in particular|to|that)|don't hear|do not hear|not possible|impossible|unknown|"
+    r"no (?:particular|clear|recognisable) sound)\b"
+)
 # Stems that name noise or silence truthfully.
 NOISE = frozenset(("nois", "static", "hum", "hiss", "silenc", "silent", "buzz", "noth"))
 
@@ -32,7 +37,7 @@ def stem(word: str) -> str:
         word = word[:-3] + "y" if word.endswith("ies") else word[:-2] if word.endswith("es") else word[:-1]
     for ending in ("ing", "ed"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[:-len(ending)]
+            word = word[: -len(ending)]
             if word[-1] == word[-2] and word[-1] not in "lsz":
                 word = word[:-1]
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
@@ -82,9 +87,14 @@ def everyday() -> dict[str, Everyday]:
     for label, (_, apart) in rows.items():
         if unknown := apart - rows.keys():
             raise MissingPart(f"everyday.txt keeps {label} apart from {sorted(unknown)[0]}, which it does not list.")
-    return {label: Everyday(label, tuple(stems(name) for name in (label, *names.split(",")) if stems(name)),
-                            frozenset(apart | {other for other in rows if label in rows[other][1]}))
-            for label, (names, apart) in rows.items()}
+    return {
+        label: Everyday(
+            label,
+            tuple(stems(name) for name in (label, *names.split(",")) if stems(name)),
+            frozenset(apart | {other for other in rows if label in rows[other][1]}),
+        )
+        for label, (names, apart) in rows.items()
+    }
 
 
 def matches(claim: frozenset[str], names: Iterable[frozenset[str]]) -> bool:

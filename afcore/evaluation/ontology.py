@@ -1,4 +1,5 @@
 """How near two classes are in AudioSet's ontology (ontology.txt)."""
+
 from __future__ import annotations
 
 from functools import cache

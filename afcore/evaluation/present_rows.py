@@ -1,4 +1,5 @@
 """Rows of the card: "is there a …?" on mixtures of two test clips, yes and no equally often."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -6,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from afcore import prompts
+from afcore.corpus.held_out import HELD_OUT
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import Ability, Row, Scores, share, usual_controls
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.model.generation import GenerationSettings
-from afcore.corpus.held_out import HELD_OUT
 
 SHORT = GenerationSettings(max_new_tokens=8)
 MIXTURES = 300
@@ -20,9 +21,9 @@ MIXTURES = 300
 class PresentItem:
     subject: Subject
     event: str
-    truth: str              # "yes" or "no"
+    truth: str  # "yes" or "no"
     wording: str
-    other: Subject          # a mixture without the event
+    other: Subject  # a mixture without the event
     group: str
 
 
@@ -60,7 +61,9 @@ def _items(context: Context) -> list[PresentItem]:
         for event, truth in ((true[n % 2], "yes"), (no, "no")):
             others = [s for s in rng.permutation(np.array(subjects, object))[:60] if absent(context, s, event)]
             phrase = context.names[event].phrase
-            wording = ("is there {}?" if phrase.startswith(("a ", "an ", "the ")) else "can you hear {}?").format(phrase)
+            wording = ("is there {}?" if phrase.startswith(("a ", "an ", "the ")) else "can you hear {}?").format(
+                phrase
+            )
             found.append(PresentItem(subject, event, truth, wording, others[0], group))
     return found
 
@@ -87,8 +90,17 @@ def _score(context: Context, items: list[PresentItem], records: list[dict]) -> S
     groups = [i.group for i in items]
     value = share(right(pairs, "said"), groups)
     said_yes = float(np.mean([yes_or_no(r["said"]) == "yes" for r in records]))
-    rows = [Row('yes/no "is there a …?" on mixtures of two', *value, len(items), 0.5, "80 %", value[0] >= 0.8,
-                f"{len({i.subject.key for i in items})} mixtures, says yes in {said_yes:.0%}")]
+    rows = [
+        Row(
+            'yes/no "is there a …?" on mixtures of two',
+            *value,
+            len(items),
+            0.5,
+            "80 %",
+            value[0] >= 0.8,
+            f"{len({i.subject.key for i in items})} mixtures, says yes in {said_yes:.0%}",
+        )
+    ]
     some = [(i, r) for i, r in pairs if "other" in r]
     if not some:
         return Scores(rows)

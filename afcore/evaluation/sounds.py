@@ -3,6 +3,7 @@
 What is made here goes through the encoder once and is kept in a file. Everything follows from its key: the same key gives
 the same sound in every run and process.
 """
+
 from __future__ import annotations
 
 import zlib
@@ -13,16 +14,16 @@ import numpy as np
 import torch
 from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
+from afcore.corpus.clips import ClipSet
+from afcore.corpus.describe import WINDOWS_KEPT, embed, mix
 from afcore.encoders import AudioEncoder
 from afcore.encoders.mini import EMBEDDING, RATE
 from afcore.errors import MissingPart
-from afcore.corpus.clips import ClipSet
-from afcore.corpus.describe import WINDOWS_KEPT, embed, mix
 from afcore.training.mini.distillation import Sounds
 from afcore.training.mini.language_side import NO_TAG
 
 PHONE_BAND, PHONE_RATE = (300, 3400), 8000  # Hz
-MU = 255                            # of G.711's mu-law
+MU = 255  # of G.711's mu-law
 ROOM_DECAY, ROOM_NOISE = 0.6, 20.0  # s to −60 dB; dB that the noise lies below the sound
 NOISES = ("silence", "white", "pink", "brown", "hum", "band", "swell")
 LEVELS = (0.0, -20.0, -40.0, -60.0)  # dB of full scale; the faintest are a few steps of 16 bits high
@@ -82,13 +83,16 @@ class CardSounds:
         """Samples of a clip of the corpus. Raises MissingPart where these are gone or are not those of the clips."""
         if self._pieces is None:
             if not (self._corpus / "audio.i16").exists():
-                raise MissingPart(f"There are no decoded sounds in {self._corpus}: make them with `python -m afcore.training "
-                                  "corpus`.")
+                raise MissingPart(
+                    f"There are no decoded sounds in {self._corpus}: make them with `python -m afcore.training corpus`."
+                )
             self._pieces = Sounds(self._corpus)
         info = self.clips[clip]
         if self._pieces.index[info.source]["id"] != info.extra["id"]:
-            raise MissingPart(f"The sounds in {self._corpus} are not those that the clips were made from: run the step "
-                              "`features` again.")
+            raise MissingPart(
+                f"The sounds in {self._corpus} are not those that the clips were made from: run the step "
+                "`features` again."
+            )
         longest = self.encoder.plan.window + (WINDOWS_KEPT - 1) * self.encoder.plan.hop  # what `embed` hears of it
         return self._pieces.samples(info.source)[:longest]
 
@@ -117,7 +121,7 @@ def phone(x: np.ndarray) -> np.ndarray:
     law = np.sign(narrow) * np.log1p(MU * np.abs(narrow)) / np.log1p(MU)
     law = np.round(law * 127) / 127
     back = np.sign(law) * np.expm1(np.abs(law) * np.log1p(MU)) / MU
-    return resample_poly(back, RATE // PHONE_RATE, 1)[:len(x)].astype(np.float32)
+    return resample_poly(back, RATE // PHONE_RATE, 1)[: len(x)].astype(np.float32)
 
 
 def room(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -125,12 +129,12 @@ def room(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     sound, and pink noise 20 dB below it."""
     t = np.arange(round(ROOM_DECAY * RATE)) / RATE
     response = rng.standard_normal(len(t)) * np.exp(-np.log(1000) * t / ROOM_DECAY)
-    response /= np.sqrt((response ** 2).sum())
+    response /= np.sqrt((response**2).sum())
     response[0] += 1
-    y = fftconvolve(x, response)[:len(x)]
+    y = fftconvolve(x, response)[: len(x)]
     hiss = coloured(len(y), 1, rng)
-    level = np.sqrt((y ** 2).mean()) * 10 ** (-ROOM_NOISE / 20) if len(y) else 0
-    return (y + hiss * level / max(np.sqrt((hiss ** 2).mean()), 1e-9)).astype(np.float32)
+    level = np.sqrt((y**2).mean()) * 10 ** (-ROOM_NOISE / 20) if len(y) else 0
+    return (y + hiss * level / max(np.sqrt((hiss**2).mean()), 1e-9)).astype(np.float32)
 
 
 def coloured(n: int, slope: float, rng: np.random.Generator) -> np.ndarray:
@@ -148,7 +152,7 @@ def noise(kind: str, level: float, rng: np.random.Generator) -> np.ndarray:
         return np.zeros(n, np.float32)
     if kind == "hum":  # mains with its first overtones
         mains = rng.choice((50, 60))
-        x = sum(np.sin(2 * np.pi * mains * k * t + rng.uniform(0, 6)) / k ** 2 for k in (1, 2, 3))
+        x = sum(np.sin(2 * np.pi * mains * k * t + rng.uniform(0, 6)) / k**2 for k in (1, 2, 3))
     elif kind == "band":
         low = rng.uniform(100, 4000)
         x = sosfilt(butter(2, (low, 2 * low), "bandpass", fs=RATE, output="sos"), rng.standard_normal(n))

@@ -3,6 +3,7 @@
 `--work` is the folder that `python -m afcore.training` made (it holds the decoded test sounds). The shots come from the
 shipped bank, whose packages are all on the training side.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -13,13 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from afcore.errors import MissingPart
-from afcore.evaluation.items import Item, heard, interval, macro, make_items
 from afcore.corpus.clips import ClipSet
 from afcore.corpus.held_out import HELD_OUT
+from afcore.errors import MissingPart
+from afcore.evaluation.items import Item, heard, interval, macro, make_items
 
 SHOTS = 4
-ANY, AMONG = f"{SHOTS} retrieved shots of any label", f"{SHOTS} retrieved shots among the options"  # the second is what `classify` takes
+ANY, AMONG = (
+    f"{SHOTS} retrieved shots of any label",
+    f"{SHOTS} retrieved shots among the options",
+)  # the second is what `classify` takes
 
 
 def neighbour_hits(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, np.ndarray | list | int]:
@@ -39,16 +43,27 @@ def neighbour_hits(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dic
         return (names[(unit[test] @ unit[bank].T).argmax(1)] == truth).astype(float)
 
     student = np.stack([clips.of(i).astype(np.float32)[:, :384].mean(0) for i in range(len(teacher))])
-    return {"student": right(student), "teacher": right(teacher[:, :384].astype(np.float32)), "truth": truth.tolist(),
-            "groups": [clips[i].group for i in test], "bank": len(bank)}
+    return {
+        "student": right(student),
+        "teacher": right(teacher[:, :384].astype(np.float32)),
+        "truth": truth.tolist(),
+        "groups": [clips[i].group for i in test],
+        "bank": len(bank),
+    }
 
 
 def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, float]:
     """1-nearest-neighbour label accuracy (mean over labels) of test clips among training clips: student's embedding and teacher's own."""
     found = neighbour_hits(clips, teacher, labels)
     mine, its = macro(found["student"], found["truth"]), macro(found["teacher"], found["truth"])
-    return {"student": mine, "teacher": its, "share": mine / its, "queries": len(found["truth"]), "bank": found["bank"],
-            "chance": 1 / len(set(found["truth"]))}
+    return {
+        "student": mine,
+        "teacher": its,
+        "share": mine / its,
+        "queries": len(found["truth"]),
+        "bank": found["bank"],
+        "chance": 1 / len(set(found["truth"])),
+    }
 
 
 def teacher_rows(corpus: Path, clips: ClipSet) -> np.ndarray:
@@ -67,6 +82,7 @@ def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict
     """For every item and condition the chosen label (as text); 'shuffled answer' is what permuted shots would say."""
     from afcore.retrieval.nearest import prompt_order
     from afcore.retrieval.shuffling import shuffled
+
     rng = np.random.default_rng(1)
     labels = sorted({option for item in items for option in item.options})
     said = dict(zip(labels, engine.clap.text([f"the sound of {label}" for label in labels])))
@@ -97,8 +113,11 @@ def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict
 def evaluate(work: Path, limit: int | None, progress=None) -> dict:
     """All scores as one dictionary. Raises MissingPart without `work/clips` or the shipped bank."""
     from afcore.engine.loading import load_engine
+
     if not (work / "clips" / "clips.jsonl").exists():
-        raise MissingPart(f"There are no test sounds in {work}: make them with `python -m afcore.training all --work {work}`.")
+        raise MissingPart(
+            f"There are no test sounds in {work}: make them with `python -m afcore.training all --work {work}`."
+        )
     clips = ClipSet(work / "clips")
     engine = load_engine("mini")
     bank_labels = {example.label for example in engine.bank.examples()}
@@ -109,7 +128,9 @@ def evaluate(work: Path, limit: int | None, progress=None) -> dict:
     items = make_items(clips, "test", labels)
     overlap = packages & {item.package for item in items}
     if overlap:
-        raise MissingPart(f"The bank holds sounds of the test package {sorted(overlap)[0]}, so the score would not be honest.")
+        raise MissingPart(
+            f"The bank holds sounds of the test package {sorted(overlap)[0]}, so the score would not be honest."
+        )
     if limit and limit < len(items):
         items = [items[i] for i in np.sort(np.random.default_rng(2).permutation(len(items))[:limit])]
     teacher = teacher_rows(work / "corpus", clips)
@@ -118,32 +139,66 @@ def evaluate(work: Path, limit: int | None, progress=None) -> dict:
     scores = {}
     for name, answers in chosen.items():
         correct = (answers == truth).astype(float)
-        scores[name] = {"accuracy": float(correct.mean()), "interval": interval(correct, groups), "macro": macro(correct, list(truth))}
+        scores[name] = {
+            "accuracy": float(correct.mean()),
+            "interval": interval(correct, groups),
+            "macro": macro(correct, list(truth)),
+        }
     hit = {name: (answers == truth).astype(float) for name, answers in chosen.items()}
-    line = lambda values, rows: {"mean": float(values[rows].mean()), "interval": interval(values[rows], [groups[i] for i in rows])}
+    line = lambda values, rows: {
+        "mean": float(values[rows].mean()),
+        "interval": interval(values[rows], [groups[i] for i in rows]),
+    }
     parts = {"all": np.full(len(truth), True), "known": ~np.isin(truth, HELD_OUT), "held out": np.isin(truth, HELD_OUT)}
     apart = {}
     for name, rows in ((name, np.flatnonzero(part)) for name, part in parts.items() if part.any()):
-        apart[name] = {"items": len(rows), "labels": len(set(truth[rows])), "zero-shot": line(hit["zero-shot"], rows)} | {
-            way: line(hit[way], rows) | {"gain": line(hit[way] - hit["zero-shot"], rows)} for way in (ANY, AMONG)}
-    return {"items": len(items), "sources": len(set(groups)), "packages": len({i.package for i in items}), "labels": len(set(truth)),
-            "options": 10, "chance": 0.1, "calibration": vars(engine.calibration), "precision": engine.dtype_reason,
-            "nearest_neighbour": nearest_neighbour(clips, teacher, test & train), "ten_options": scores, "apart": apart}
+        apart[name] = {
+            "items": len(rows),
+            "labels": len(set(truth[rows])),
+            "zero-shot": line(hit["zero-shot"], rows),
+        } | {way: line(hit[way], rows) | {"gain": line(hit[way] - hit["zero-shot"], rows)} for way in (ANY, AMONG)}
+    return {
+        "items": len(items),
+        "sources": len(set(groups)),
+        "packages": len({i.package for i in items}),
+        "labels": len(set(truth)),
+        "options": 10,
+        "chance": 0.1,
+        "calibration": vars(engine.calibration),
+        "precision": engine.dtype_reason,
+        "nearest_neighbour": nearest_neighbour(clips, teacher, test & train),
+        "ten_options": scores,
+        "apart": apart,
+    }
 
 
 def table(result: dict) -> str:
     """The result as Markdown."""
     nn = result["nearest_neighbour"]
-    lines = [f"Embedding, 1-nearest-neighbour label accuracy, mean over labels ({nn['queries']} test clips against {nn['bank']} training clips): "
-             f"student {nn['student']:.1%}, teacher {nn['teacher']:.1%}, share {nn['share']:.1%}.", "",
-             f"Right label among 10 options, {result['items']} clips of {result['sources']} sources in {result['packages']} packages, "
-             f"{result['labels']} labels; chance 10 %:", "", "| condition | accuracy | 95 % interval | macro |", "|---|---|---|---|"]
+    lines = [
+        f"Embedding, 1-nearest-neighbour label accuracy, mean over labels ({nn['queries']} test clips against {nn['bank']} training clips): "
+        f"student {nn['student']:.1%}, teacher {nn['teacher']:.1%}, share {nn['share']:.1%}.",
+        "",
+        f"Right label among 10 options, {result['items']} clips of {result['sources']} sources in {result['packages']} packages, "
+        f"{result['labels']} labels; chance 10 %:",
+        "",
+        "| condition | accuracy | 95 % interval | macro |",
+        "|---|---|---|---|",
+    ]
     for name, s in result["ten_options"].items():
-        lines.append(f"| {name} | {s['accuracy']:.1%} | {s['interval'][0]:.1%} to {s['interval'][1]:.1%} | {s['macro']:.1%} |")
-    lines += ["", f"| labels | clips | zero-shot | {ANY} | paired gain | {AMONG} | paired gain |", "|---|---|---|---|---|---|---|"]
+        lines.append(
+            f"| {name} | {s['accuracy']:.1%} | {s['interval'][0]:.1%} to {s['interval'][1]:.1%} | {s['macro']:.1%} |"
+        )
+    lines += [
+        "",
+        f"| labels | clips | zero-shot | {ANY} | paired gain | {AMONG} | paired gain |",
+        "|---|---|---|---|---|---|---|",
+    ]
     span = lambda s, form: f"{s['mean']:{form}} ({s['interval'][0]:{form}} to {s['interval'][1]:{form}})"
     for name, a in result["apart"].items():
-        cells = [span(a["zero-shot"], ".1%")] + [cell for way in (ANY, AMONG) for cell in (span(a[way], ".1%"), span(a[way]["gain"], "+.1%"))]
+        cells = [span(a["zero-shot"], ".1%")] + [
+            cell for way in (ANY, AMONG) for cell in (span(a[way], ".1%"), span(a[way]["gain"], "+.1%"))
+        ]
         lines.append(f"| {a['labels']} {name} | {a['items']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -151,15 +206,25 @@ def table(result: dict) -> str:
 def add_evaluate(commands) -> None:
     """Adds `evaluate` to the command line."""
     parser = commands.add_parser("evaluate", help="score mini on held-out packages")
-    parser.add_argument("what", choices=["mini", "mini-card"], help="mini: ten options; mini-card: every row of the model card")
+    parser.add_argument(
+        "what", choices=["mini", "mini-card"], help="mini: ten options; mini-card: every row of the model card"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder made by python -m afcore.training")
-    parser.add_argument("--limit", type=int, help="only so many items, drawn with a fixed seed (mini-card: of each ability)")
+    parser.add_argument(
+        "--limit", type=int, help="only so many items, drawn with a fixed seed (mini-card: of each ability)"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", metavar="A,B", help="mini-card: only these abilities (docs/mini-card.md)")
-    parser.add_argument("--controls", type=_count, default=60, help="mini-card: items per ability asked with controls too (default 60)")
-    parser.add_argument("--processes", type=_count, default=os.cpu_count() or 1, help="mini-card: processes of one thread each")
+    parser.add_argument(
+        "--controls", type=_count, default=60, help="mini-card: items per ability asked with controls too (default 60)"
+    )
+    parser.add_argument(
+        "--processes", type=_count, default=os.cpu_count() or 1, help="mini-card: processes of one thread each"
+    )
     parser.add_argument("--minutes", type=float, help="mini-card: score what is answered by then; run again to go on")
-    parser.add_argument("--afresh", action="store_true", help="mini-card: ask again what these weights have answered before")
+    parser.add_argument(
+        "--afresh", action="store_true", help="mini-card: ask again what these weights have answered before"
+    )
     parser.add_argument("--sounds-only", action="store_true", help="mini-card: make its sounds and stop")
     parser.set_defaults(run=_run)
 
@@ -174,6 +239,7 @@ def _count(text: str) -> int:
 def _run(options: argparse.Namespace) -> None:
     if options.what == "mini-card":
         from afcore.evaluation import card
+
         return card.run(options)
     result = evaluate(options.work, options.limit, lambda n, of: print(f"{n} of {of}", file=sys.stderr, flush=True))
     print(json.dumps(result, indent=1) if options.json else table(result))

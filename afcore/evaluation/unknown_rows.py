@@ -1,4 +1,5 @@
 """Rows of the card: when not to answer (noise, silence, questions that no sound answers) and when to."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -6,26 +7,38 @@ from dataclasses import dataclass
 import numpy as np
 
 from afcore import prompts
+from afcore.corpus.held_out import HELD_OUT
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import Ability, Control, Row, Scores, share
 from afcore.evaluation.dialogue_rows import SENTENCE
 from afcore.evaluation.naming import claims, names_noise_only, refuses
 from afcore.evaluation.sounds import HOWS, NOISES, Subject
-from afcore.corpus.held_out import HELD_OUT
 
 # Nobody can tell these from a sound. None is worded as in training.
 UNANSWERABLE = (
-    "what is the surname of the person who recorded this?", "in which year was this recorded?", "what colour is it?",
-    "how much did it cost?", "who owns it?", "what is the telephone number of this place?", "in which town is this?",
-    "what will happen next week?", "what is the name of the {}?", "what colour is the {}?", "how old is the owner of the {}?",
-    "what brand of microphone was used?", "what is the weight of the {} in kilograms?", "what does it smell of?",
-    "who is the president of this country?", "what is on the other side of the wall?")
+    "what is the surname of the person who recorded this?",
+    "in which year was this recorded?",
+    "what colour is it?",
+    "how much did it cost?",
+    "who owns it?",
+    "what is the telephone number of this place?",
+    "in which town is this?",
+    "what will happen next week?",
+    "what is the name of the {}?",
+    "what colour is the {}?",
+    "how old is the owner of the {}?",
+    "what brand of microphone was used?",
+    "what is the weight of the {} in kilograms?",
+    "what does it smell of?",
+    "who is the president of this country?",
+    "what is on the other side of the wall?",
+)
 ANSWERABLE = ("what do you hear?", "what is making this sound?", "what can be heard here?")
 
 
 @dataclass(frozen=True)
 class UnknownItem:
-    kind: str          # "noise", "unanswerable" or "answerable"
+    kind: str  # "noise", "unanswerable" or "answerable"
     subject: Subject
     question: str
     group: str
@@ -63,10 +76,11 @@ def at_fault(item: UnknownItem, said: str) -> bool:
 def _score(context: Context, items: list[UnknownItem], records: list[dict]) -> Scores:
     pairs, scores = list(zip(items, records)), Scores()
     for name, kinds, bar in (
-            ("names a sound in silence or noise, or answers the unanswerable", ("noise", "unanswerable"), "at most 10 %"),
-            ("of these, names a sound in silence or noise", ("noise",), "reported"),
-            ("of these, answers the unanswerable", ("unanswerable",), "reported"),
-            ("refuses answerable questions", ("answerable",), "at most 10 %")):
+        ("names a sound in silence or noise, or answers the unanswerable", ("noise", "unanswerable"), "at most 10 %"),
+        ("of these, names a sound in silence or noise", ("noise",), "reported"),
+        ("of these, answers the unanswerable", ("unanswerable",), "reported"),
+        ("refuses answerable questions", ("answerable",), "at most 10 %"),
+    ):
         some = [(i, r) for i, r in pairs if i.kind in kinds]
         if not some:
             continue

@@ -1,6 +1,7 @@
 """The audio representation transformer: all windows of all audios of a sample, together.
 
 Paper section 3.2; the module names are the published checkpoint's (`audio_transformer.*`)."""
+
 from __future__ import annotations
 
 import torch

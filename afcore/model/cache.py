@@ -1,4 +1,5 @@
 """The generation cache: the text's keys and values, the audio's, and who may look at which audio."""
+
 from __future__ import annotations
 
 import copy
@@ -43,11 +44,13 @@ class AudioMemory:
         dtype = next(iter(keys_values.values()))[0].dtype
         return AudioContext(keys_values, (mask | deaf)[:, None], (~deaf).to(dtype))
 
-    def select(self, rows: Tensor) -> "AudioMemory":
+    def select(self, rows: Tensor) -> AudioMemory:
         """The memory of the batch rows `rows` (B',), in that order, repeats allowed."""
         if len(self.mask) == 1:
             return self
-        chosen = {layer: (k.index_select(0, rows), v.index_select(0, rows)) for layer, (k, v) in self.keys_values.items()}
+        chosen = {
+            layer: (k.index_select(0, rows), v.index_select(0, rows)) for layer, (k, v) in self.keys_values.items()
+        }
         return AudioMemory(chosen, self.mask.index_select(0, rows), self.audio_index)
 
 
@@ -63,7 +66,7 @@ class FlamingoCache(DynamicCache):
         self.audio: AudioMemory | None = None
         self.heard: Tensor | None = None
 
-    def fork(self) -> "FlamingoCache":
+    def fork(self) -> FlamingoCache:
         """Another cache with the same past; what is added to one is not in the other. Cheap, since the
         layers' tensors are replaced, never written to."""
         fork = copy.copy(self)

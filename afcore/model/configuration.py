@@ -1,4 +1,5 @@
 """Every size and switch of an Audio Flamingo model."""
+
 from __future__ import annotations
 
 from transformers import AutoConfig, PretrainedConfig

@@ -1,6 +1,7 @@
 """Gated cross-attention before a decoder layer, and what it reads.
 
 Paper section 3.3; the module names are the published checkpoint's (`gated_cross_attn_layer.*`)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """Audio Flamingo around any decoder language model (paper section 3)."""
+
 from __future__ import annotations
 
 import inspect
@@ -49,7 +50,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         self.front_end = TagFrontEnd(config) if config.front_end == "tags" else None
         self.audio_transformer = AudioTransformer(config)
         self.language_model = language_model or AutoModelForCausalLM.from_config(
-            config.text_config, dtype=torch.get_default_dtype())
+            config.text_config, dtype=torch.get_default_dtype()
+        )
         layers = decoder_layers(self.language_model)
         for i, layer in enumerate(layers):
             block = GatedCrossAttention(config) if i in config.cross_attention_layers else None
@@ -115,7 +117,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         if audio_embeds.shape[1] % self.config.max_windows_per_audio:
             raise ValueError(
                 f"audio_embeds has {audio_embeds.shape[1]} windows per sample, which is no multiple of "
-                f"{self.config.max_windows_per_audio}.")
+                f"{self.config.max_windows_per_audio}."
+            )
         if audio_mask is None:
             audio_mask = torch.ones(audio_embeds.shape[:2], dtype=torch.bool, device=audio_embeds.device)
         audio, mask, audio_index = self.encode_audio(audio_embeds, audio_mask)
@@ -125,11 +128,19 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             audio, mask, audio_index = audio[:, kept], mask[:, kept], audio_index[kept]
         layers = decoder_layers(self.language_model)
         keys_values = {
-            i: layers[i].gated_cross_attn_layer.attn.keys_values(audio) for i in self.config.cross_attention_layers}
+            i: layers[i].gated_cross_attn_layer.attn.keys_values(audio) for i in self.config.cross_attention_layers
+        }
         return AudioMemory(keys_values, mask, audio_index)
 
     def _decoder_inputs(
-        self, input_ids, attention_mask, audio_embeds, audio_mask, position_ids, past_key_values, inputs_embeds,
+        self,
+        input_ids,
+        attention_mask,
+        audio_embeds,
+        audio_mask,
+        position_ids,
+        past_key_values,
+        inputs_embeds,
         use_cache,
     ) -> dict:
         """What the language model's forward pass gets; the audio goes along as `audio_context`."""
@@ -161,27 +172,47 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
             position_ids = (attention_mask.long().cumsum(1) - 1).clamp_min(0)[:, -length:]
         return dict(
-            input_ids=input_ids if inputs_embeds is None else None, inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask, position_ids=position_ids, past_key_values=cache, use_cache=use_cache,
-            audio_context=context)
+            input_ids=input_ids if inputs_embeds is None else None,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=use_cache,
+            audio_context=context,
+        )
 
     def hidden_states(
-        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
-        audio_embeds: Tensor | None = None, audio_mask: Tensor | None = None, position_ids: Tensor | None = None,
-        past_key_values: FlamingoCache | None = None, inputs_embeds: Tensor | None = None,
-        use_cache: bool | None = None, **kwargs,
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        audio_embeds: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: FlamingoCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
     ) -> BaseModelOutputWithPast:
         """`forward` without the language model's head: `last_hidden_state` (B, T, H) is what
         `get_output_embeddings()` takes, so training can compute logits at answer positions alone."""
         inputs = self._decoder_inputs(
-            input_ids, attention_mask, audio_embeds, audio_mask, position_ids, past_key_values, inputs_embeds, use_cache)
+            input_ids, attention_mask, audio_embeds, audio_mask, position_ids, past_key_values, inputs_embeds, use_cache
+        )
         return self.language_model.base_model(**inputs, **kwargs)
 
     def forward(
-        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
-        audio_embeds: Tensor | None = None, audio_mask: Tensor | None = None, position_ids: Tensor | None = None,
-        past_key_values: FlamingoCache | None = None, inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None, use_cache: bool | None = None, logits_to_keep: int | Tensor = 0, **kwargs,
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        audio_embeds: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: FlamingoCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs,
     ) -> CausalLMOutputWithPast:
         """Logits for the next token.
 
@@ -196,7 +227,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         Raises BadRequest for more audio than the model has positions for, ValueError for audio twice.
         """
         inputs = self._decoder_inputs(
-            input_ids, attention_mask, audio_embeds, audio_mask, position_ids, past_key_values, inputs_embeds, use_cache)
+            input_ids, attention_mask, audio_embeds, audio_mask, position_ids, past_key_values, inputs_embeds, use_cache
+        )
         if self._head_takes_positions:
             out = self.language_model(**inputs, logits_to_keep=logits_to_keep, **kwargs)
         else:  # OPT, for one, would compute 50,000 logits for every position of a prompt
@@ -204,8 +236,11 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             hidden = out.last_hidden_state[:, kept]
             out = CausalLMOutputWithPast(
-                logits=self.get_output_embeddings()(hidden), past_key_values=out.past_key_values,
-                hidden_states=out.hidden_states, attentions=out.attentions)
+                logits=self.get_output_embeddings()(hidden),
+                past_key_values=out.past_key_values,
+                hidden_states=out.hidden_states,
+                attentions=out.attentions,
+            )
         if labels is not None:
             out.loss = F.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
         return out
@@ -214,8 +249,11 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # `forward` makes its own FlamingoCache
 
-    def prepare_inputs_for_generation(self, input_ids, past_key_values=None, audio_embeds=None, audio_mask=None, **kwargs):
+    def prepare_inputs_for_generation(
+        self, input_ids, past_key_values=None, audio_embeds=None, audio_mask=None, **kwargs
+    ):
         if past_key_values is not None and past_key_values.audio is not None:
             audio_embeds = audio_mask = None  # heard in the first pass
         return super().prepare_inputs_for_generation(
-            input_ids, past_key_values=past_key_values, audio_embeds=audio_embeds, audio_mask=audio_mask, **kwargs)
+            input_ids, past_key_values=past_key_values, audio_embeds=audio_embeds, audio_mask=audio_mask, **kwargs
+        )

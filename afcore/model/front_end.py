@@ -2,6 +2,7 @@
 
 Not in the paper: mini's encoder is small, and the class names of its tags bring words for all 527
 AudioSet classes within reach of cross-attention."""
+
 from __future__ import annotations
 
 import torch
@@ -57,6 +58,11 @@ class TagFrontEnd(nn.Module):
         strongest, index = probability.topk(self.tag_tokens, -1)
         tags = self.tag_text[index] * strongest.sqrt()[..., None]
         tokens = torch.cat(
-            [self.embedding_proj(self.norm(embedding))[..., None, :], self.mean_proj(mean)[..., None, :],
-             self.tag_proj(tags)], -2)
+            [
+                self.embedding_proj(self.norm(embedding))[..., None, :],
+                self.mean_proj(mean)[..., None, :],
+                self.tag_proj(tags),
+            ],
+            -2,
+        )
         return (tokens + self.type_embedding).flatten(-3, -2)

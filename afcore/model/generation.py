@@ -2,6 +2,7 @@
 
 `inputs` throughout is what `AudioFlamingo.forward` takes for one prompt: `input_ids` (1, T) and, where
 there is sound, `audio_embeds` (1, A·W, E) and `audio_mask` (1, A·W), on the model's device."""
+
 from __future__ import annotations
 
 import queue
@@ -75,8 +76,8 @@ class _Pieces(BaseStreamer):
     def _send(self, last: bool) -> None:
         text = _text(self.tokenizer, self.tokens or (), self.ends)
         if last or not text.endswith("\ufffd"):
-            if text[self.sent:]:
-                self.pieces.put(text[self.sent:])
+            if text[self.sent :]:
+                self.pieces.put(text[self.sent :])
             self.sent = len(text)
 
 
@@ -102,9 +103,15 @@ def _generation_config(model, settings: GenerationSettings, ends: set[int], leng
         raise BadRequest("Several candidates need a temperature above 0, or as many beams.")
     cuts = dict(temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p) if sampled else {}
     return GenerationConfig(
-        max_new_tokens=min(settings.max_new_tokens, most - length), do_sample=sampled, num_beams=settings.num_beams,
-        num_return_sequences=returned, eos_token_id=sorted(ends), pad_token_id=min(ends),
-        return_dict_in_generate=True, **cuts)
+        max_new_tokens=min(settings.max_new_tokens, most - length),
+        do_sample=sampled,
+        num_beams=settings.num_beams,
+        num_return_sequences=returned,
+        eos_token_id=sorted(ends),
+        pad_token_id=min(ends),
+        return_dict_in_generate=True,
+        **cuts,
+    )
 
 
 @contextmanager
@@ -134,12 +141,17 @@ def _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=1
             prompt_cache.keep(ids[0].tolist(), past)
             past.batch_repeat_interleave(rows)
         out = model.generate(
-            ids, attention_mask=torch.ones_like(ids), past_key_values=past, generation_config=config, streamer=streamer,
+            ids,
+            attention_mask=torch.ones_like(ids),
+            past_key_values=past,
+            generation_config=config,
+            streamer=streamer,
             stopping_criteria=StoppingCriteriaList([_StopAsked(stop)] if stop is not None else []),
-            use_model_defaults=False)
+            use_model_defaults=False,
+        )
     if rows == 1:
         prompt_cache.keep(out.sequences[0].tolist(), out.past_key_values)
-    return [row[ids.shape[1]:].tolist() for row in out.sequences]
+    return [row[ids.shape[1] :].tolist() for row in out.sequences]
 
 
 def _read(model, ids: Tensor, past: FlamingoCache) -> None:
@@ -150,8 +162,12 @@ def _read(model, ids: Tensor, past: FlamingoCache) -> None:
 
 
 def stream(
-    model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, inputs: dict, settings: GenerationSettings,
-    stop: threading.Event | None = None, prompt_cache: PromptCache | None = None,
+    model: AudioFlamingo,
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: dict,
+    settings: GenerationSettings,
+    stop: threading.Event | None = None,
+    prompt_cache: PromptCache | None = None,
 ) -> Iterator[str]:
     """Yields the answer piece by piece, without its end token; beam search yields it whole.
 
@@ -168,7 +184,7 @@ def stream(
 
     def work() -> None:
         try:
-            answer, = _generate(model, tokenizer, inputs, settings, both, prompt_cache, streamer=streamer)
+            (answer,) = _generate(model, tokenizer, inputs, settings, both, prompt_cache, streamer=streamer)
             if streamer is None:
                 pieces.put(_text(tokenizer, answer, ends))
         except BaseException as error:  # handed to the one who reads the stream
@@ -199,8 +215,13 @@ class _Either:
 
 
 def candidates(
-    model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, inputs: dict, settings: GenerationSettings, n: int,
-    stop: threading.Event | None = None, prompt_cache: PromptCache | None = None,
+    model: AudioFlamingo,
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: dict,
+    settings: GenerationSettings,
+    n: int,
+    stop: threading.Event | None = None,
+    prompt_cache: PromptCache | None = None,
 ) -> list[str]:
     """n answers to one prompt, sampled (or the best n of a beam search); the prompt is read once.
     Raises BadRequest where the settings cannot give n different answers."""
@@ -230,7 +251,7 @@ def score_continuations(
         raise BadRequest(f"Prompt and label have {longest} tokens, but this model reads at most {most}.")
     prompt_cache = prompt_cache or PromptCache()
     past = prompt_cache.past(model, inputs)
-    new = ids[:, past.get_seq_length():]
+    new = ids[:, past.get_seq_length() :]
     first = model(new, past_key_values=past, use_cache=True, logits_to_keep=1).logits[0, -1].float().log_softmax(-1)
     prompt_cache.keep(ids[0].tolist(), past)
     counts = torch.tensor([len(c) for c in continuations], device=device)
@@ -238,7 +259,7 @@ def score_continuations(
     longer = [i for i, c in enumerate(continuations) if len(c) > 1]
     longer.sort(key=lambda i: len(continuations[i]))  # less padding per batch
     for start in range(0, len(longer), SCORED_AT_ONCE):
-        some = longer[start: start + SCORED_AT_ONCE]
+        some = longer[start : start + SCORED_AT_ONCE]
         scores[some] += _score_rest(model, past, [continuations[i] for i in some], device)
     return scores, counts
 

@@ -3,6 +3,7 @@
 `peft` makes and trains them (`add_adapters_`); for use they are added into the weights they belong to (`load_`), so that
 decoding costs what the bare language model costs, and peft is not imported.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ PREFIX = "lora."
 def _projections(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """(key in the file, parent module, attribute) of every attention projection of the decoder."""
     from afcore.model.flamingo import decoder_layers
+
     for number, layer in enumerate(decoder_layers(model.language_model)):
         for module in layer.decoder_layer.modules():
             for name in PROJECTIONS:
@@ -31,9 +33,16 @@ def add_adapters_(model: nn.Module, rank: int, first_layer: int) -> None:
     half as much again.
     """
     from peft import LoraConfig, inject_adapter_in_model
+
     layers = list(range(first_layer, model.config.text_config.num_hidden_layers))
-    config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=list(PROJECTIONS),
-                        layers_to_transform=layers, layers_pattern="layers")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        lora_dropout=0.0,
+        target_modules=list(PROJECTIONS),
+        layers_to_transform=layers,
+        layers_pattern="layers",
+    )
     inject_adapter_in_model(config, model.language_model)
 
 

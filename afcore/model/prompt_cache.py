@@ -1,4 +1,5 @@
 """What the model has read already, kept from one prompt to the next."""
+
 from __future__ import annotations
 
 import weakref

@@ -16,21 +16,30 @@ from pathlib import Path
 
 import psutil
 
-from afcore.published import hub
 from afcore.checkpoints import Broken, CheckpointError
 from afcore.checkpoints.convert import (
-    CLAPCAP, convert_clapcap, convert_flamingo, disk_errors, published_config, published_tokenizer)
+    CLAPCAP,
+    convert_clapcap,
+    convert_flamingo,
+    disk_errors,
+    published_config,
+    published_tokenizer,
+)
 from afcore.checkpoints.files import PARTS, joined_bytes, require_space
 from afcore.clap import laion
 from afcore.errors import BadRequest, Cancelled, MissingPart
-from afcore.published.items import CONVERTED, LAION, Item, is_ready, items, sort_given
+from afcore.published import hub
 from afcore.published.folders import KINDS, downloads, home, laion_file, laion_folder, name_of
+from afcore.published.items import CONVERTED, LAION, Item, is_ready, items, sort_given
 
 Progress = Callable[[str, float], None]
 
 
 def get(
-    name: str, agreed: bool = False, given: Sequence[str | Path] = (), progress: Progress | None = None,
+    name: str,
+    agreed: bool = False,
+    given: Sequence[str | Path] = (),
+    progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> str:
     """Fetch what is missing of ``name``, convert it, and leave it where `afcore.published.engines` looks; returns a sentence.
@@ -82,7 +91,9 @@ def _check_weights(name: str, file: Path | None) -> None:
         raise BadRequest(f"{name} is here already: remove {home() / name} to make it from other files.")
     other = [kind for kind in KINDS if file.name.startswith(kind) and name_of(kind) != name]
     if other:
-        raise BadRequest(f"{file.name} belongs to {name_of(other[0])}: get that one, or rename the file if it is another.")
+        raise BadRequest(
+            f"{file.name} belongs to {name_of(other[0])}: get that one, or rename the file if it is another."
+        )
 
 
 def _is_done(item: Item, name: str) -> bool:
@@ -169,8 +180,13 @@ def _convert(name: str, files: dict[str, Path], progress: Progress) -> None:
             tokenizer = published_tokenizer(files["tokenizer"])
             config = published_config(_opt(files["tokenizer"]), tokenizer)
             with _unless_broken(files["weights"]):
-                convert_flamingo(files["weights"], staging / "model", config, tokenizer,
-                                 progress=lambda stage, share: progress(stage, 0.8 + 0.2 * share))
+                convert_flamingo(
+                    files["weights"],
+                    staging / "model",
+                    config,
+                    tokenizer,
+                    progress=lambda stage, share: progress(stage, 0.8 + 0.2 * share),
+                )
             (staging / CLAPCAP).rename(staging / "model" / CLAPCAP)
             (staging / "model").rename(target)
     finally:

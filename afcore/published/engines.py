@@ -18,21 +18,21 @@ import psutil
 import torch
 
 from afcore import paths
-from afcore.engine import precision
 from afcore.audio.recording import Clip
-from afcore.retrieval.bank import Bank
-from afcore.engine.calibration import Calibration
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.convert import CLAPCAP
 from afcore.checkpoints.converted import load_converted
 from afcore.clap.laion import LaionClap
 from afcore.clap.mini import MiniClap
 from afcore.encoders.mini import MiniEncoder
+from afcore.engine import precision
+from afcore.engine.calibration import Calibration
 from afcore.engine.engine import Engine
-from afcore.errors import BadRequest, MissingPart
 from afcore.engine.hearing import listen
 from afcore.engine.precision import Precision
+from afcore.errors import BadRequest, MissingPart
 from afcore.published.folders import laion_file, name_of
+from afcore.retrieval.bank import Bank
 
 FLOAT32_ROOM = 12e9  # bytes of memory that a published model in float32 needs with everything around it
 
@@ -65,8 +65,12 @@ def choose_precision(device: str | torch.device | None = None, dtype: torch.dtyp
 
 
 def load_published_engine(
-    folder: str | Path, kind: str, precision: Precision, progress: Callable[[str, float], None] | None = None,
-    bank: Bank | None = None, laion: str | Path | None = None,
+    folder: str | Path,
+    kind: str,
+    precision: Precision,
+    progress: Callable[[str, float], None] | None = None,
+    bank: Bank | None = None,
+    laion: str | Path | None = None,
 ) -> Engine:
     """The engine of a converted ``folder`` (`load_converted`); ``kind``: a key of `KINDS`.
 
@@ -85,11 +89,24 @@ def load_published_engine(
     clap, notice = retrieval_clap(laion, precision.device)
     trained = KINDS[kind]
     return Engine(
-        name_of(kind), kind, model, tokenizer, encoder, clap, bank, trained.calibration, precision,
-        trained.padded, trained.max_shots, notice)
+        name_of(kind),
+        kind,
+        model,
+        tokenizer,
+        encoder,
+        clap,
+        bank,
+        trained.calibration,
+        precision,
+        trained.padded,
+        trained.max_shots,
+        notice,
+    )
 
 
-def retrieval_clap(file: str | Path | None = None, device: str | torch.device = "cpu") -> tuple[LaionClap | EarClap, str]:
+def retrieval_clap(
+    file: str | Path | None = None, device: str | torch.device = "cpu"
+) -> tuple[LaionClap | EarClap, str]:
     """LAION-CLAP from ``file``, by default `laion_file`, and ""; where it cannot run, mini CLAP and a sentence why.
 
     Raises MissingPart where mini's files are absent too.

@@ -28,7 +28,10 @@ def sizes(repository: str, names: Sequence[str], stop: threading.Event | None = 
 
 
 def fetch(
-    repository: str, name: str, folder: Path | None = None, progress: Callable[[int], None] | None = None,
+    repository: str,
+    name: str,
+    folder: Path | None = None,
+    progress: Callable[[int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Path:
     """The file ``name`` of ``repository`` in ``folder``, or in the hub's cache without one; downloaded unless it is there.
@@ -57,8 +60,13 @@ def _run(arguments: list[str], look: Callable[[], None] | None, stop: threading.
     # Plain HTTP: the hub's other way of transfer ("xet") begins anew after an interruption.
     environment = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     with subprocess.Popen(
-        [sys.executable, "-m", "afcore.published.hub", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env=environment, cwd=Path(__file__).resolve().parents[2],
+        [sys.executable, "-m", "afcore.published.hub", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).resolve().parents[2],
     ) as process:
         try:
             while True:
@@ -96,8 +104,10 @@ def _sentence(error: Exception, repository: str, name: str) -> str:
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError | errors.RepositoryNotFoundError):
-        return (f"The hub does not give {repository} to everybody: open huggingface.co/{repository}, accept its terms, and "
-                "log in here with `hf auth login`.")
+        return (
+            f"The hub does not give {repository} to everybody: open huggingface.co/{repository}, accept its terms, and "
+            "log in here with `hf auth login`."
+        )
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return f"{repository} on the hub has no file {name}."
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
@@ -106,8 +116,10 @@ def _sentence(error: Exception, repository: str, name: str) -> str:
         return f"{name} could not be written: {error.filename} may not be changed."
     if "Consistency check" in str(error):
         return f"{name} came incomplete: start again, it goes on from there."
-    return (f"{name} of {repository} could not be downloaded: check the connection to the Hugging Face hub and start again, "
-            "or bring the file and name it with --from.")
+    return (
+        f"{name} of {repository} could not be downloaded: check the connection to the Hugging Face hub and start again, "
+        "or bring the file and name it with --from."
+    )
 
 
 def _with_parent() -> None:

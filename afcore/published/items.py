@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from afcore.published import folders
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.files import PART, read_torch
 from afcore.clap import laion
 from afcore.errors import BadRequest
+from afcore.published import folders
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,34 @@ class Item:
 CONVERTED = 5_000_000_000  # bytes: the model in bfloat16 and its audio encoder
 NVIDIA = "non-commercial use only (NVIDIA)"
 MODEL_ITEMS = (
-    Item("tokenizer", "OPT-IML-MAX-1.3B, configuration and tokenizer", "facebook/opt-iml-max-1.3b",
-         ("config.json", "tokenizer_config.json", "vocab.json", "merges.txt"), 1_300_000, "non-commercial use only (Meta)",
-         True),
-    Item("clapcap", "ClapCap, the audio encoder", "microsoft/msclap", ("clapcap_weights_2023.pth",), 2_100_000_000, "MIT"),
+    Item(
+        "tokenizer",
+        "OPT-IML-MAX-1.3B, configuration and tokenizer",
+        "facebook/opt-iml-max-1.3b",
+        ("config.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
+        1_300_000,
+        "non-commercial use only (Meta)",
+        True,
+    ),
+    Item(
+        "clapcap", "ClapCap, the audio encoder", "microsoft/msclap", ("clapcap_weights_2023.pth",), 2_100_000_000, "MIT"
+    ),
 )
 LAION = "laion"
 LAION_ITEMS = (
     Item(LAION, "LAION-CLAP, for retrieval", "lukewys/laion_clap", (folders.LAION_FILE,), 1_900_000_000, "CC0"),
-    *(Item(f"{LAION}/{repository}", f"{repository}, which LAION-CLAP's package opens", repository, names,
-           500_000_000 if "model.safetensors" in names else 1_500_000,
-           "MIT" if repository == "roberta-base" else "Apache-2.0", cached=True)
-      for repository, names in laion.HUB_FILES.items()),
+    *(
+        Item(
+            f"{LAION}/{repository}",
+            f"{repository}, which LAION-CLAP's package opens",
+            repository,
+            names,
+            500_000_000 if "model.safetensors" in names else 1_500_000,
+            "MIT" if repository == "roberta-base" else "Apache-2.0",
+            cached=True,
+        )
+        for repository, names in laion.HUB_FILES.items()
+    ),
 )
 NAMES = (*folders.NAMES, "laion-clap")
 """What `items` and `get` know."""
@@ -63,8 +79,15 @@ def items(name: str) -> list[Item]:
     if name == "laion-clap":
         return list(LAION_ITEMS)
     kind = name.removeprefix("audio-flamingo-")
-    weights = Item("weights", f"Audio Flamingo ({kind}), float32", "nvidia/audio-flamingo", (f"{kind}.pt",),
-                   17_700_000_000, NVIDIA, True)
+    weights = Item(
+        "weights",
+        f"Audio Flamingo ({kind}), float32",
+        "nvidia/audio-flamingo",
+        (f"{kind}.pt",),
+        17_700_000_000,
+        NVIDIA,
+        True,
+    )
     return [weights, *MODEL_ITEMS, *LAION_ITEMS]
 
 

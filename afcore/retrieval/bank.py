@@ -30,7 +30,22 @@ CREATE TABLE IF NOT EXISTS embedding (
     kind TEXT NOT NULL CHECK (kind IN ('features', 'clap')), shape TEXT NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (example_id, model, kind));
 """
-SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".aif", ".webm", ".mp4", ".mkv", ".mov"}
+SOUNDS = {
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".m4a",
+    ".aac",
+    ".aiff",
+    ".aif",
+    ".webm",
+    ".mp4",
+    ".mkv",
+    ".mov",
+}
 """Endings of files that `Bank.from_folder` takes; anything else in the folder is left alone."""
 
 
@@ -106,6 +121,7 @@ class Bank:
     def _adopt(self, found: dict[str, tuple[Path, str]]) -> None:
         """Makes the database agree with `found`: sha256 → (file, label)."""
         from afcore.audio.recording import open_recording
+
         known = {example.sha256: example for example in self.examples()}
         with self._lock, self._database:
             for sha in known.keys() - found.keys():
@@ -114,11 +130,19 @@ class Bank:
             path = file.relative_to(self._files).as_posix()
             if sha in known:
                 with self._lock, self._database:
-                    self._database.execute("UPDATE example SET label = ?, caption = ?, path = ? WHERE sha256 = ?",
-                                           (label, label, path, sha))
+                    self._database.execute(
+                        "UPDATE example SET label = ?, caption = ?, path = ? WHERE sha256 = ?",
+                        (label, label, path, sha),
+                    )
             else:
-                self._insert(sha256=sha, label=label, caption=label, seconds=open_recording(file).duration, path=path,
-                             group_key=file.stem.rstrip("0123456789 _-"))
+                self._insert(
+                    sha256=sha,
+                    label=label,
+                    caption=label,
+                    seconds=open_recording(file).duration,
+                    path=path,
+                    group_key=file.stem.rstrip("0123456789 _-"),
+                )
 
     def examples(self) -> list[Example]:
         """All examples, by id."""
@@ -139,12 +163,16 @@ class Bank:
         with self._lock:
             return [label for (label,) in self._database.execute("SELECT DISTINCT label FROM example ORDER BY label")]
 
-    def add(self, sound: bytes, label: str, caption: str, seconds: float, tags: Iterable[str] = (), **source: str) -> int:
+    def add(
+        self, sound: bytes, label: str, caption: str, seconds: float, tags: Iterable[str] = (), **source: str
+    ) -> int:
         """Stores an encoded sound (Ogg) under its hash and returns its id; `source`: package, version, path, author, licence,
         source_url, group_key. Raises BadRequest where the bank has the same bytes already.
         """
         sha = hashlib.sha256(sound).hexdigest()
-        example_id = self._insert(sha256=sha, label=label, caption=caption, seconds=seconds, tags=json.dumps(list(tags)), **source)
+        example_id = self._insert(
+            sha256=sha, label=label, caption=caption, seconds=seconds, tags=json.dumps(list(tags)), **source
+        )
         file = self._file(sha)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(sound)
@@ -154,8 +182,9 @@ class Bank:
         columns = ", ".join(values)
         try:
             with self._lock, self._database:
-                return self._database.execute(f"INSERT INTO example ({columns}) VALUES ({', '.join('?' * len(values))})",
-                                              tuple(values.values())).lastrowid
+                return self._database.execute(
+                    f"INSERT INTO example ({columns}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
+                ).lastrowid
         except sqlite3.IntegrityError as error:
             raise BadRequest(f"The bank has this sound already, so it was not added as “{values['label']}”.") from error
 
@@ -174,21 +203,27 @@ class Bank:
         """Keeps an embedding as float16: kind "features" (n windows, E), or "clap" (d,), unit length."""
         array = np.asarray(array, np.float16)
         with self._lock, self._database:
-            self._database.execute("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?, ?)",
-                                   (example_id, model, kind, json.dumps(array.shape), array.tobytes()))
+            self._database.execute(
+                "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?, ?)",
+                (example_id, model, kind, json.dumps(array.shape), array.tobytes()),
+            )
 
     def features(self, example_id: int, model: str) -> np.ndarray | None:
         """Window features (n, E) float32, or None where they have not been set."""
         with self._lock:
-            row = self._database.execute("SELECT shape, data FROM embedding WHERE example_id = ? AND model = ? AND kind = 'features'",
-                                         (example_id, model)).fetchone()
+            row = self._database.execute(
+                "SELECT shape, data FROM embedding WHERE example_id = ? AND model = ? AND kind = 'features'",
+                (example_id, model),
+            ).fetchone()
         return None if row is None else _array(*row)
 
     def clap_matrix(self, model: str) -> tuple[list[int], np.ndarray]:
         """(ids, (N, d) float32) of the examples that have a CLAP embedding of that name; ([], (0, 1)) for none."""
         with self._lock:
-            rows = self._database.execute("SELECT example_id, shape, data FROM embedding WHERE model = ? AND kind = 'clap' ORDER BY example_id",
-                                          (model,)).fetchall()
+            rows = self._database.execute(
+                "SELECT example_id, shape, data FROM embedding WHERE model = ? AND kind = 'clap' ORDER BY example_id",
+                (model,),
+            ).fetchall()
         if not rows:
             return [], np.zeros((0, 1), np.float32)
         return [i for i, _, _ in rows], np.stack([_array(shape, data) for _, shape, data in rows])
@@ -229,4 +264,8 @@ def _labelled_files(root: Path) -> dict[str, tuple[Path, str]]:
 def _array(shape: str, data: bytes) -> np.ndarray:
     """A stored embedding as float32; older banks hold CLAP's in four bytes a number."""
     shape = json.loads(shape)
-    return np.frombuffer(data, np.float16 if len(data) == 2 * math.prod(shape) else np.float32).reshape(shape).astype(np.float32)
+    return (
+        np.frombuffer(data, np.float16 if len(data) == 2 * math.prod(shape) else np.float32)
+        .reshape(shape)
+        .astype(np.float32)
+    )

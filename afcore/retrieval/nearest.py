@@ -15,8 +15,8 @@ import numpy as np
 from afcore.errors import BadRequest
 
 if TYPE_CHECKING:
-    from afcore.retrieval.bank import Bank, Example
     from afcore.engine.engine import Engine
+    from afcore.retrieval.bank import Bank, Example
 
 SAME_SOUND = 0.995
 """Cosine similarity above which two sounds count as copies of each other."""

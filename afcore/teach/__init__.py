@@ -1,4 +1,4 @@
-'''Teach: label new sound classes by giving a few examples. No drawing here; `pages/` and the command line both call this.
+"""Teach: label new sound classes by giving a few examples. No drawing here; `pages/` and the command line both call this.
 
 Every method that changes something takes ``who``, the reviewer's name, is one SQLite transaction, and has been written
 to the disk when it returns. Any number of threads and processes may work on one project at once. Errors are
@@ -57,4 +57,4 @@ to the disk when it returns. Any number of threads and processes may work on one
 
 **transfer**: ``export_project(project, target)``, ``import_project(store, source, who) -> Project``.
 **tutorial**: ``make_tutorial(store, bank, who) -> Project``; what its labels have brought is what `proof.of_project` says.
-'''
+"""

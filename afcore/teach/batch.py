@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from afcore.errors import AudioError, BadRequest
 from afcore.teach import exports
+from afcore.teach.changes import METHODS, check_settings
 from afcore.teach.exports import Row
 from afcore.teach.media import sounds_in
-from afcore.teach.changes import METHODS, check_settings
 from afcore.teach.schema import EXAMPLE, Settings, storage
 from afcore.teach.weights import weights_of
 
@@ -132,15 +132,23 @@ class Done:
     def add(self, sha256: str, rows: list[Row]) -> None:
         """Keeps the rows of a file."""
         self._rows[sha256] = rows
-        line = json.dumps({"basis": self.basis, "sha256": sha256, "rows": [asdict(row) for row in rows]}, ensure_ascii=False)
+        line = json.dumps(
+            {"basis": self.basis, "sha256": sha256, "rows": [asdict(row) for row in rows]}, ensure_ascii=False
+        )
         self._out.write(line + "\n")
         self._out.flush()
 
 
 def label_folder(
-    project: Project, folder: Path, out: Path, make_engine: MakeEngine, how: How, model: str = "mini",
-    ray: str | None = None, progress: Progress | None = None,
-) -> list[Row]:  # fmt: skip
+    project: Project,
+    folder: Path,
+    out: Path,
+    make_engine: MakeEngine,
+    how: How,
+    model: str = "mini",
+    ray: str | None = None,
+    progress: Progress | None = None,
+) -> list[Row]:
     """Labels every sound in ``folder`` and the folders in it, writes ``out`` (.csv or .jsonl) and returns its rows, by file.
 
     ``make_engine`` is only called where something is to be done. ``ray``: the address of a Ray cluster, or "local".
@@ -254,18 +262,32 @@ def add_label(commands: Any) -> None:
     """Adds ``label`` to the command line."""
     parser = commands.add_parser("label", help="label a folder of sounds by a project of the Teach page")
     parser.add_argument("project", metavar="PROJECT", help="its name, its folder, or its exported zip")
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="sounds in it and in the folders in it are labelled")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True,
-                        help="a .csv or .jsonl file; the same command again does only what is missing")  # fmt: skip
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="sounds in it and in the folders in it are labelled"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="a .csv or .jsonl file; the same command again does only what is missing",
+    )
     parser.add_argument("--shots", type=int, metavar="K", help="examples for each clip; default: as the project says")
     parser.add_argument("--method", choices=list(METHODS), help="default: as the project says")
-    parser.add_argument("--segments", type=float, metavar="S",
-                        help="cut each file into pieces of S seconds; default: hear its first 33.25 s")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="also print every row as a JSON object on a line of its own")
+    parser.add_argument(
+        "--segments",
+        type=float,
+        metavar="S",
+        help="cut each file into pieces of S seconds; default: hear its first 33.25 s",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="also print every row as a JSON object on a line of its own"
+    )
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    parser.add_argument("--ray", metavar="ADDRESS",
-                        help="run on this Ray cluster (“local” starts one here); see requirements-ray.txt")  # fmt: skip
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="run on this Ray cluster (“local” starts one here); see requirements-ray.txt"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -296,7 +318,9 @@ def _run(options: argparse.Namespace) -> int:
         how = How(chosen(project.settings, options.method, options.shots), options.segments)
         make_engine = partial(engines.load_engine, options.model, options.device)
         try:
-            rows = label_folder(project, options.folder, options.out, make_engine, how, options.model, options.ray, progress)
+            rows = label_folder(
+                project, options.folder, options.out, make_engine, how, options.model, options.ray, progress
+            )
         except KeyboardInterrupt:
             print("\nStopped; the same command goes on from here.", file=sys.stderr)
             raise
@@ -335,5 +359,3 @@ def _absorb(parts: Path, done: Done) -> None:
     for sha256, rows in read_parts(parts, done.basis).items():
         if done.get(sha256, "") is None:
             done.add(sha256, rows)
-
-

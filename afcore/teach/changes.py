@@ -25,7 +25,13 @@ METHODS = {
 ORDERS = ("margin", "entropy")
 MAX_LABELS, MAX_K = 200, 256
 ACCEPTED, NONE_OF_THESE, SKIP, RELABELLED, DISCARDED, RESTORED = (
-    "accepted", "none of these", "skipped", "relabelled", "discarded", "restored")
+    "accepted",
+    "none of these",
+    "skipped",
+    "relabelled",
+    "discarded",
+    "restored",
+)
 JUDGEMENTS = (ACCEPTED, NONE_OF_THESE, SKIP)
 """Actions of a reviewer at the queue."""
 UNDONE, LABEL_RENAMED, INTO_SEGMENTS = "undone", "label renamed", "cut into segments"
@@ -109,8 +115,11 @@ def change_of(row: Row | tuple) -> Change:
 
 def counts(db: Connection) -> Counts:
     """Clips by state; what cannot be heard is counted apart."""
-    rows = db.execute("SELECT CASE WHEN fault IS NULL THEN state ELSE 'faulty' END, count(*) FROM clip "
-                      "WHERE state NOT IN (?, ?) GROUP BY 1", (GONE, CUT)).fetchall()
+    rows = db.execute(
+        "SELECT CASE WHEN fault IS NULL THEN state ELSE 'faulty' END, count(*) FROM clip "
+        "WHERE state NOT IN (?, ?) GROUP BY 1",
+        (GONE, CUT),
+    ).fetchall()
     predicted = db.execute("SELECT count(*) FROM prediction").fetchone()[0]
     return Counts(**dict(rows), predicted=predicted)
 
@@ -125,8 +134,10 @@ def as_json(value: Any) -> str:
 
 def record(db: Connection, who: str, action: str, clip_id: int | None, before: dict, after: dict) -> int:
     """A line of history; returns its number."""
-    return db.execute("INSERT INTO change (at, who, action, clip_id, before, after) VALUES (?, ?, ?, ?, ?, ?)",
-                      (now(), who, action, clip_id, as_json(before), as_json(after))).lastrowid
+    return db.execute(
+        "INSERT INTO change (at, who, action, clip_id, before, after) VALUES (?, ?, ?, ?, ?, ?)",
+        (now(), who, action, clip_id, as_json(before), as_json(after)),
+    ).lastrowid
 
 
 def put_meta(db: Connection, key: str, old: Any, new: Any, who: str, action: str | None = None) -> int:
@@ -134,13 +145,17 @@ def put_meta(db: Connection, key: str, old: Any, new: Any, who: str, action: str
     if key == "labels":
         names = [label["name"] for label in new]
         marks = ", ".join("?" * len(names))
-        used = db.execute(f"SELECT label, count(*) FROM clip WHERE label IS NOT NULL AND label NOT IN ({marks}) "
-                          "GROUP BY label", names).fetchone()
+        used = db.execute(
+            f"SELECT label, count(*) FROM clip WHERE label IS NOT NULL AND label NOT IN ({marks}) GROUP BY label", names
+        ).fetchone()
         if used:
             raise BadRequest(
-                f"The label “{used[0]}” cannot go: {used[1]} clips have it, so relabel those or rename it instead.")
-    db.execute("UPDATE meta SET value = ?, version = version + 1, who = ?, at = ? WHERE key = ?",
-               (as_json(new), who, now(), key))
+                f"The label “{used[0]}” cannot go: {used[1]} clips have it, so relabel those or rename it instead."
+            )
+    db.execute(
+        "UPDATE meta SET value = ?, version = version + 1, who = ?, at = ? WHERE key = ?",
+        (as_json(new), who, now(), key),
+    )
     return record(db, who, action or key, None, {key: old}, {key: new})
 
 
@@ -158,10 +173,15 @@ def check_label(db: Connection, label: str | None) -> None:
 def update_clip(db: Connection, clip: Item, who: str, action: str, values: dict[str, Any]) -> int:
     """Sets ``state`` and ``label`` of a clip, ends its lease, takes a line of history and returns its number."""
     check_label(db, values.get("label"))
-    db.execute("UPDATE clip SET state = ?, label = ?, version = version + 1, who = ?, at = ? WHERE id = ?",
-               (values["state"], values["label"], who, now(), clip.id))
+    db.execute(
+        "UPDATE clip SET state = ?, label = ?, version = version + 1, who = ?, at = ? WHERE id = ?",
+        (values["state"], values["label"], who, now(), clip.id),
+    )
     db.execute("DELETE FROM lease WHERE clip_id = ?", (clip.id,))
-    was, will_be = (clip.label if clip.state == EXAMPLE else None), (values["label"] if values["state"] == EXAMPLE else None)
+    was, will_be = (
+        (clip.label if clip.state == EXAMPLE else None),
+        (values["label"] if values["state"] == EXAMPLE else None),
+    )
     if was != will_be:
         bump(db)
     return record(db, who, action, clip.id, {"state": clip.state, "label": clip.label}, values)
@@ -181,9 +201,11 @@ def undo(db: Connection, change_id: int, who: str) -> Change:
         _check_latest(db, change, "clip_id = ? AND action != ?", (clip.id, UNDONE), f"“{clip.name}”")
         number = update_clip(db, clip, who, UNDONE, change.before)
         if change.action == INTO_SEGMENTS:  # its segments go, but for those that have been judged
-            for (segment,) in db.execute("SELECT id FROM clip WHERE sha256 = ? AND id != ? AND state = ? AND start >= ? AND "
-                                         "start + seconds <= ?", (clip.sha256, clip.id, OPEN, clip.start,
-                                                                  clip.start + clip.seconds + 0.01)).fetchall():
+            for (segment,) in db.execute(
+                "SELECT id FROM clip WHERE sha256 = ? AND id != ? AND state = ? AND start >= ? AND "
+                "start + seconds <= ?",
+                (clip.sha256, clip.id, OPEN, clip.start, clip.start + clip.seconds + 0.01),
+            ).fetchall():
                 update_clip(db, item(db, segment), who, DISCARDED, {"state": GONE, "label": None})
     elif change.action in _ASPECTS:
         key = change.action
@@ -196,7 +218,8 @@ def undo(db: Connection, change_id: int, who: str) -> Change:
 
 
 def _check_latest(db: Connection, change: Change, where: str, values: tuple, what: str) -> None:
-    number, who = db.execute(f"SELECT id, who FROM change WHERE {where} AND undone_by IS NULL ORDER BY id DESC LIMIT 1",
-                             values).fetchone()
+    number, who = db.execute(
+        f"SELECT id, who FROM change WHERE {where} AND undone_by IS NULL ORDER BY id DESC LIMIT 1", values
+    ).fetchone()
     if number != change.id:
         raise Changed(f"{who} changed {what} after that, so it was not taken back.")

@@ -26,8 +26,10 @@ class Derived:
         with self.db.write("the embedding") as db:
             for (model, kind), array in arrays.items():
                 array = np.asarray(array, np.float16 if kind == "features" else np.float32)
-                db.execute("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?, ?)",
-                           (clip_id, model, kind, json.dumps(array.shape), array.tobytes()))
+                db.execute(
+                    "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?, ?)",
+                    (clip_id, model, kind, json.dumps(array.shape), array.tobytes()),
+                )
             db.execute("UPDATE clip SET fault = NULL WHERE id = ?", (clip_id,))
 
     def set_fault(self, clip_id: int, sentence: str) -> None:
@@ -53,8 +55,10 @@ class Derived:
 
     def _embeddings(self, kind: str, model: str, among: str = "1", values: tuple = ()) -> dict[int, np.ndarray]:
         with self.db.read() as db:
-            rows = db.execute(f"SELECT clip_id, shape, data FROM embedding WHERE {among} AND model = ? AND kind = ?",
-                              (*values, model, kind)).fetchall()
+            rows = db.execute(
+                f"SELECT clip_id, shape, data FROM embedding WHERE {among} AND model = ? AND kind = ?",
+                (*values, model, kind),
+            ).fetchall()
         dtype = np.float16 if kind == "features" else np.float32
         return {number: np.frombuffer(data, dtype).reshape(json.loads(shape)) for number, shape, data in rows}
 
@@ -62,9 +66,14 @@ class Derived:
         """Clips in these states (by default those in use) that lack what these models make of them and are not known to be
         damaged."""
         with self.db.read() as db:
-            lacking = {i for (i,) in db.execute(
-                "SELECT id FROM clip WHERE fault IS NULL AND 2 > (SELECT count(*) FROM embedding WHERE clip_id = clip.id "
-                "AND ((model = ? AND kind = 'features') OR (model = ? AND kind = 'clap')))", (features, clap))}
+            lacking = {
+                i
+                for (i,) in db.execute(
+                    "SELECT id FROM clip WHERE fault IS NULL AND 2 > (SELECT count(*) FROM embedding WHERE clip_id = clip.id "
+                    "AND ((model = ? AND kind = 'features') OR (model = ? AND kind = 'clap')))",
+                    (features, clap),
+                )
+            }
             return [item for item in self.items(*states) if item.id in lacking] if lacking else []
 
     def set_prediction(self, clip_id: int, prediction: Prediction) -> None:
@@ -73,8 +82,10 @@ class Derived:
         margin = float(p[0] - p[1]) if len(p) > 1 else 1.0
         entropy = float(-(p * np.log(np.maximum(p, 1e-12))).sum())
         with self.db.write("the prediction") as db:
-            db.execute("INSERT OR REPLACE INTO prediction VALUES (?, ?, ?, ?, ?, ?)",
-                       (clip_id, prediction.basis, margin, entropy, prediction.at, prediction.to_json()))
+            db.execute(
+                "INSERT OR REPLACE INTO prediction VALUES (?, ?, ?, ?, ?, ?)",
+                (clip_id, prediction.basis, margin, entropy, prediction.at, prediction.to_json()),
+            )
 
     def prediction(self, clip_id: int) -> Prediction | None:
         """The latest prediction of a clip, stale or not."""
@@ -83,6 +94,7 @@ class Derived:
     def predictions(self, clip_id: int | None = None) -> dict[int, Prediction]:
         """The latest prediction of each clip that has one, by clip id."""
         with self.db.read() as db:
-            rows = db.execute("SELECT clip_id, basis, at, data FROM prediction WHERE ? IS NULL OR clip_id = ?",
-                              (clip_id, clip_id)).fetchall()
+            rows = db.execute(
+                "SELECT clip_id, basis, at, data FROM prediction WHERE ? IS NULL OR clip_id = ?", (clip_id, clip_id)
+            ).fetchall()
         return {row[0]: Prediction.from_row(*row) for row in rows}

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from afcore.errors import BadRequest
 from afcore.engine.results import Heard
+from afcore.errors import BadRequest
 from afcore.retrieval.nearest import Shot
 
 if TYPE_CHECKING:
@@ -83,9 +83,13 @@ class Why:
 
 
 def explain(
-    classify: Classify, heard: Heard, shots: Sequence[Shot], silence: Tensor, texts: Sequence[str] = (),
+    classify: Classify,
+    heard: Heard,
+    shots: Sequence[Shot],
+    silence: Tensor,
+    texts: Sequence[str] = (),
     stop: threading.Event | None = None,
-) -> Iterator[Why]:  # fmt: skip
+) -> Iterator[Why]:
     """Yields the same `Why` after each question: the whole one first, then without each shot, then without each window.
 
     A window is cut out of the clip's features; the only window of a short clip is replaced by ``silence`` (E,), the
@@ -134,7 +138,9 @@ def of_prediction(
 
     if not prediction.method.startswith("lm-"):
         raise BadRequest("Plain CLAP compares whole sounds, so nothing can be taken away: the nearest is the reason.")
-    found = [examples.retriever.shot(shot["id"], heard.vector) for shot in prediction.shots if shot["id"] in examples.items]
+    found = [
+        examples.retriever.shot(shot["id"], heard.vector) for shot in prediction.shots if shot["id"] in examples.items
+    ]
 
     def classify(heard: Heard, shots: Sequence[Shot]) -> Mapping[str, float]:
         others = set(examples.items) - {shot.example.id for shot in shots}

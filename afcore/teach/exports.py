@@ -20,8 +20,19 @@ from afcore.teach.schema import storage
 NONE_OF_THESE = "(none of these)"
 """Stands for the label None where a format has text only."""
 COLUMNS = ("file", "start", "end", "label", "probability", "by", "error", "sha256")
-RAVEN = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)",
-         "Begin File", "File Offset (s)", "Annotation", "Score")  # fmt: skip
+RAVEN = (
+    "Selection",
+    "View",
+    "Channel",
+    "Begin Time (s)",
+    "End Time (s)",
+    "Low Freq (Hz)",
+    "High Freq (Hz)",
+    "Begin File",
+    "File Offset (s)",
+    "Annotation",
+    "Score",
+)
 """Columns of a selection table, named as Raven Pro names them; the last two are annotation columns of our own."""
 
 
@@ -79,8 +90,20 @@ def to_raven(rows: Sequence[Row], high: float = 24_000.0) -> str:
     for number, row in enumerate((row for row in rows if not row.error), 1):
         score = "" if row.probability is None else f"{row.probability:.4f}"
         times = (f"{row.start:.6f}", f"{row.end:.6f}", "0.0", f"{high:.1f}")
-        lines.append("\t".join([str(number), "Spectrogram 1", "1", *times, _plain(row.file), f"{row.start:.6f}",
-                                _plain(shown(row.label)), score]))  # fmt: skip
+        lines.append(
+            "\t".join(
+                [
+                    str(number),
+                    "Spectrogram 1",
+                    "1",
+                    *times,
+                    _plain(row.file),
+                    f"{row.start:.6f}",
+                    _plain(shown(row.label)),
+                    score,
+                ]
+            )
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -16,13 +16,31 @@ from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 from afcore.audio.recording import MAX_BYTES, open_recording
-from afcore.retrieval.bank import SOUNDS
 from afcore.errors import AudioError, BadRequest
-from afcore.teach.media import (
-    MAX_MEMBERS, Source, TooMuch, Unpacking, is_unsafe, keep_sound, opened_zip, shown_name, sounds_in)  # fmt: skip
-from afcore.teach.project import Project
+from afcore.retrieval.bank import SOUNDS
 from afcore.teach.changes import (
-    INTO_SEGMENTS, RELABELLED, RESTORED, bump, check_label, check_who, item, record, update_clip)
+    INTO_SEGMENTS,
+    RELABELLED,
+    RESTORED,
+    bump,
+    check_label,
+    check_who,
+    item,
+    record,
+    update_clip,
+)
+from afcore.teach.media import (
+    MAX_MEMBERS,
+    Source,
+    TooMuch,
+    Unpacking,
+    is_unsafe,
+    keep_sound,
+    opened_zip,
+    shown_name,
+    sounds_in,
+)
+from afcore.teach.project import Project
 from afcore.teach.schema import CUT, EXAMPLE, GONE, OPEN, SKIPPED, TEST, Changed, Item, NoSpace, now
 
 if TYPE_CHECKING:
@@ -61,9 +79,14 @@ class _Known(Exception):
 
 
 def add_files(
-    project: Project, sounds: Sequence[tuple[str, Source]], who: str, label: str | None = None, test: bool = False,
-    progress: Progress | None = None, stop: threading.Event | None = None,
-) -> Added:  # fmt: skip
+    project: Project,
+    sounds: Sequence[tuple[str, Source]],
+    who: str,
+    label: str | None = None,
+    test: bool = False,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Added:
     """``sounds``: (name, bytes, path or open file) each. With ``label`` they are examples, or with ``test`` test clips;
     without they join the queue. ``stop`` ends it between two sounds.
 
@@ -75,9 +98,16 @@ def add_files(
 
 
 def add_zip(
-    project: Project, source: Source, who: str, label: str | None = None, folders_are_labels: bool = False,
-    test: bool = False, progress: Progress | None = None, stop: threading.Event | None = None, name: str = "The zip",
-) -> Added:  # fmt: skip
+    project: Project,
+    source: Source,
+    who: str,
+    label: str | None = None,
+    folders_are_labels: bool = False,
+    test: bool = False,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+    name: str = "The zip",
+) -> Added:
     """The sounds of a zip. ``folders_are_labels``: each sound is labelled by the folder that it stands in, and labels that
     the project lacks are added. Raises as `add_files`, and BadRequest for what is no zip or a monstrous one."""
     added = Added()
@@ -105,9 +135,15 @@ def allowed_folders() -> list[Path]:
 
 
 def add_folder(
-    project: Project, folder: str | Path, who: str, label: str | None = None, folders_are_labels: bool = False,
-    test: bool = False, progress: Progress | None = None, stop: threading.Event | None = None,
-) -> Added:  # fmt: skip
+    project: Project,
+    folder: str | Path,
+    who: str,
+    label: str | None = None,
+    folders_are_labels: bool = False,
+    test: bool = False,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Added:
     """The sounds of a folder of this server and of the folders in it; otherwise as `add_zip`. Raises BadRequest also where
     it is not in one of the `allowed_folders`."""
     root, allowed = Path(folder).expanduser().resolve(), allowed_folders()
@@ -115,17 +151,25 @@ def add_folder(
         raise BadRequest("This folder may not be read from here: the server's AFCORE_SERVER_FOLDERS says which may.")
     # A link may lead elsewhere.
     found = sounds_in(root, lambda file: any(file.resolve().is_relative_to(one) for one in allowed))
-    entries = [_Entry(shown_name(file.name), lambda file=file: file, _folder_label(name) if folders_are_labels else label)
-               for name, file in found.items()]  # fmt: skip
+    entries = [
+        _Entry(shown_name(file.name), lambda file=file: file, _folder_label(name) if folders_are_labels else label)
+        for name, file in found.items()
+    ]
     if len(entries) > MAX_MEMBERS:
         raise BadRequest(f"There are {len(entries)} sounds in {root}; {MAX_MEMBERS} is the most at once.")
     return _add(project, entries, len(entries), who, test, progress, stop, folders_are_labels)
 
 
 def add_from_bank(
-    project: Project, bank: Bank, example_ids: Iterable[int], who: str, label: str | None = None, own_labels: bool = False,
-    test: bool = False, hide_truth: bool = False,
-) -> Added:  # fmt: skip
+    project: Project,
+    bank: Bank,
+    example_ids: Iterable[int],
+    who: str,
+    label: str | None = None,
+    own_labels: bool = False,
+    test: bool = False,
+    hide_truth: bool = False,
+) -> Added:
     """Copies sounds of a bank. ``own_labels``: labelled as in the bank, not with ``label``. ``hide_truth``: without a label
     for the reviewer, and the bank's kept as `Item.truth`."""
     entries = []
@@ -134,7 +178,8 @@ def add_from_bank(
         source = ", ".join(part for part in (f"{example.package} {example.version}".strip(), example.licence) if part)
         name, truth = shown_name(example.path or f"{example.label}.ogg"), example.label if hide_truth else None
         entries.append(
-            _Entry(name, lambda number=example.id: bank.audio_path(number), own, source, example.group_key, truth))
+            _Entry(name, lambda number=example.id: bank.audio_path(number), own, source, example.group_key, truth)
+        )
     return _add(project, entries, len(entries), who, test, None, None, own_labels)
 
 
@@ -166,9 +211,16 @@ def cut(project: Project, clip_id: int, spans: Sequence[tuple[float, float]], wh
 
 
 def _add(
-    project: Project, entries: Sequence[_Entry], total: int, who: str, test: bool, progress: Progress | None,
-    stop: threading.Event | None, new_labels: bool = False, added: Added | None = None,
-) -> Added:  # fmt: skip
+    project: Project,
+    entries: Sequence[_Entry],
+    total: int,
+    who: str,
+    test: bool,
+    progress: Progress | None,
+    stop: threading.Event | None,
+    new_labels: bool = False,
+    added: Added | None = None,
+) -> Added:
     who, added = check_who(who), added or Added()
     if not new_labels:
         known = [label.name for label in project.labels]
@@ -199,7 +251,8 @@ def _add_one(project: Project, entry: _Entry, who: str, test: bool, new_labels: 
     label, truth = entry.label, entry.truth
     if label == "" or (test and label is None):
         raise BadRequest(
-            f"“{entry.name}” stands in no folder, so it has no label." if new_labels else "A test clip needs a label.")
+            f"“{entry.name}” stands in no folder, so it has no label." if new_labels else "A test clip needs a label."
+        )
     recording = open_recording(entry.read(), entry.name)
     sha256 = keep_sound(project.folder, recording.data)
     if label is not None and new_labels:
@@ -234,8 +287,9 @@ def _again(db: Connection, clip: Item, name: str, who: str, state: str, label: s
 def _insert(db: Connection, who: str, state: str, label: str | None, truth: str | None, values: tuple) -> int:
     """``values``: key, sha256, name, start, seconds, source, group_key."""
     columns = "key, sha256, name, start, seconds, source, group_key, state, label, truth, who, at"
-    clip_id = db.execute(f"INSERT INTO clip ({columns}) VALUES ({', '.join('?' * 12)})",
-                         (*values, state, label, truth, who, now())).lastrowid
+    clip_id = db.execute(
+        f"INSERT INTO clip ({columns}) VALUES ({', '.join('?' * 12)})", (*values, state, label, truth, who, now())
+    ).lastrowid
     if state == EXAMPLE:
         bump(db)
     record(db, who, ADDED, clip_id, {}, {"state": state, "label": label})

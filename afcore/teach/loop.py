@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
+from afcore.engine.results import Heard
 from afcore.errors import AudioError, BadRequest, Cancelled
 from afcore.jobs import Job
-from afcore.engine.results import Heard
 from afcore.teach.predict import Examples, classify, hear, model_name, stored
 from afcore.teach.project import Project
 from afcore.teach.review import Queue
@@ -71,8 +71,13 @@ class Loop:
         except BadRequest as error:
             raise AudioError(str(error)) from error
         heard = hear(self.engine, clip, stop)
-        self.project.set_embedding(item.id, {
-            (self.engine.features_name, "features"): heard.features.numpy(), (self.engine.clap.name, "clap"): heard.vector})
+        self.project.set_embedding(
+            item.id,
+            {
+                (self.engine.features_name, "features"): heard.features.numpy(),
+                (self.engine.clap.name, "clap"): heard.vector,
+            },
+        )
         return heard
 
     # Predicting

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from afcore.retrieval.bank import SOUNDS
 from afcore.errors import BadRequest
+from afcore.retrieval.bank import SOUNDS
 from afcore.teach.schema import storage
 
 MAX_MEMBERS = 20_000
@@ -98,9 +98,14 @@ def sounds_in(folder: Path, wanted: Callable[[Path], bool] = lambda file: True) 
     """
     if not folder.is_dir():
         raise BadRequest(f"There is no folder {folder}.")
-    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*"))
-             if file.suffix.lower() in SOUNDS and file.is_file() and wanted(file)}  # fmt: skip
-    found = {name.as_posix(): file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)}
+    files = {
+        file.relative_to(folder): file
+        for file in sorted(folder.rglob("*"))
+        if file.suffix.lower() in SOUNDS and file.is_file() and wanted(file)
+    }
+    found = {
+        name.as_posix(): file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)
+    }
     if not found:
         raise BadRequest(f"There are no sounds in {folder}.")
     return found

@@ -19,12 +19,12 @@ import numpy as np
 
 from afcore import prompts
 from afcore.audio.recording import Clip
-from afcore.retrieval.bank import Example
-from afcore.errors import BadRequest, MissingPart
 from afcore.engine.results import Heard
+from afcore.errors import BadRequest, MissingPart
+from afcore.retrieval.bank import Example
 from afcore.retrieval.nearest import Retriever, Shot, prompt_order
-from afcore.teach.project import Project
 from afcore.teach.changes import METHODS
+from afcore.teach.project import Project
 from afcore.teach.schema import EXAMPLE, Item, Label, Prediction, now
 from afcore.teach.weights import weights_of
 
@@ -106,8 +106,11 @@ class Examples:
 
     def same_sound(self, sha256: str, start: float = 0.0, seconds: float = math.inf) -> set[int]:
         """Ids of examples that share sound with a stretch of the file with that hash: never its shots."""
-        return {i for i, clip in self.items.items()
-                if clip.sha256 == sha256 and clip.start < start + seconds and start < clip.start + clip.seconds}
+        return {
+            i
+            for i, clip in self.items.items()
+            if clip.sha256 == sha256 and clip.start < start + seconds and start < clip.start + clip.seconds
+        }
 
     def sharing_sound(self, clip: Item) -> set[int]:
         """The same for a clip of the project, which is among them where it is an example itself."""
@@ -151,9 +154,15 @@ def stored(engine: Engine, project: Project, item: Item) -> Heard | None:
 
 
 def classify(
-    engine: Engine, heard: Heard, examples: Examples, method: str = "lm-shots", k: int = 4, exclude: Collection[int] = (),
-    previous: Prediction | None = None, stop: threading.Event | None = None,
-) -> Prediction:  # fmt: skip
+    engine: Engine,
+    heard: Heard,
+    examples: Examples,
+    method: str = "lm-shots",
+    k: int = 4,
+    exclude: Collection[int] = (),
+    previous: Prediction | None = None,
+    stop: threading.Event | None = None,
+) -> Prediction:
     """Probabilities of the labels of ``examples`` for a clip, by one of ``METHODS``, and the plain methods' beside them.
 
     ``exclude``: ids of examples that must not be shots (`Examples.same_sound`). ``previous``: an earlier prediction for the
@@ -186,14 +195,26 @@ def classify(
     else:
         rounds = passes(shots, engine.max_shots)
         if len(rounds) > 1:
-            notes.append(f"{len(shots)} examples are more than the {engine.max_shots} that fit beside a sound, so they were "
-                         f"read in {len(rounds)} passes, whose log-probabilities were averaged.")
+            notes.append(
+                f"{len(shots)} examples are more than the {engine.max_shots} that fit beside a sound, so they were "
+                f"read in {len(rounds)} passes, whose log-probabilities were averaged."
+            )
         with engine.turns.wait(stop=stop):
             probabilities, sent = _by_model(engine, heard, labels, rounds, previous, shots)
     shown = tuple(_plain(shot) for shot in shots)
     return Prediction(
-        method, k if method == "lm-shots" else 0, probabilities, shown, sent, " ".join(notes), baselines, similarity,
-        model_name(engine), seconds=time.perf_counter() - begun, at=now())  # fmt: skip
+        method,
+        k if method == "lm-shots" else 0,
+        probabilities,
+        shown,
+        sent,
+        " ".join(notes),
+        baselines,
+        similarity,
+        model_name(engine),
+        seconds=time.perf_counter() - begun,
+        at=now(),
+    )
 
 
 def passes(shots: Sequence[Shot], most: int) -> list[list[Shot]]:
@@ -202,28 +223,41 @@ def passes(shots: Sequence[Shot], most: int) -> list[list[Shot]]:
     return [list(shots[i::count]) for i in range(count)]
 
 
-def _shots(engine: Engine, heard: Heard, examples: Examples, method: str, k: int, exclude: Collection[int]) -> list[Shot]:
+def _shots(
+    engine: Engine, heard: Heard, examples: Examples, method: str, k: int, exclude: Collection[int]
+) -> list[Shot]:
     wanted = {"lm-shots": k if engine.max_shots else 0, "clap-nn": 1}.get(method, 0)
     if not wanted or not len(examples):
         return []
     # Copies may be shots: a machine's sounds are all alike, and the labels are the user's own.
     return examples.retriever.nearest(
-        heard.vector, wanted, exclude_ids=exclude, exclude_near_duplicates=False, labels=examples.names)
+        heard.vector, wanted, exclude_ids=exclude, exclude_near_duplicates=False, labels=examples.names
+    )
 
 
 def _by_model(
-    engine: Engine, heard: Heard, labels: list[str], rounds: list[list[Shot]], previous: Prediction | None,
+    engine: Engine,
+    heard: Heard,
+    labels: list[str],
+    rounds: list[list[Shot]],
+    previous: Prediction | None,
     shots: list[Shot],
-) -> tuple[dict[str, float], tuple[str, ...]]:  # fmt: skip
+) -> tuple[dict[str, float], tuple[str, ...]]:
     ordered = [prompt_order(some) for some in rounds]
     asked = [engine.build_prompt(heard, prompts.CLASSIFY, some, labels=labels) for some in ordered]
     sent = tuple(prompt.text for prompt in asked)
-    if previous is not None and previous.model == model_name(engine) and previous.prompts == sent \
-            and list(previous.probabilities) == labels \
-            and [shot["id"] for shot in previous.shots] == [shot.example.id for shot in shots]:
+    if (
+        previous is not None
+        and previous.model == model_name(engine)
+        and previous.prompts == sent
+        and list(previous.probabilities) == labels
+        and [shot["id"] for shot in previous.shots] == [shot.example.id for shot in shots]
+    ):
         return previous.probabilities, sent
     bare = engine.build_prompt(heard, prompts.CLASSIFY, labels=labels)
-    found = [engine.probabilities(heard, prompt, labels, bare if some else prompt) for prompt, some in zip(asked, ordered)]
+    found = [
+        engine.probabilities(heard, prompt, labels, bare if some else prompt) for prompt, some in zip(asked, ordered)
+    ]
     logs = np.mean([[math.log(max(p[label], 1e-300)) for label in labels] for p in found], axis=0)
     return _softmax(labels, logs), sent
 
@@ -244,7 +278,9 @@ _texts: WeakKeyDictionary[Clap, dict[tuple[str, ...], np.ndarray]] = WeakKeyDict
 
 def _by_text(vector: np.ndarray, clap: Clap, labels: Sequence[Label]) -> dict[str, float]:
     """By the similarity of the sound to "the sound of …" each label, with its description where it has one."""
-    said = tuple(f"the sound of {label.name}" + (f", {label.description}" if label.description else "") for label in labels)
+    said = tuple(
+        f"the sound of {label.name}" + (f", {label.description}" if label.description else "") for label in labels
+    )
     known = _texts.setdefault(clap, {})
     if said not in known:
         known.clear()  # one project at a time is worked on mostly

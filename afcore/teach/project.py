@@ -14,12 +14,27 @@ from typing import Any
 from afcore import prompts
 from afcore.errors import AudioError
 from afcore.teach import changes
+from afcore.teach.changes import check_labels, check_name, check_settings, check_who, meta, put_meta, record
 from afcore.teach.embeddings import Derived
 from afcore.teach.media import sound_file
-from afcore.teach.changes import check_labels, check_name, check_settings, check_who, meta, put_meta, record
 from afcore.teach.schema import (
-    EXAMPLE, GONE, ITEM, NONE, OPEN, SKIPPED, TEST, Change, Changed, Counts, Database, Item, Label, Settings, Summary,
-    now)  # fmt: skip
+    EXAMPLE,
+    GONE,
+    ITEM,
+    NONE,
+    OPEN,
+    SKIPPED,
+    TEST,
+    Change,
+    Changed,
+    Counts,
+    Database,
+    Item,
+    Label,
+    Settings,
+    Summary,
+    now,
+)
 
 
 class Project(Derived):
@@ -43,7 +58,12 @@ class Project(Derived):
     def begin(self, name: str, labels: list[Label], settings: Settings, who: str) -> None:
         """Fills a new, empty project."""
         check_settings(settings)
-        values = {"name": name, "labels": [asdict(label) for label in labels], "settings": asdict(settings), "revision": 0}
+        values = {
+            "name": name,
+            "labels": [asdict(label) for label in labels],
+            "settings": asdict(settings),
+            "revision": 0,
+        }
         with self.db.write("the project") as db:
             for key, value in values.items():
                 db.execute("INSERT INTO meta VALUES (?, ?, 1, ?, ?)", (key, changes.as_json(value), who, now()))
@@ -115,8 +135,10 @@ class Project(Derived):
             labels = meta(db, "labels")[0]
             changed = [{**label, "name": new} if label["name"] == old else label for label in labels]
             check_labels(Label(**label) for label in changed)
-            db.execute("UPDATE clip SET label = ?, version = version + 1, who = ?, at = ? WHERE label = ?",
-                       (new, who, now(), old))
+            db.execute(
+                "UPDATE clip SET label = ?, version = version + 1, who = ?, at = ? WHERE label = ?",
+                (new, who, now(), old),
+            )
             db.execute("UPDATE clip SET truth = ? WHERE truth = ?", (new, old))
             put_meta(db, "labels", labels, changed, who, changes.LABEL_RENAMED)
             changes.bump(db)
@@ -137,7 +159,8 @@ class Project(Derived):
             if expect is not None and expect != version:
                 (by,) = db.execute("SELECT who FROM meta WHERE key = ?", (key,)).fetchone()
                 raise Changed(
-                    f"{by} changed the {key} of this project meanwhile, so yours were not saved; look at theirs first.")
+                    f"{by} changed the {key} of this project meanwhile, so yours were not saved; look at theirs first."
+                )
             if value != old:
                 put_meta(db, key, old, value, who)
 
@@ -173,9 +196,15 @@ class Project(Derived):
         return self.change_clip(clip_id, who, changes.DISCARDED, version, GONE, None)
 
     def change_clip(
-        self, clip_id: int, who: str, action: str, version: int | None, state: str, label: str | None,
+        self,
+        clip_id: int,
+        who: str,
+        action: str,
+        version: int | None,
+        state: str,
+        label: str | None,
         check: Callable[[Connection, Item], None] = lambda db, clip: None,
-    ) -> Item:  # fmt: skip
+    ) -> Item:
         """Sets state and label of a clip, with its line of history. Raises Changed where the clip is no longer of
         ``version``, BadRequest for a label that the project does not have, and what ``check`` raises."""
         who = check_who(who)
@@ -193,8 +222,10 @@ class Project(Derived):
     def history(self, limit: int = 100, clip_id: int | None = None) -> list[Change]:
         """Who changed what, the latest first."""
         with self.db.read() as db:
-            rows = db.execute("SELECT * FROM change WHERE ? IS NULL OR clip_id = ? ORDER BY id DESC LIMIT ?",
-                              (clip_id, clip_id, limit)).fetchall()
+            rows = db.execute(
+                "SELECT * FROM change WHERE ? IS NULL OR clip_id = ? ORDER BY id DESC LIMIT ?",
+                (clip_id, clip_id, limit),
+            ).fetchall()
         return [changes.change_of(row) for row in rows]
 
     def undo_change(self, change_id: int, who: str) -> Change:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from afcore.teach.project import Project
 
 SHOTS = (0, 1, 2, 4, 8)
-RULE = ("The method with the most test clips right is suggested; where plain CLAP and the language model are equal, the "
-        "language model; where two numbers of shots are equal, the smaller.")  # fmt: skip
+RULE = (
+    "The method with the most test clips right is suggested; where plain CLAP and the language model are equal, the "
+    "language model; where two numbers of shots are equal, the smaller."
+)
 
 Predict = Callable[[Any, Sequence[str], int], Mapping[str, float]]
 """(heard, labels, k) -> label to probability; ``heard`` is `Trial.heard`."""
@@ -121,8 +123,10 @@ class Tally:
         groups = [trial.group or f"clip {n}" for n, trial in enumerate(self.trials)]
         columns = [np.array(column, dtype=object) for column in zip(*self.answers)]
         right = [column == truth for column in columns]
-        scores = [self._score(method, truth, answers, hits, right[0], groups)
-                  for method, answers, hits in zip(self.methods, columns, right)]  # fmt: skip
+        scores = [
+            self._score(method, truth, answers, hits, right[0], groups)
+            for method, answers, hits in zip(self.methods, columns, right)
+        ]
         note = self.note if self.done == self.total else f"{self.note} Stopped after {self.done} of {self.total} clips."
         best, reason = suggest(scores, right, groups)
         return Proof(self.labels, tuple(scores), self.done, self.total, len(set(groups)), note.strip(), best, reason)
@@ -134,15 +138,28 @@ class Tally:
         if method is not self.methods[0]:
             difference = hits.astype(float) - first
             gain, gain_interval = float(difference.mean()), paired_interval(difference, groups)
-        return Score(method, int(hits.sum()), float(hits.mean()), accuracy_interval(hits, groups), float(found.mean()),
-                     dict(zip(tried, found.tolist())), confusion_matrix(truth, answers, labels=self.labels),
-                     gain, gain_interval)  # fmt: skip
+        return Score(
+            method,
+            int(hits.sum()),
+            float(hits.mean()),
+            accuracy_interval(hits, groups),
+            float(found.mean()),
+            dict(zip(tried, found.tolist())),
+            confusion_matrix(truth, answers, labels=self.labels),
+            gain,
+            gain_interval,
+        )
 
 
 def run(
-    trials: Sequence[Trial], labels: Sequence[str], predict: Predict, baselines: Mapping[Method, Baseline] = {},
-    shots: Sequence[int] = SHOTS, stop: threading.Event | None = None, note: str = "",
-) -> Iterator[Tally]:  # fmt: skip
+    trials: Sequence[Trial],
+    labels: Sequence[str],
+    predict: Predict,
+    baselines: Mapping[Method, Baseline] = {},
+    shots: Sequence[int] = SHOTS,
+    stop: threading.Event | None = None,
+    note: str = "",
+) -> Iterator[Tally]:
     """Yields the same, growing `Tally` after each clip: the language model with each number of ``shots``, ``baselines``.
 
     Clips are taken label by label in turn, so that what is done when ``stop`` is set speaks for all labels.
@@ -229,7 +246,9 @@ def of_project(
         raise BadRequest("Give at least two labels some examples or test clips first.")
 
     def ask(trial, method: str, k: int = 0) -> dict[str, float]:
-        return classify(engine, loop.heard(trial), examples, method, k, examples.left_out(trial), stop=stop).probabilities
+        return classify(
+            engine, loop.heard(trial), examples, method, k, examples.left_out(trial), stop=stop
+        ).probabilities
 
     baselines = {
         Method("clap-nn", 0, "CLAP, nearest example"): lambda clip, labels: ask(clip, "clap-nn"),
@@ -238,8 +257,15 @@ def of_project(
     trials = [Trial(clip, clip.label, source_of(clip)) for clip in clips]
     most = len(examples) - (not tests)
     shots = [k for n, k in enumerate(shots) if k <= most or (n and shots[n - 1] < most)]  # beyond that all are the same
-    yield from run(trials, examples.names, lambda clip, labels, k: ask(clip, "lm-shots" if k else "lm-zero", k), baselines,
-                   shots, stop, _note(bool(tests), examples.sources))  # fmt: skip
+    yield from run(
+        trials,
+        examples.names,
+        lambda clip, labels, k: ask(clip, "lm-shots" if k else "lm-zero", k),
+        baselines,
+        shots,
+        stop,
+        _note(bool(tests), examples.sources),
+    )
 
 
 def _note(tests: bool, by_label: Mapping[str, set[str]]) -> str:
@@ -249,8 +275,10 @@ def _note(tests: bool, by_label: Mapping[str, set[str]]) -> str:
     single = [label for label, sources in by_label.items() if len(sources) == 1]
     if not single:
         return text + " Other takes of the same source were left out too."
-    return text + (f" All examples of “{single[0]}” are of one source, so other takes of a source could be shots: new "
-                   "sounds may do worse.")  # fmt: skip
+    return text + (
+        f" All examples of “{single[0]}” are of one source, so other takes of a source could be shots: new "
+        "sounds may do worse."
+    )
 
 
 def _in_turn(trials: Sequence[Trial]) -> list[Trial]:
@@ -269,4 +297,3 @@ def _title(k: int) -> str:
 
 def _lower(title: str) -> str:
     return title if title.startswith("CLAP") else title[0].lower() + title[1:]
-

@@ -42,10 +42,20 @@ _UNREACHED = "see that `ray start` runs on this machine and that the address is 
 _OWN = re.compile(r"^(?:.*: )?afcore\.[\w.]+: (.+)$", re.MULTILINE)
 _IMPORT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 BLOCK = 16  # files that are labelled before their results are on the disk
-SCHEMA = pa.schema([
-    ("basis", pa.string()), ("file", pa.string()), ("start", pa.float64()), ("end", pa.float64()), ("label", pa.string()),
-    ("probability", pa.float64()), ("by", pa.string()), ("error", pa.string()), ("sha256", pa.string()),
-    ("probabilities", pa.string())])  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("basis", pa.string()),
+        ("file", pa.string()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("label", pa.string()),
+        ("probability", pa.float64()),
+        ("by", pa.string()),
+        ("error", pa.string()),
+        ("sha256", pa.string()),
+        ("probabilities", pa.string()),
+    ]
+)
 """Fields of `Row`, with ``probabilities`` as JSON; given, so that a block of errors alone has the same types."""
 
 
@@ -53,7 +63,9 @@ class Snapshot(Examples):
     """Examples with all their features and without their project, to be sent to another machine."""
 
     def __init__(self, examples: Examples, features_name: str):
-        vars(self).update({name: value for name, value in vars(examples).items() if name != "retriever"})  # built anew there
+        vars(self).update(
+            {name: value for name, value in vars(examples).items() if name != "retriever"}
+        )  # built anew there
         self._project = None
         self._features = {(i, features_name): examples.features(i, features_name) for i in examples.items}
         self.heard_by = features_name, self._clap
@@ -89,7 +101,9 @@ class Worker:
         here = f"The machine {socket.gethostname()} of the Ray cluster"
         for folder in work.folders:
             if not folder.is_dir():
-                raise MissingPart(f"{here} does not see the folder {folder}: every machine needs it under the same path.")
+                raise MissingPart(
+                    f"{here} does not see the folder {folder}: every machine needs it under the same path."
+                )
         if (weights := weights_of(work.model)) != work.weights:
             what = f"other weights of {work.model} than this one" if weights else f"no weights of {work.model}"
             raise MissingPart(f"{here} has {what}: bring its {folder_of(work.model)} up to date.")
@@ -112,9 +126,16 @@ class Worker:
 
 
 def label_with_ray(
-    files: Sequence[tuple[str, str, str]], folder: Path, project: Project, make_engine: MakeEngine, how: How, model: str,
-    basis: str, parts: Path, address: str,
-) -> None:  # fmt: skip
+    files: Sequence[tuple[str, str, str]],
+    folder: Path,
+    project: Project,
+    make_engine: MakeEngine,
+    how: How,
+    model: str,
+    basis: str,
+    parts: Path,
+    address: str,
+) -> None:
     """Labels ``files`` (sha256, name, path) of ``folder`` into Parquet files in the folder ``parts``.
 
     ``address``: of a cluster that this machine is part of, or "local".
@@ -134,7 +155,11 @@ def label_with_ray(
     examples = Snapshot(prepared(project, engine), engine.features_name)
     del engine  # the actors have their own
     parts.mkdir(exist_ok=True)
-    with _connected(ray, address), _sentences(), tempfile.TemporaryDirectory(prefix=".run-", dir=parts.resolve()) as run:
+    with (
+        _connected(ray, address),
+        _sentences(),
+        tempfile.TemporaryDirectory(prefix=".run-", dir=parts.resolve()) as run,
+    ):
         work = Work(make_engine, examples, how, basis, model, weights, (folder.resolve(), Path(run)))
         actors, share = _devices(ray)
         rows = [dict(zip(("sha256", "name", "path"), file)) for file in files]
@@ -142,8 +167,13 @@ def label_with_ray(
         # By itself Ray Data starts an actor that died again and repeats its task, however often (max_restarts and
         # max_task_retries of -1); naming them here is deprecated.
         labelled = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
-            Worker, batch_size=BLOCK, batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=min(actors, blocks)),
-            fn_constructor_args=(work,), **share)  # fmt: skip
+            Worker,
+            batch_size=BLOCK,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=min(actors, blocks)),
+            fn_constructor_args=(work,),
+            **share,
+        )
         labelled.write_parquet(str(parts.resolve()))
 
 
@@ -222,7 +252,8 @@ def _sentences() -> Iterator[None]:
         if missing := _IMPORT.search(text):
             raise MissingPart(
                 f"A machine of the Ray cluster cannot import {missing[1]}: every machine needs this repository, set up, in "
-                "the same folder.") from error  # fmt: skip
+                "the same folder."
+            ) from error
         why = text.strip().splitlines()[-1].strip().rstrip(".")
         raise MissingPart(f"The run on Ray broke off ({why}); the same command goes on from there.") from error
 

@@ -9,17 +9,29 @@ from __future__ import annotations
 from sqlite3 import Connection
 
 from afcore.errors import BadRequest
-from afcore.teach.project import Project
 from afcore.teach.changes import (
-    ACCEPTED, JUDGEMENTS, NONE_OF_THESE, RESTORED, SKIP, check_who, item, meta, undo, update_clip)  # fmt: skip
+    ACCEPTED,
+    JUDGEMENTS,
+    NONE_OF_THESE,
+    RESTORED,
+    SKIP,
+    check_who,
+    item,
+    meta,
+    undo,
+    update_clip,
+)
+from afcore.teach.project import Project
 from afcore.teach.schema import EXAMPLE, ITEM, NONE, OPEN, SKIPPED, Changed, Item, now
 
 LEASE_SECONDS = 600.0
 
 _WAITING = "clip.state = 'open' AND clip.fault IS NULL"
 # Clips without a prediction come last, in the order in which they were added.
-_ORDER = {"margin": "prediction.margin IS NULL, prediction.margin, clip.id",
-          "entropy": "prediction.entropy IS NULL, prediction.entropy DESC, clip.id"}  # fmt: skip
+_ORDER = {
+    "margin": "prediction.margin IS NULL, prediction.margin, clip.id",
+    "entropy": "prediction.entropy IS NULL, prediction.entropy DESC, clip.id",
+}
 _COLUMNS = ", ".join(f"clip.{column.strip()}" for column in ITEM.split(","))
 
 
@@ -34,8 +46,9 @@ class Queue:
         where there is nothing left for them."""
         who = check_who(who)
         with self.project.db.write("this") as db:
-            found = _query(db, "AND lease.reviewer = ? AND lease.until > ?", (who, now()), 1) \
-                or _query(db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), 1)
+            found = _query(db, "AND lease.reviewer = ? AND lease.until > ?", (who, now()), 1) or _query(
+                db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), 1
+            )
             for clip in found:
                 _lease(db, clip.id, who)
             return found[0] if found else None
@@ -51,7 +64,9 @@ class Queue:
         with self.project.db.read() as db:
             fresh = {i for (i,) in db.execute("SELECT clip_id FROM prediction WHERE basis = ?", (basis,))}
             held = _query(db, "AND lease.until > ?", (now(),), -1)
-            free = _query(db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), -1 if limit is None else limit)
+            free = _query(
+                db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), -1 if limit is None else limit
+            )
         return [clip for clip in (*held, *free) if clip.id not in fresh]
 
     def in_hands(self) -> list[tuple[Item, str]]:
@@ -99,8 +114,11 @@ class Queue:
         """
         who = check_who(who)
         with self.project.db.write("this") as db:
-            row = db.execute("SELECT id FROM change WHERE who = ? AND action IN (?, ?, ?) AND undone_by IS NULL "
-                             "ORDER BY id DESC LIMIT 1", (who, *JUDGEMENTS)).fetchone()
+            row = db.execute(
+                "SELECT id FROM change WHERE who = ? AND action IN (?, ?, ?) AND undone_by IS NULL "
+                "ORDER BY id DESC LIMIT 1",
+                (who, *JUDGEMENTS),
+            ).fetchone()
             if row is None:
                 raise BadRequest("There is nothing of yours to take back.")
             change = undo(db, row[0], who)
@@ -114,7 +132,8 @@ def _query(db: Connection, where: str, values: tuple, limit: int) -> list[Item]:
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM clip LEFT JOIN prediction ON prediction.clip_id = clip.id "
         f"LEFT JOIN lease ON lease.clip_id = clip.id WHERE {_WAITING} {where} ORDER BY {order} LIMIT ?",
-        (*values, limit)).fetchall()
+        (*values, limit),
+    ).fetchall()
     return [Item(*row) for row in rows]
 
 
@@ -130,6 +149,8 @@ def _free_for(who: str):
             raise BadRequest(f"“{clip.name}” does not wait for a label.")
         row = db.execute("SELECT reviewer FROM lease WHERE clip_id = ? AND until > ?", (clip.id, now())).fetchone()
         if row is not None and row[0] != who.strip():
-            raise Changed(f"{row[0]} is judging “{clip.name}” just now, so your label was not saved; take the next clip.")
+            raise Changed(
+                f"{row[0]} is judging “{clip.name}” just now, so your label was not saved; take the next clip."
+            )
 
     return check

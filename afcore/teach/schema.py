@@ -169,7 +169,8 @@ def is_none_of_these(
 ) -> bool:
     """Whether a clip is rejected by a limit of `Settings`: its best label's probability or its nearest example's cosine."""
     return (reject_below is not None and probability < reject_below) or (
-        reject_similarity is not None and similarity < reject_similarity)  # fmt: skip
+        reject_similarity is not None and similarity < reject_similarity
+    )
 
 
 @dataclass(frozen=True)
@@ -245,11 +246,15 @@ def storage(what: str = "This") -> Iterator[None]:
         raise
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error):
-            raise NoSpace(f"The disk is full or failing: {what} was not saved, what was saved before is safe.") from error
+            raise NoSpace(
+                f"The disk is full or failing: {what} was not saved, what was saved before is safe."
+            ) from error
         if "readonly" in str(error) or "read-only" in str(error):
             raise MissingPart(f"The projects' folder cannot be written, so {what} was not saved.") from error
         if "locked" in str(error):
-            raise Changed(f"Somebody else is saving much just now, so {what} was not saved; please try again.") from error
+            raise Changed(
+                f"Somebody else is saving much just now, so {what} was not saved; please try again."
+            ) from error
         raise
 
 

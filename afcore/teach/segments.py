@@ -78,9 +78,11 @@ def by_energy(
 
 
 def label_spans(
-    recording: Recording, spans: Sequence[Span], predict: Callable[[Clip], tuple[str | None, float]],
+    recording: Recording,
+    spans: Sequence[Span],
+    predict: Callable[[Clip], tuple[str | None, float]],
     stop: threading.Event | None = None,
-) -> Iterator[Segment]:  # fmt: skip
+) -> Iterator[Segment]:
     """Yields each span with what ``predict`` says of it: (label, probability). Raises Cancelled once ``stop`` is set."""
     for start, end in spans:
         if stop is not None and stop.is_set():

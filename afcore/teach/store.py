@@ -19,8 +19,8 @@ from pathlib import Path
 from afcore import paths
 from afcore.errors import AfcoreError, BadRequest
 from afcore.teach import media
-from afcore.teach.project import Project
 from afcore.teach.changes import check_labels, check_name, check_who
+from afcore.teach.project import Project
 from afcore.teach.schema import Label, Settings, Summary, storage
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
@@ -30,7 +30,9 @@ class Store:
     """All projects of a folder: by default the variable AFCORE_PROJECTS, else ``paths.DATA/projects``."""
 
     def __init__(self, folder: str | Path | None = None):
-        self.folder = Path(folder or os.environ.get("AFCORE_PROJECTS") or paths.DATA / "projects").expanduser().resolve()
+        self.folder = (
+            Path(folder or os.environ.get("AFCORE_PROJECTS") or paths.DATA / "projects").expanduser().resolve()
+        )
         self._lock = threading.Lock()
         self._open: dict[str, Project] = {}
 
@@ -123,5 +125,3 @@ def _slug(name: str) -> str:
     """``Übung 3`` → ``ubung-3-1f9c02``."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return (re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "project") + f"-{uuid.uuid4().hex[:6]}"
-
-

@@ -22,9 +22,9 @@ from afcore.evaluation.items import wilson
 from afcore.teach.schema import NONE, is_none_of_these
 
 if TYPE_CHECKING:
-    from afcore.retrieval.bank import Bank
     from afcore.engine.engine import Engine
     from afcore.engine.results import Heard
+    from afcore.retrieval.bank import Bank
     from afcore.teach.loop import Loop
     from afcore.teach.predict import Examples
 
@@ -63,19 +63,26 @@ class Threshold:
 
     def sentence(self) -> str:
         """For people."""
-        text = (f"At most about {100 * self.false_reject:.0f} % of clips that have one of the labels will be called none of "
-                f"these, judging by {self.known} examples.")  # fmt: skip
+        text = (
+            f"At most about {100 * self.false_reject:.0f} % of clips that have one of the labels will be called none of "
+            f"these, judging by {self.known} examples."
+        )
         if self.false_accept is None:
             return text + " How many other sounds get a label all the same is not known: none were tried."
         low, high = self.false_accept_interval
-        return text + (f" Of {self.unknown} sounds that have none of the labels, {100 * self.false_accept:.0f} % got one "
-                       f"all the same ({100 * low:.0f} to {100 * high:.0f} %).")  # fmt: skip
+        return text + (
+            f" Of {self.unknown} sounds that have none of the labels, {100 * self.false_accept:.0f} % got one "
+            f"all the same ({100 * low:.0f} to {100 * high:.0f} %)."
+        )
 
 
 def calibrate(
-    known: Sequence[Evidence], unknown: Sequence[Evidence] = (), target: float = TARGET, most: float = MOST,
+    known: Sequence[Evidence],
+    unknown: Sequence[Evidence] = (),
+    target: float = TARGET,
+    most: float = MOST,
     similarity: bool = True,
-) -> Threshold:  # fmt: skip
+) -> Threshold:
     """The limits by which new clips of known classes are seldom rejected and strangers seldom let in.
 
     The n examples bound the share of clips that is rejected in steps of 1 / (n + 1), at least one. With ``unknown``: of all
@@ -110,9 +117,12 @@ def calibrate(
 
 
 def of_project(
-    loop: Loop, bank: Bank | None = None, most_unknown: int = 80,
-    progress: Callable[[int, int], None] | None = None, stop: threading.Event | None = None,
-) -> Threshold:  # fmt: skip
+    loop: Loop,
+    bank: Bank | None = None,
+    most_unknown: int = 80,
+    progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Threshold:
     """`calibrate` for a project by its own method. Known: each example, judged as if it were new. Unknown: what reviewers
     have called none of these, and up to ``most_unknown`` sounds of ``bank`` with other labels. Raises BadRequest for too few
     examples, Cancelled."""

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 from afcore.audio.recording import MAX_BYTES
 from afcore.errors import BadRequest
 from afcore.safe_files import read_description
-from afcore.teach import media, changes
+from afcore.teach import changes, media
+from afcore.teach.changes import METHODS, ORDERS, check_labels, check_name, check_settings, check_who
 from afcore.teach.project import Project
-from afcore.teach.changes import ORDERS, METHODS, check_labels, check_name, check_settings, check_who
 from afcore.teach.schema import EXAMPLE, ITEM, STATES, TEST, Item, Label, Settings, now, storage
 from afcore.teach.store import Store
 
@@ -38,8 +38,10 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     with project.db.read() as db:
         clips = [dict(zip(_CLIP, row)) for row in db.execute(f"SELECT {ITEM} FROM clip ORDER BY id")]
         rows = db.execute(f"SELECT {_CHANGE} FROM change ORDER BY id").fetchall()
-        meta = {key: {"value": json.loads(value), "version": version, "who": who, "at": at}
-                for key, value, version, who, at in db.execute("SELECT * FROM meta")}
+        meta = {
+            key: {"value": json.loads(value), "version": version, "who": who, "at": at}
+            for key, value, version, who, at in db.execute("SELECT * FROM meta")
+        }
     changes = [dict(zip(_CHANGE.split(", "), row)) for row in rows]
     for change in changes:
         change["before"], change["after"] = json.loads(change["before"]), json.loads(change["after"])
@@ -49,13 +51,14 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     text = json.dumps(content, ensure_ascii=False).encode()
     if len(sounds) >= media.MAX_MEMBERS or len(text) > MAX_JSON:
         raise BadRequest(
-            f"This project is too large for one file: {media.MAX_MEMBERS} sounds are the most; copy its folder instead.")
+            f"This project is too large for one file: {media.MAX_MEMBERS} sounds are the most; copy its folder instead."
+        )
     path = Path(target) if isinstance(target, str | Path) else None
     if path and not path.parent.is_dir():
         raise BadRequest(f"There is no folder {path.parent}.")
     partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part") if path else None
     try:
-        with storage("the project's file"), (partial.open("wb") if partial else nullcontext(target)) as out:
+        with storage("the project's file"), partial.open("wb") if partial else nullcontext(target) as out:
             with zipfile.ZipFile(out, "w") as file:
                 file.writestr(zipfile.ZipInfo(_JSON), text, zipfile.ZIP_DEFLATED)
                 for sha256 in sorted(sounds):
@@ -94,7 +97,9 @@ def import_project(store: Store, source: media.Source, who: str) -> Project:
             try:
                 _fill(project, content, who)
             except IntegrityError as error:
-                raise BadRequest("This project's file is damaged: its clips and changes do not fit together.") from error
+                raise BadRequest(
+                    "This project's file is damaged: its clips and changes do not fit together."
+                ) from error
             finally:
                 project.close()
 
@@ -106,14 +111,24 @@ def _fill(project: Project, content: dict[str, Any], who: str) -> None:
         db.execute("PRAGMA defer_foreign_keys = ON")  # a change may be undone by a later one
         for key, entry in content["meta"].items():
             value = changes.as_json(entry["value"])
-            db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (key, value, entry["version"], entry["who"], entry["at"]))
+            db.execute(
+                "INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (key, value, entry["version"], entry["who"], entry["at"])
+            )
         for clip in content["clips"]:
-            db.execute(f"INSERT INTO clip ({ITEM}) VALUES ({', '.join('?' * len(fields(Item)))})",
-                       [clip[name] for name in _CLIP])
+            db.execute(
+                f"INSERT INTO clip ({ITEM}) VALUES ({', '.join('?' * len(fields(Item)))})",
+                [clip[name] for name in _CLIP],
+            )
         for change in content["changes"]:
-            db.execute(f"INSERT INTO change ({_CHANGE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (
-                *(change[name] for name in ("id", "at", "who", "action", "clip_id")),
-                changes.as_json(change["before"]), changes.as_json(change["after"]), change["undone_by"]))
+            db.execute(
+                f"INSERT INTO change ({_CHANGE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(change[name] for name in ("id", "at", "who", "action", "clip_id")),
+                    changes.as_json(change["before"]),
+                    changes.as_json(change["after"]),
+                    change["undone_by"],
+                ),
+            )
         changes.record(db, who, "imported", None, {}, {"at": now()})
 
 
@@ -151,9 +166,12 @@ _COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
 _ID = {"type": "integer", "minimum": 1, "maximum": 2**53}
 _LABELS = _list(_object(name=_text(100, 1), description=_text(500)), changes.MAX_LABELS)
 _SETTINGS = _object(
-    method={"enum": list(METHODS)}, k={"type": "integer", "minimum": 1, "maximum": changes.MAX_K},
+    method={"enum": list(METHODS)},
+    k={"type": "integer", "minimum": 1, "maximum": changes.MAX_K},
     reject_below=_or_none({"type": "number", "minimum": 0, "maximum": 1}),
-    reject_similarity=_or_none({"type": "number", "minimum": -1, "maximum": 1}), order={"enum": list(ORDERS)})  # fmt: skip
+    reject_similarity=_or_none({"type": "number", "minimum": -1, "maximum": 1}),
+    order={"enum": list(ORDERS)},
+)
 
 
 def _entry(value: dict[str, Any]) -> dict[str, Any]:
@@ -161,19 +179,55 @@ def _entry(value: dict[str, Any]) -> dict[str, Any]:
 
 
 _ASPECTS = {  # what a change may have changed
-    "type": "object", "additionalProperties": False, "properties": {
-        "state": {"enum": list(STATES)}, "label": _or_none(_text(100)), "name": _text(120, 1), "labels": _LABELS,
-        "settings": _SETTINGS, "at": _NUMBER}}  # fmt: skip
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "state": {"enum": list(STATES)},
+        "label": _or_none(_text(100)),
+        "name": _text(120, 1),
+        "labels": _LABELS,
+        "settings": _SETTINGS,
+        "at": _NUMBER,
+    },
+}
 _SCHEMA = _object(
     format={"const": FORMAT},
     version={"const": FORMAT_VERSION},
     id=_text(80),
-    meta=_object(name=_entry(_text(120, 1)), labels=_entry(_LABELS), settings=_entry(_SETTINGS), revision=_entry(_COUNT)),
-    clips=_list(_object(
-        id=_ID, key=_HASH, sha256=_HASH, name=_text(300), start=_NUMBER, seconds=_NUMBER, source=_text(1000),
-        group_key=_text(1000), state={"enum": list(STATES)}, label=_or_none(_text(100, 1)), truth=_or_none(_text(100)),
-        fault=_or_none(_text(1000)), version=_COUNT, who=_text(60), at=_NUMBER), 1_000_000),
-    changes=_list(_object(
-        id=_ID, at=_NUMBER, who=_text(60), action=_text(60), clip_id=_or_none(_ID), before=_ASPECTS, after=_ASPECTS,
-        undone_by=_or_none(_ID)), 10_000_000),
-)  # fmt: skip
+    meta=_object(
+        name=_entry(_text(120, 1)), labels=_entry(_LABELS), settings=_entry(_SETTINGS), revision=_entry(_COUNT)
+    ),
+    clips=_list(
+        _object(
+            id=_ID,
+            key=_HASH,
+            sha256=_HASH,
+            name=_text(300),
+            start=_NUMBER,
+            seconds=_NUMBER,
+            source=_text(1000),
+            group_key=_text(1000),
+            state={"enum": list(STATES)},
+            label=_or_none(_text(100, 1)),
+            truth=_or_none(_text(100)),
+            fault=_or_none(_text(1000)),
+            version=_COUNT,
+            who=_text(60),
+            at=_NUMBER,
+        ),
+        1_000_000,
+    ),
+    changes=_list(
+        _object(
+            id=_ID,
+            at=_NUMBER,
+            who=_text(60),
+            action=_text(60),
+            clip_id=_or_none(_ID),
+            before=_ASPECTS,
+            after=_ASPECTS,
+            undone_by=_or_none(_ID),
+        ),
+        10_000_000,
+    ),
+)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afcore.errors import BadRequest
+from afcore.teach.changes import check_who
 from afcore.teach.ingest import add_from_bank
 from afcore.teach.project import Project
-from afcore.teach.changes import check_who
 from afcore.teach.schema import Label, Settings
 from afcore.teach.store import Store
 
@@ -36,7 +36,9 @@ def make_tutorial(store: Store, bank: Bank, who: str, classes: dict[str, str] | 
     chosen = {label: _distinct(bank, label) for label in classes}
     for label, ids in chosen.items():
         if len(ids) < GIVEN + QUEUED + TESTED:
-            raise BadRequest(f"The example bank has too few sounds of “{label}” from different sources for the tutorial.")
+            raise BadRequest(
+                f"The example bank has too few sounds of “{label}” from different sources for the tutorial."
+            )
     project = store.create(NAME, [Label(*pair) for pair in classes.items()], who, Settings(k=4))
     lists = list(chosen.values())
     add_from_bank(project, bank, [i for ids in lists for i in ids[:GIVEN]], who, own_labels=True)

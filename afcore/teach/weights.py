@@ -19,8 +19,11 @@ NO_WEIGHTS = {"failures.json"}
 def weights_of(name: str) -> str:
     """12 hex digits that change with the weights and the calibration of the model ``name``, as they are on the disk; '' for
     one that has no files."""
-    files = [file for file in sorted(folder_of(name).glob("*"))
-             if file.suffix in (".json", ".safetensors") and file.name not in NO_WEIGHTS]  # fmt: skip
+    files = [
+        file
+        for file in sorted(folder_of(name).glob("*"))
+        if file.suffix in (".json", ".safetensors") and file.name not in NO_WEIGHTS
+    ]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(_known_by(file)).digest())

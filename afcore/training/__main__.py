@@ -4,6 +4,7 @@ corpus → tags → labels → cuts → student → rendered → features → al
 40 GB and keeps what each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
 by `tags` and `cuts` only.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -15,12 +16,14 @@ import numpy as np
 import torch
 
 CUTS = 44_000
-RANK = 16    # of the low-rank updates that fine-tuning makes
+RANK = 16  # of the low-rank updates that fine-tuning makes
 SHOTS, DIALOGUES = 0.5, 0.12  # shares of interleaved samples and of dialogues in fine-tuning
 
 
 def corpus(options) -> None:
-    from afcore.corpus import extract as step, packages
+    from afcore.corpus import extract as step
+    from afcore.corpus import packages
+
     packages.fetch(options.work / "debs")
     step.extract(options.work, 2)
     step.index(options.work)
@@ -28,17 +31,20 @@ def corpus(options) -> None:
 
 def labels(options) -> None:
     from afcore.corpus import labels as step
+
     step.write(options.work / "corpus", options.teacher)
 
 
 def tags(options) -> None:
     from afcore.corpus import tags as step
+
     step.tag(options.work / "corpus", options.teacher)
 
 
 def training_pieces(folder: Path) -> np.ndarray:
     """Index numbers of the training split's pieces, near-duplicates once, nothing quieter than a tenth of a second of sound."""
     from afcore.corpus.splits import dropped, split_of
+
     rows = [json.loads(line) for line in open(folder / "index.jsonl")]
     gone, seen, ids = dropped([r["package"] for r in rows], [r["cluster"] for r in rows]), set(), []
     for i, row in enumerate(rows):
@@ -49,8 +55,9 @@ def training_pieces(folder: Path) -> np.ndarray:
 
 
 def cuts(options) -> None:
-    from afcore.training.mini import distillation
     from afcore.corpus.tags import sampling_weights
+    from afcore.training.mini import distillation
+
     folder = options.work / "corpus"
     ids = training_pieces(folder)
     logits = np.load(folder / "teacher.npy")[ids, 384:].astype(np.float32)
@@ -59,23 +66,29 @@ def cuts(options) -> None:
 
 def student(options) -> None:
     from afcore.training.mini import distillation
+
     distillation.train(options.work / "cuts", options.out, options.minutes or 23)
     _audioset(options)
 
 
 def _audioset(options) -> None:
     from afcore.corpus.teacher import read_labels
-    (options.out / "audioset.json").write_text(json.dumps(read_labels(options.teacher / "audioset_labels.csv"), indent=0))
+
+    (options.out / "audioset.json").write_text(
+        json.dumps(read_labels(options.teacher / "audioset_labels.csv"), indent=0)
+    )
 
 
 def rendered(options) -> None:
     from afcore.corpus import rendered as step
+
     step.render(options.work / "rendered")
 
 
 def features(options) -> None:
     """`clips`: the corpus, on which everything is evaluated; `taught`: also what was made, for training."""
     from afcore.corpus import describe
+
     clips, made = options.work / "clips", options.work / "made"
     describe.describe(options.work / "corpus", options.out, clips)
     describe.describe_made(options.work / "corpus", options.out, made, options.work / "rendered")
@@ -83,22 +96,26 @@ def features(options) -> None:
 
 
 def align(options) -> None:
-    from afcore.training.mini import align as step
     from afcore.corpus.clips import ClipSet
+    from afcore.training.mini import align as step
+
     step.align(ClipSet(options.work / "taught"), options.out)
 
 
 def language_side(options, out: Path, minutes: float, **settings) -> None:
     """One stage of the language side's training, from the stored features; writes `out`."""
     from afcore.clap.mini import MiniClap
-    from afcore.training.mini import language_side as step
     from afcore.corpus.clips import ClipSet
     from afcore.corpus.describe import neighbours
     from afcore.corpus.held_out import is_held_out
+    from afcore.training.mini import language_side as step
+
     taught = options.work / "taught"
     clips, clap = ClipSet(taught), MiniClap.load(options.out)
     vectors = clips.clap_vectors(clap, range(len(clips)))
-    usable = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label and not is_held_out(clips[i])])
+    usable = np.array(
+        [i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label and not is_held_out(clips[i])]
+    )
     near = neighbours(vectors, [clips[i].package for i in range(len(clips))], usable)
     step.train(taught, options.out, out, options.minutes or minutes, near, **settings)
 
@@ -108,30 +125,78 @@ def pretrain(options) -> None:
 
 
 def sft(options) -> None:
-    language_side(options, options.work / "tuned", 55, resume=options.work / "pretrained", shots=SHOTS, dialogues=DIALOGUES, rank=RANK, peak=4e-4)
+    language_side(
+        options,
+        options.work / "tuned",
+        55,
+        resume=options.work / "pretrained",
+        shots=SHOTS,
+        dialogues=DIALOGUES,
+        rank=RANK,
+        peak=4e-4,
+    )
 
 
 def chat(options) -> None:
-    language_side(options, options.work / "chat", 22, resume=options.work / "tuned", shots=SHOTS, dialogues=0.2, rank=RANK, peak=3e-4, seed=1)
+    language_side(
+        options,
+        options.work / "chat",
+        22,
+        resume=options.work / "tuned",
+        shots=SHOTS,
+        dialogues=0.2,
+        rank=RANK,
+        peak=3e-4,
+        seed=1,
+    )
 
 
 def practice(options) -> None:
     """Chat once more and longer, with fewer shots."""
-    language_side(options, options.work / "practised", 64, resume=options.work / "chat", shots=0.3, dialogues=0.22, rank=RANK, peak=5e-4, seed=9)
+    language_side(
+        options,
+        options.work / "practised",
+        64,
+        resume=options.work / "chat",
+        shots=0.3,
+        dialogues=0.22,
+        rank=RANK,
+        peak=5e-4,
+        seed=9,
+    )
 
 
 def match(options) -> None:
     """The first cross-attention block learns which of the words in a text are heard."""
     from afcore.training.mini import matching as step
-    step.train(options.work / "taught", options.out, options.work / "practised", options.work / "matched", options.minutes or 8, RANK)
+
+    step.train(
+        options.work / "taught",
+        options.out,
+        options.work / "practised",
+        options.work / "matched",
+        options.minutes or 8,
+        RANK,
+    )
 
 
 def refine(options) -> None:
     """The whole language side once more, with matching beside: what ships."""
     from afcore.training.mini.matching import Matching
+
     out, start = options.work / "refined", options.work / "matched"
-    language_side(options, out, 65, resume=start, shots=0.26, dialogues=0.34, rank=RANK, peak=5e-4, seed=11,
-                  beside=lambda *known: Matching(*known, weights=start))
+    language_side(
+        options,
+        out,
+        65,
+        resume=start,
+        shots=0.26,
+        dialogues=0.34,
+        rank=RANK,
+        peak=5e-4,
+        seed=11,
+        beside=lambda *known: Matching(*known, weights=start),
+    )
     for name in ("flamingo.safetensors", "config.json"):
         shutil.copy(out / name, options.out / name)
 
@@ -139,8 +204,9 @@ def refine(options) -> None:
 def bank(options) -> None:
     """The shipped bank's embeddings, by the encoder and CLAP that ship with it."""
     from afcore import paths
-    from afcore.retrieval.bank import Bank
     from afcore.engine.loading import load_engine
+    from afcore.retrieval.bank import Bank
+
     shipped = Bank(paths.BANK)
     shipped.clear_embeddings()
     load_engine("mini")  # embeds what lacks it
@@ -149,20 +215,50 @@ def bank(options) -> None:
 
 def calibrate(options) -> None:
     from afcore.training.mini import calibrate as step
+
     print(json.dumps(step.calibrate(options.out, options.work / "clips")))
 
 
-STEPS = {f.__name__: f for f in (corpus, tags, labels, cuts, student, rendered, features, align, pretrain, sft, chat, practice, match, refine, bank, calibrate)}
+STEPS = {
+    f.__name__: f
+    for f in (
+        corpus,
+        tags,
+        labels,
+        cuts,
+        student,
+        rendered,
+        features,
+        align,
+        pretrain,
+        sft,
+        chat,
+        practice,
+        match,
+        refine,
+        bank,
+        calibrate,
+    )
+}
 
 
 def main() -> None:
     from afcore import paths
-    parser = argparse.ArgumentParser(prog="python -m afcore.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    parser = argparse.ArgumentParser(
+        prog="python -m afcore.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("step", choices=[*STEPS, "all"])
-    parser.add_argument("--work", type=Path, required=True, help="folder for packages, decoded sounds, cuts, features, checkpoints")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for packages, decoded sounds, cuts, features, checkpoints"
+    )
     parser.add_argument("--teacher", type=Path, help="folder with mn04_as_mAP_432.pt and audioset_labels.csv")
-    parser.add_argument("--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)")
-    parser.add_argument("--minutes", type=float, help="wall time of student, pretrain, sft, chat, practice, match or refine")
+    parser.add_argument(
+        "--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="wall time of student, pretrain, sft, chat, practice, match or refine"
+    )
     parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
     options = parser.parse_args()
     if options.step in ("tags", "labels", "cuts", "student", "all") and not options.teacher:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny import tiny_engine, tone_clip
 
+from afcore.app.model_host import Shelf
 from afcore.engine import loading as engines
-from afcore.published import download
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.model.generation import GenerationSettings
-from afcore.app.model_host import Shelf
+from afcore.published import download
 
 CHAT, FOUNDATION = "audio-flamingo-chat", "audio-flamingo-foundation"
 

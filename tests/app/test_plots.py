@@ -5,8 +5,8 @@ import plotly.graph_objects as go
 import pytest
 
 from afcore.app import plots
-from afcore.audio.recording import Clip
 from afcore.audio.envelope import envelope_of
+from afcore.audio.recording import Clip
 from afcore.audio.spectrum import mel_decibels
 from afcore.audio.windows import MINI
 
@@ -43,7 +43,9 @@ def test_every_window_is_numbered_at_its_time_and_no_two_touch_in_a_lane(seconds
     for lane in set(bars.y):
         spans = [span for span, y in zip(times, bars.y, strict=True) if y == lane]
         assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
-    assert figure.layout.yaxis.domain[0] >= getattr(figure.layout, f"yaxis{bars.yaxis[1:]}").domain[1], "below, not over"
+    assert figure.layout.yaxis.domain[0] >= getattr(figure.layout, f"yaxis{bars.yaxis[1:]}").domain[1], (
+        "below, not over"
+    )
 
 
 @pytest.mark.parametrize("seconds", [33.25, 90, 7200])
@@ -137,7 +139,11 @@ def test_probabilities_are_sorted_and_cut():
 
 
 def test_compare_groups_three_answers_by_label_and_not_by_colour_alone():
-    answers = {"No shots": {"dog": 0.2, "cat": 0.8}, "These": {"dog": 0.9, "cat": 0.1}, "Shuffled": {"cat": 1.0, "dog": 0.0}}
+    answers = {
+        "No shots": {"dog": 0.2, "cat": 0.8},
+        "These": {"dog": 0.9, "cat": 0.1},
+        "Shuffled": {"cat": 1.0, "dog": 0.0},
+    }
     figure = plots.compare(answers)
     assert [bar.name for bar in figure.data] == list(answers)
     labels = list(figure.layout.yaxis.ticktext)

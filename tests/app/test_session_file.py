@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from afcore.app import session_file as sessions
+from afcore.app.session_file import SavedShot, Session, open_session, save_session
 from afcore.audio.recording import from_samples, open_recording
 from afcore.errors import BadRequest
-from afcore.app.session_file import SavedShot, Session, open_session, save_session
 
 TURN = {
-    "question": "What is this? 🐕\n\"quoted\"",
+    "question": 'What is this? 🐕\n"quoted"',
     "answer": "a dog",
     "candidates": [{"answer": "a dog", "similarity": 0.51}, {"answer": "a wolf", "similarity": -0.02}],
     "start": 1.75,
@@ -78,7 +78,9 @@ def test_what_others_pack_alike_opens():
     assert open_session(_pack(_content())) == FULL, "the refusals below are not for the way this test packs"
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", b"hello", b"\0" * 100, b"%PDF-1.7" + b"\0" * 50, save_session(FULL)[:-30]])
+@pytest.mark.parametrize(
+    "data", [b"", b"PK", b"hello", b"\0" * 100, b"%PDF-1.7" + b"\0" * 50, save_session(FULL)[:-30]]
+)
 def test_what_is_not_a_zip_is_refused(data):
     assert "not a session file" in _refused(data)
 
@@ -155,18 +157,33 @@ def test_unreadable_json_is_refused(text):
 @pytest.mark.parametrize(
     "path, value",
     [
-        ("start", -1), ("start", "0"), ("start", 1e400), ("start", None),
-        ("name", 5), ("name", "n" * 2000), ("sha256", "../x"), ("sha256", None),
-        ("shots", {}), ("shots", [5]), ("shots", [{"id": "1", "sha256": "", "used": True, "pinned": False}]),
-        ("shots", [{"id": 1}]), ("shots", [{"id": 10**400, "sha256": "", "used": True, "pinned": False}]),
-        ("turns", ["hello"]), ("turns", [{"question": "q"}]), ("turns", [{"question": 1, "answer": "a"}]),
+        ("start", -1),
+        ("start", "0"),
+        ("start", 1e400),
+        ("start", None),
+        ("name", 5),
+        ("name", "n" * 2000),
+        ("sha256", "../x"),
+        ("sha256", None),
+        ("shots", {}),
+        ("shots", [5]),
+        ("shots", [{"id": "1", "sha256": "", "used": True, "pinned": False}]),
+        ("shots", [{"id": 1}]),
+        ("shots", [{"id": 10**400, "sha256": "", "used": True, "pinned": False}]),
+        ("turns", ["hello"]),
+        ("turns", [{"question": "q"}]),
+        ("turns", [{"question": 1, "answer": "a"}]),
         ("turns", [{"question": "q", "answer": "a", "candidates": [{"answer": "a"}]}]),
         ("turns", [{"question": "q", "answer": "a", "candidates": [{"answer": "a", "similarity": 1e400}]}]),
-        ("turns", [{"question": "q", "answer": "a", "start": "soon"}]), ("turns", [{"question": "q", "answer": "a", "evil": 1}]),
-        ("settings", []), ("settings", {"temperature": [1]}), ("settings", {"temperature": 1e400}),
-        ("page", {"question": {"a": 1}}), ("more", 1),
+        ("turns", [{"question": "q", "answer": "a", "start": "soon"}]),
+        ("turns", [{"question": "q", "answer": "a", "evil": 1}]),
+        ("settings", []),
+        ("settings", {"temperature": [1]}),
+        ("settings", {"temperature": 1e400}),
+        ("page", {"question": {"a": 1}}),
+        ("more", 1),
     ],
-)  # fmt: skip
+)
 def test_values_out_of_shape_are_refused(path, value):
     text = json.dumps({**_content(), path: value}).replace("Infinity", "1e400").encode()
     assert "damaged" in _refused(_pack(text))

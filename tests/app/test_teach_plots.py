@@ -8,9 +8,9 @@ import pytest
 from afcore.app import teach_plots
 from afcore.retrieval.nearest import Shot
 from afcore.teach import proof
+from afcore.teach.explain import ShotChange, Why, WindowChange
 from afcore.teach.proof import Method, Trial
 from afcore.teach.segments import Segment
-from afcore.teach.explain import ShotChange, Why, WindowChange
 
 LABELS = ("dog", "<b>cat</b>")
 MARKUP = ("<b>cat", "<i>")
@@ -89,9 +89,11 @@ def test_what_shots_and_windows_changed():
 
 def test_text_is_never_markup_and_nothing_has_a_background(found):
     figures = [
-        teach_plots.accuracy(found), teach_plots.label_gains(found, found.scores[1]),
+        teach_plots.accuracy(found),
+        teach_plots.label_gains(found, found.scores[1]),
         teach_plots.confusion(found.labels, found.scores[1].confusion),
-        teach_plots.timeline([Segment(0, 1, LABELS[1], 1.0)], 2)]
+        teach_plots.timeline([Segment(0, 1, LABELS[1], 1.0)], 2),
+    ]
     for figure in figures:
         assert not any(mark in str(figure.to_dict()) for mark in MARKUP)
         layout = figure.layout.template.layout

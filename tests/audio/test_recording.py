@@ -11,8 +11,8 @@ import soundfile
 from media import AUDIO, LOSSLESS, chirps, encode
 
 from afcore.audio import recording
-from afcore.audio.recording import MAX_SECONDS, Clip, Recording, from_samples, normalise, open_recording
 from afcore.audio.envelope import MAX_SLICES, EnvelopeBuilder, envelope_of
+from afcore.audio.recording import MAX_SECONDS, Clip, Recording, from_samples, normalise, open_recording
 from afcore.errors import AfcoreError, AudioError, BadRequest
 
 
@@ -79,7 +79,9 @@ def test_a_late_clip_is_not_decoded_from_the_start(name, monkeypatch):
     _, _, data = _made(name)
     recording = open_recording(data)
     calls, decode = [], Recording._decode_from
-    monkeypatch.setattr(Recording, "_decode_from", lambda self, packet, *rest: calls.append(packet) or decode(self, packet, *rest))
+    monkeypatch.setattr(
+        Recording, "_decode_from", lambda self, packet, *rest: calls.append(packet) or decode(self, packet, *rest)
+    )
     recording.clip(40, 5)
     assert len(calls) == 1 and calls[0] > 0
 
@@ -155,7 +157,9 @@ def test_a_clip_is_at_most_what_the_model_hears():
 
 def test_a_clip_names_its_content():
     recording = from_samples(chirps(50, 8000), 8000)
-    keys = [recording.clip(*part).key for part in ((0, 5), (0, 6), (1, 5))] + [from_samples(chirps(50, 8000, 1), 8000).clip(0, 5).key]
+    keys = [recording.clip(*part).key for part in ((0, 5), (0, 6), (1, 5))] + [
+        from_samples(chirps(50, 8000, 1), 8000).clip(0, 5).key
+    ]
     assert len(set(keys)) == 4 and all(re.fullmatch("[0-9a-f]{64}", key) for key in keys)
     assert recording.clip(0, 5).key == keys[0] == recording.clip(0, 5).resampled(32_000).key
 
@@ -178,7 +182,9 @@ def test_resampling_keeps_a_tone_and_the_time():
 
 def test_a_clip_where_frames_do_not_meet_is_decoded_from_the_start():
     recording = open_recording(_made("opus")[2])
-    shifted = [recording._Checkpoint(c.packet, c.pts, c.position + 7 * (i % 2)) for i, c in enumerate(recording._checkpoints)]
+    shifted = [
+        recording._Checkpoint(c.packet, c.pts, c.position + 7 * (i % 2)) for i, c in enumerate(recording._checkpoints)
+    ]
     object.__setattr__(recording, "_checkpoints", tuple(shifted))
     expected = open_recording(recording.data).clip(20, 2).samples
     np.testing.assert_array_equal(recording.clip(20, 2).samples, expected)
@@ -269,7 +275,9 @@ def test_an_envelope_holds_every_sample(length):
 def test_an_envelope_of_samples_at_hand():
     samples = np.random.default_rng(0).normal(size=10_007).astype(np.float32)
     envelope = envelope_of(samples, 100)
-    assert envelope.shape == (100, 2) and envelope[:, 0].min() == samples.min() and envelope[:, 1].max() == samples.max()
+    assert (
+        envelope.shape == (100, 2) and envelope[:, 0].min() == samples.min() and envelope[:, 1].max() == samples.max()
+    )
     assert envelope_of(samples[:3], 100).shape == (3, 2)
 
 
@@ -379,7 +387,9 @@ def test_damaged_files_are_heard_or_refused(name):
     if name in AUDIO:
         data = _made(name, 3)[2]
     else:
-        data = encode(chirps(3, 44_100), 44_100, {"video": "mp4", "stream": "mpegts"}[name], "aac", video=name == "video")
+        data = encode(
+            chirps(3, 44_100), 44_100, {"video": "mp4", "stream": "mpegts"}[name], "aac", video=name == "video"
+        )
     rng = np.random.default_rng(20)
     heard = 0
     for _ in range(40):

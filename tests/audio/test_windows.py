@@ -75,7 +75,9 @@ def test_pad_audios_without_a_count_takes_as_many_as_there_are():
     assert embeds.shape == (16, 2) and mask.sum() == 1
 
 
-@pytest.mark.parametrize("audios, count", [([torch.ones(17, 2)], None), ([torch.ones(0, 2)], None), ([torch.ones(1, 2)] * 2, 1)])
+@pytest.mark.parametrize(
+    "audios, count", [([torch.ones(17, 2)], None), ([torch.ones(0, 2)], None), ([torch.ones(1, 2)] * 2, 1)]
+)
 def test_pad_audios_refuses_what_does_not_fit(audios, count):
     with pytest.raises(ValueError):
         pad_audios(audios, torch.zeros(2), count=count)

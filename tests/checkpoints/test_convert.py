@@ -1,4 +1,5 @@
 """From the published files to a folder that `from_pretrained` loads, and everything that may be wrong with them."""
+
 import functools
 import json
 import shutil
@@ -11,7 +12,7 @@ from test_golden import CASES, GOLDEN, HERE, check_case, fill_module, name_of, p
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from afcore.checkpoints import files, CheckpointError
+from afcore.checkpoints import CheckpointError, files
 from afcore.checkpoints.convert import CLAPCAP, convert_clapcap, convert_flamingo
 from afcore.checkpoints.converted import load_converted, load_flamingo
 from afcore.checkpoints.synthetic import write_published
@@ -69,12 +70,16 @@ def clapcap(tmp_path_factory):
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory, clapcap):
     """NAME -> what `load_converted` makes of its published files after conversion in float32."""
+
     @functools.cache
     def load(name):
         sizes = json.loads((GOLDEN / f"flamingo-{name}.config.json").read_text())
         folder, fill = tmp_path_factory.mktemp(name), fill_module().fill
-        write_published(GOLDEN / f"flamingo-{name}.keys.json", folder / "chat.pt",
-                        lambda key, shape: fill(key, shape, sizes["fill_seed"]))
+        write_published(
+            GOLDEN / f"flamingo-{name}.keys.json",
+            folder / "chat.pt",
+            lambda key, shape: fill(key, shape, sizes["fill_seed"]),
+        )
         convert_flamingo(folder / "chat.pt", folder / "chat", config(name), tokenizer(sizes["vocab"]), torch.float32)
         convert_clapcap(clapcap, folder / "chat")
         return load_converted(folder / "chat", dtype=torch.float32)
@@ -95,8 +100,13 @@ def test_published_embeddings_after_conversion(converted):
 
 def test_shards_in_half_precision(tmp_path):
     shares = []
-    folder = convert(save(published(), tmp_path / "chat.pt"), tmp_path / "chat", torch.bfloat16, shard_bytes=60_000,
-                     progress=lambda stage, share: shares.append(share))
+    folder = convert(
+        save(published(), tmp_path / "chat.pt"),
+        tmp_path / "chat",
+        torch.bfloat16,
+        shard_bytes=60_000,
+        progress=lambda stage, share: shares.append(share),
+    )
     shards = list(folder.glob("*.safetensors"))
     assert len(shards) > 2 and max(shard.stat().st_size for shard in shards) < 80_000
     assert shares == sorted(shares) and shares[-1] == 1
@@ -130,7 +140,7 @@ def test_five_parts(tmp_path):
     data = save(state, tmp_path / "whole.pt").read_bytes()
     size = len(data) // 5 + 1
     for n in range(5):
-        (tmp_path / f"chat_part{n + 1}.pt").write_bytes(data[n * size: (n + 1) * size])
+        (tmp_path / f"chat_part{n + 1}.pt").write_bytes(data[n * size : (n + 1) * size])
     assert same(convert(tmp_path / "chat_part4.pt", tmp_path / "bytes"))
     (tmp_path / "chat_part3.pt").unlink()
     with pytest.raises(CheckpointError, match="chat_part3.pt of 5 parts missing"):
@@ -165,8 +175,11 @@ class Harmful:
 def test_wrong_files(tmp_path, capsys):
     whole = save(published(), tmp_path / "whole.pt").read_bytes()
     wrong = {
-        "short.pt": (whole[: len(whole) // 2], "broken"), "empty.pt": (b"", "broken"), "page.pt": (b"<html>", "broken"),
-        "flipped.pt": (whole[:30] + bytes(60) + whole[90:], ".*broken")}
+        "short.pt": (whole[: len(whole) // 2], "broken"),
+        "empty.pt": (b"", "broken"),
+        "page.pt": (b"<html>", "broken"),
+        "flipped.pt": (whole[:30] + bytes(60) + whole[90:], ".*broken"),
+    }
     for name, (data, sentence) in wrong.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(CheckpointError, match=f"{name} .*{sentence}"):
@@ -199,7 +212,11 @@ def test_too_little_disk(tmp_path, monkeypatch):
 def test_interrupted(tmp_path):
     """A disk that fills up on the way, or a person who stops: nothing is left, and it can be done again."""
     source = save(published(), tmp_path / "chat.pt")
-    for error, seen in ((OSError(28, "No space left on device"), MissingPart), (KeyboardInterrupt(), KeyboardInterrupt)):
+    for error, seen in (
+        (OSError(28, "No space left on device"), MissingPart),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ):
+
         def stop(stage, share, error=error):
             if share > 0.5:
                 raise error
@@ -215,17 +232,32 @@ def test_interrupted(tmp_path):
 def test_memory_is_a_shard_not_the_file(tmp_path):
     """Anonymous memory while a file of 340 MB is converted in shards of 8 MB."""
     layers, hidden = 8, 768
-    opt = dict(model_type="opt", hidden_size=hidden, word_embed_proj_dim=hidden, num_hidden_layers=layers,
-               num_attention_heads=8, ffn_dim=4 * hidden, vocab_size=400, max_position_embeddings=64)
+    opt = dict(
+        model_type="opt",
+        hidden_size=hidden,
+        word_embed_proj_dim=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=8,
+        ffn_dim=4 * hidden,
+        vocab_size=400,
+        max_position_embeddings=64,
+    )
     from afcore.checkpoints.convert import _wanted
     from afcore.model import AudioFlamingoConfig
 
-    sizes = AudioFlamingoConfig(text_config=opt, feature_width=32, audio_width=32, audio_heads=4, audio_inner=64,
-                                cross_attn_every=4)
+    sizes = AudioFlamingoConfig(
+        text_config=opt, feature_width=32, audio_width=32, audio_heads=4, audio_inner=64, cross_attn_every=4
+    )
     names = {key.replace("language_model.", "lang_encoder."): list(shape) for key, shape in _wanted(sizes).items()}
     entries = {key: {"shape": shape} for key, shape in names.items()}
-    entries |= {key.replace("model.decoder.layers.", "old_decoder_blocks.").replace(".decoder_layer", ""):
-                {"shape": shape, "same_as": key} for key, shape in names.items() if ".decoder_layer." in key}
+    entries |= {
+        key.replace("model.decoder.layers.", "old_decoder_blocks.").replace(".decoder_layer", ""): {
+            "shape": shape,
+            "same_as": key,
+        }
+        for key, shape in names.items()
+        if ".decoder_layer." in key
+    }
     (tmp_path / "keys.json").write_text(json.dumps(entries))
     write_published(tmp_path / "keys.json", tmp_path / "chat.pt")
     assert (tmp_path / "chat.pt").stat().st_size > 450e6

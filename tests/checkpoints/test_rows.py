@@ -24,14 +24,21 @@ def test_a_row_of_zeros_stays_one():
 
 
 def test_small_tensors_integers_and_what_is_named_keep_their_precision():
-    state = {"norm.running_var": torch.rand(5000, 2), "bias": torch.rand(9000), "count": torch.tensor(7), "w": torch.rand(100, 100)}
+    state = {
+        "norm.running_var": torch.rand(5000, 2),
+        "bias": torch.rand(9000),
+        "count": torch.tensor(7),
+        "w": torch.rand(100, 100),
+    }
     stored = packed(state, full=("running",))
     assert stored["norm.running_var"].dtype == torch.float32 and stored["bias"].dtype == torch.float16
     assert stored["w"].dtype == torch.int8 and stored["w.scale"].shape == (100, 1)
     back = unpacked(stored)
     assert set(back) == set(state) and back["count"] == 7
     assert torch.equal(back["norm.running_var"], state["norm.running_var"])
-    assert sum(t.numel() * t.element_size() for t in packed({"w": torch.rand(500, 500)}).values()) < 0.26 * 500 * 500 * 4
+    assert (
+        sum(t.numel() * t.element_size() for t in packed({"w": torch.rand(500, 500)}).values()) < 0.26 * 500 * 500 * 4
+    )
 
 
 def test_files_of_half_precision_are_read_too():

@@ -23,6 +23,7 @@ TEXTS = ["a dog barks", "rain on a tin roof, then thunder", "x"]
 def bytes_tokenizer() -> dict[str, str]:
     """Files of a byte-level tokenizer without merges, as RoBERTa's and Bart's."""
     from transformers.models.roberta.tokenization_roberta import bytes_to_unicode
+
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *bytes_to_unicode().values(), "<mask>"]
     return {"vocab.json": json.dumps({token: i for i, token in enumerate(tokens)}), "merges.txt": "#version: 0.2\n"}
 
@@ -31,11 +32,20 @@ def bytes_tokenizer() -> dict[str, str]:
 def hub(tmp_path_factory):
     """A hub cache with a one-layer RoBERTa and the tokenizers that the package opens while it is imported."""
     cache = tmp_path_factory.mktemp("hub")
-    config = RobertaConfig(vocab_size=261, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48,
-                           max_position_embeddings=90, pad_token_id=1, type_vocab_size=1)
-    files = {"bert-base-uncased": {"vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n"},
-             "facebook/bart-base": bytes_tokenizer(),
-             "roberta-base": bytes_tokenizer() | {"config.json": config.to_json_string(use_diff=False)}}
+    config = RobertaConfig(
+        vocab_size=261,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=90,
+        pad_token_id=1,
+        type_vocab_size=1,
+    )
+    files = {
+        "bert-base-uncased": {"vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n"},
+        "facebook/bart-base": bytes_tokenizer(),
+        "roberta-base": bytes_tokenizer() | {"config.json": config.to_json_string(use_diff=False)},
+    }
     for repository, contents in files.items():
         folder = cache / ("models--" + repository.replace("/", "--"))
         snapshot = folder / "snapshots" / ("0" * 40)
@@ -79,15 +89,24 @@ def checkpoint(request, hub, tmp_path_factory):
 
 def to_transformers(file, fusion, config) -> ClapModel:
     """transformers' CLAP with a LAION checkpoint's weights, by the key map of its own conversion."""
-    model = ClapModel(ClapConfig(text_config=config.to_dict() | {"model_type": "clap_text_model"},
-                                 audio_config={"enable_fusion": fusion})).eval()
+    model = ClapModel(
+        ClapConfig(
+            text_config=config.to_dict() | {"model_type": "clap_text_model"}, audio_config={"enable_fusion": fusion}
+        )
+    ).eval()
     renamed = {}
     for name, value in laion.read_checkpoint(file).items():
         if name.startswith("audio_branch."):
-            for old, new in (("audio_branch.", "audio_model.audio_encoder."), ("attn.proj", "attention.output.dense"),
-                             ("attn.relative", "attention.self.relative"), ("mlp.fc1", "intermediate.dense"),
-                             ("mlp.fc2", "output.dense"), ("norm1", "layernorm_before"), ("norm2", "layernorm_after"),
-                             ("bn0", "batch_norm")):
+            for old, new in (
+                ("audio_branch.", "audio_model.audio_encoder."),
+                ("attn.proj", "attention.output.dense"),
+                ("attn.relative", "attention.self.relative"),
+                ("mlp.fc1", "intermediate.dense"),
+                ("mlp.fc2", "output.dense"),
+                ("norm1", "layernorm_before"),
+                ("norm2", "layernorm_after"),
+                ("bn0", "batch_norm"),
+            ):
                 name = name.replace(old, new)
             if ".attn.qkv." in name:
                 for part, piece in zip(("query", "key", "value"), value.chunk(3)):
@@ -97,8 +116,11 @@ def to_transformers(file, fusion, config) -> ClapModel:
         name = name.replace("_projection.0.", "_projection.linear1.").replace("_projection.2.", "_projection.linear2.")
         renamed[name] = value
     missing = model.load_state_dict(renamed, strict=False).missing_keys
-    assert [name for name in missing if "position_ids" not in name and "relative_position_index" not in name
-            and "token_type_ids" not in name] == []
+    assert [
+        name
+        for name in missing
+        if "position_ids" not in name and "relative_position_index" not in name and "token_type_ids" not in name
+    ] == []
     return model
 
 
@@ -118,8 +140,12 @@ def features(clip: Clip, fusion: bool) -> torch.Tensor:
     state = np.random.get_state()
     np.random.seed(0)
     out = ClapFeatureExtractor(frequency_min=50, frequency_max=14_000)(
-        samples, truncation="fusion" if fusion else "rand_trunc", padding="repeatpad", sampling_rate=laion.RATE,
-        return_tensors="pt")["input_features"]
+        samples,
+        truncation="fusion" if fusion else "rand_trunc",
+        padding="repeatpad",
+        sampling_rate=laion.RATE,
+        return_tensors="pt",
+    )["input_features"]
     np.random.set_state(state)
     return out.float()
 
@@ -136,8 +162,9 @@ def test_agrees_with_transformers(checkpoint, hub):
     with torch.inference_mode():
         longer = torch.tensor([[False], [False], [True]])
         expected = unit(other.get_audio_features(torch.cat([features(clip, fusion) for clip in clips]), longer))
-        tokens = RobertaTokenizer.from_pretrained("roberta-base")(TEXTS, padding="max_length", max_length=77,
-                                                                  return_tensors="pt")
+        tokens = RobertaTokenizer.from_pretrained("roberta-base")(
+            TEXTS, padding="max_length", max_length=77, return_tensors="pt"
+        )
         expected_texts = unit(other.get_text_features(**tokens))
     vectors, texts = clap.audios(clips), clap.text(TEXTS)
     assert vectors.shape == (3, 512) and vectors.dtype == np.float32
@@ -164,14 +191,25 @@ def test_fusion_spectrogram_is_the_packages(checkpoint):
     expected = []
     for clip in (whole, long):
         quantised = np.trunc(clip.samples * 32767) / np.float32(32767)
-        power = librosa.feature.melspectrogram(y=quantised, sr=48_000, n_fft=1024, hop_length=480, pad_mode="reflect",
-                                               power=2.0, n_mels=64, norm=None, htk=True, fmin=50, fmax=14_000)
+        power = librosa.feature.melspectrogram(
+            y=quantised,
+            sr=48_000,
+            n_fft=1024,
+            hop_length=480,
+            pad_mode="reflect",
+            power=2.0,
+            n_mels=64,
+            norm=None,
+            htk=True,
+            fmin=50,
+            fmax=14_000,
+        )
         expected.append(librosa.power_to_db(power, amin=1e-10, top_db=None).T)
     np.testing.assert_allclose(mels[0], np.stack([expected[0]] * 4), atol=1e-3)
     for crop, third in zip(mels[1][1:], range(3)):
         starts = [i for i in range(421) if np.allclose(crop[0], expected[1][i], atol=1e-3)]
         assert len(starts) == 1 and starts[0] // 141 == third
-        np.testing.assert_allclose(crop, expected[1][starts[0]:starts[0] + 1001], atol=1e-3)
+        np.testing.assert_allclose(crop, expected[1][starts[0] : starts[0] + 1001], atol=1e-3)
 
 
 def test_import_leaves_nothing_behind(hub):
@@ -181,6 +219,7 @@ def test_import_leaves_nothing_behind(hub):
     assert not [name for name in sys.modules if name.split(".")[0] == "torchvision"]
     assert importlib.util.find_spec("torchvision") is None
     from transformers.utils import is_torchvision_available
+
     assert not is_torchvision_available()
 
 

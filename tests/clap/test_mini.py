@@ -1,4 +1,5 @@
 """Mini CLAP's vectors: their parts, and how much each counts between sounds and between text and sound."""
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +28,9 @@ def clip(tag: int) -> torch.Tensor:
 def test_both_kinds_of_vector_have_length_one_and_parts_that_count_as_asked(net, weight, words):
     clap = MiniClap(net, weight, words)
     audio, text = clap.shares()
-    assert sum(x * x for x in audio) == pytest.approx(1) and sum(x * x for x in text) == pytest.approx(1) and text[0] == 0
+    assert (
+        sum(x * x for x in audio) == pytest.approx(1) and sum(x * x for x in text) == pytest.approx(1) and text[0] == 0
+    )
     semantic, named = text[1] * audio[1], text[2] * audio[2]
     assert named / (semantic + named) == pytest.approx(words), "between text and sound"
     assert audio[2] ** 2 == pytest.approx(WORDS if words else 0), "between sounds the names hardly count"

@@ -10,8 +10,8 @@ from tiny import RATE, tiny_engine, tone
 
 import afcore.engine.loading
 from afcore import paths
-from afcore.cli import main
 from afcore.audio.recording import from_samples
+from afcore.cli import main
 from afcore.engine.engine import Engine
 from afcore.model.generation import GenerationSettings
 
@@ -58,10 +58,16 @@ def test_ask(capsys, loads, sounds):
 
 def test_presets_and_what_is_asked_for_besides(capsys, loads, sounds, monkeypatch):
     seen, ask = [], Engine.ask
-    monkeypatch.setattr(Engine, "ask", lambda *a, settings, **k: seen.append(settings) or ask(*a, settings=settings, **k))
+    monkeypatch.setattr(
+        Engine, "ask", lambda *a, settings, **k: seen.append(settings) or ask(*a, settings=settings, **k)
+    )
     for more in (["--preset", "benchmark"], ["--preset", "chat", "--top-k", "7", "--seed", "1"], ["--beams", "2"]):
         assert main.main(["ask", sounds[0], "What?", "--max-tokens", "2", *more]) == 0
-    assert seen == [GenerationSettings(2, num_beams=3), GenerationSettings(2, 1.0, 7, 0.95, 1, 1), GenerationSettings(2, num_beams=2)]
+    assert seen == [
+        GenerationSettings(2, num_beams=3),
+        GenerationSettings(2, 1.0, 7, 0.95, 1, 1),
+        GenerationSettings(2, num_beams=2),
+    ]
 
 
 def test_candidates(capsys, loads, sounds):
@@ -172,14 +178,18 @@ def test_unknown_things(capsys):
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--shots", "-1", "0 or more"), ("--start", "nan", "0 or more"), ("--start", "inf", "0 or more"),
-        ("--temperature", "-0.5", "0 or more"), ("--top-p", "1.5", "0 to 1"), ("--beams", "0", "1 or more"),
-        ("--max-tokens", "0", "1 or more"), ("--candidates", "three", "invalid int"), ("--device", "tpu", "cpu or cuda"),
+        ("--shots", "-1", "0 or more"),
+        ("--start", "nan", "0 or more"),
+        ("--start", "inf", "0 or more"),
+        ("--temperature", "-0.5", "0 or more"),
+        ("--top-p", "1.5", "0 to 1"),
+        ("--beams", "0", "1 or more"),
+        ("--max-tokens", "0", "1 or more"),
+        ("--candidates", "three", "invalid int"),
+        ("--device", "tpu", "cpu or cuda"),
     ],
-)  # fmt: skip
+)
 def test_numbers_out_of_range_are_refused_before_a_model_is_loaded(capsys, loads, option, value, words):
     with pytest.raises(SystemExit) as error:
         main.main(["caption", "x.wav", f"{option}={value}"])
     assert error.value.code == 2 and words in capsys.readouterr().err and loads == []
-
-

@@ -19,24 +19,48 @@ def labeller():
     return labels.Labeller()
 
 
-@pytest.mark.parametrize(("package", "path", "expected"), [
-    ("scratch", "usr/share/scratch/Media/Sounds/Animal/Dog1.wav", ("dog barking", "a dog barking", False)),
-    ("minetest-data", "usr/share/games/minetest/games/minetest_game/mods/default/sounds/default_snow_footstep.3.ogg",
-     ("footsteps", "footsteps in snow", False)),
-    ("openttd-opensfx", 'usr/share/games/openttd/baseset/opensfx/opensfx.cat!37 "Cow". Original "Cow - Moan 2" by "Jarred". License: X',
-     ("cow mooing", "a cow mooing", False)),
-    ("tuxpaint-stamps-default", "usr/share/tuxpaint/stamps/animals/birds/duck_desc_da.ogg", ("speech", "a spoken word or sentence", False)),
-    ("0ad-data", "usr/share/games/0ad/mods/public/public.zip!audio/attack/weapon/sword_attack_01.ogg", ("sword clash", "swords clashing", True)),
-    ("hydrogen-drumkits", "usr/share/hydrogen/data/drumkits/The Black Pearl 1.0/PearlSideStick-Hard.wav", ("snare drum", "a snare drum", False)),
-    ("scratch", "usr/share/scratch/Media/Sounds/Effects/Unheard Of.wav", None),
-    ("gcompris-qt-data", "usr/share/gcompris-qt/rcc/memory-sound.rcc!gcompris/x/resource/LRRing_01_LA.ogg", None),
-])
+@pytest.mark.parametrize(
+    ("package", "path", "expected"),
+    [
+        ("scratch", "usr/share/scratch/Media/Sounds/Animal/Dog1.wav", ("dog barking", "a dog barking", False)),
+        (
+            "minetest-data",
+            "usr/share/games/minetest/games/minetest_game/mods/default/sounds/default_snow_footstep.3.ogg",
+            ("footsteps", "footsteps in snow", False),
+        ),
+        (
+            "openttd-opensfx",
+            'usr/share/games/openttd/baseset/opensfx/opensfx.cat!37 "Cow". Original "Cow - Moan 2" by "Jarred". License: X',
+            ("cow mooing", "a cow mooing", False),
+        ),
+        (
+            "tuxpaint-stamps-default",
+            "usr/share/tuxpaint/stamps/animals/birds/duck_desc_da.ogg",
+            ("speech", "a spoken word or sentence", False),
+        ),
+        (
+            "0ad-data",
+            "usr/share/games/0ad/mods/public/public.zip!audio/attack/weapon/sword_attack_01.ogg",
+            ("sword clash", "swords clashing", True),
+        ),
+        (
+            "hydrogen-drumkits",
+            "usr/share/hydrogen/data/drumkits/The Black Pearl 1.0/PearlSideStick-Hard.wav",
+            ("snare drum", "a snare drum", False),
+        ),
+        ("scratch", "usr/share/scratch/Media/Sounds/Effects/Unheard Of.wav", None),
+        ("gcompris-qt-data", "usr/share/gcompris-qt/rcc/memory-sound.rcc!gcompris/x/resource/LRRing_01_LA.ogg", None),
+    ],
+)
 def test_names_become_labels(labeller, package, path, expected):
     assert labeller.label(package, path) == expected
 
 
 def test_words():
-    assert labels.words("a/b/Media/Sounds/LRStartAndStopCarEngine1LACut.ogg") == "b/media/sounds/lr start and stop car engine la cut"
+    assert (
+        labels.words("a/b/Media/Sounds/LRStartAndStopCarEngine1LACut.ogg")
+        == "b/media/sounds/lr start and stop car engine la cut"
+    )
     assert labels.words("x/base/0snd.pk3!sound/footsteps/gravel2.ogg") == "snd pk/sound/footsteps/gravel"
 
 
@@ -55,7 +79,10 @@ def test_captions_vary_but_stay_the_same_for_a_file():
 
 
 def write_corpus(folder, pieces, logits):
-    index = [{"id": f"{p}:{path}", "package": p, "path": path, "active": active, "group": group_key(p, path)} for p, path, active in pieces]
+    index = [
+        {"id": f"{p}:{path}", "package": p, "path": path, "active": active, "group": group_key(p, path)}
+        for p, path, active in pieces
+    ]
     (folder / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in index))
     np.save(folder / "teacher.npy", np.asarray(logits, np.float16))
 
@@ -71,7 +98,9 @@ def test_the_teacher_can_veto_a_label(tmp_path):
     write_corpus(tmp_path, [*barks, unsure, short], [dog, speech, silent, silent, dog])
     rows, doubted = labels.label_all(tmp_path, audioset)
     assert [r["id"] for r in rows] == ["scratch:Sounds/Animal/Dog0.wav", "scratch:Sounds/Animal/Dog2.wav"]
-    assert [(r["id"], r["heard"]) for r in doubted if r["label"] == "dog barking"] == [("scratch:Sounds/Animal/Dog1.wav", "Speech")]
+    assert [(r["id"], r["heard"]) for r in doubted if r["label"] == "dog barking"] == [
+        ("scratch:Sounds/Animal/Dog1.wav", "Speech")
+    ]
     assert rows[0]["confidence"] > rows[1]["confidence"]
     assert [r["label"] for r in doubted] == ["dog barking", "sword clash"]
     without, _ = labels.label_all(tmp_path, None)
@@ -95,19 +124,23 @@ def sound(seed: int, seconds: float = 1.0) -> np.ndarray:
     """Noise through a wandering filter: (T,) float32 in −1 … 1."""
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * RATE)) / RATE
-    x = sum(np.sin(2 * np.pi * f * t + 6 * np.sin(2 * np.pi * rng.uniform(0.5, 4) * t)) * rng.random() for f in rng.uniform(150, 3000, 8))
+    x = sum(
+        np.sin(2 * np.pi * f * t + 6 * np.sin(2 * np.pi * rng.uniform(0.5, 4) * t)) * rng.random()
+        for f in rng.uniform(150, 3000, 8)
+    )
     return (x / np.abs(x).max() * np.interp(t, np.linspace(0, seconds, 6), rng.random(6))).astype(np.float32)
 
 
 def test_fingerprints_survive_level_silence_and_a_lower_rate():
     import librosa
+
     x = sound(1)
     lower = librosa.resample(librosa.resample(x, orig_sr=RATE, target_sr=11_025), orig_sr=11_025, target_sr=RATE)
     changed = [x, 0.2 * x, np.concatenate([np.zeros(9000, np.float32), x]), lower]
     others = [sound(seed) for seed in range(2, 12)]
     prints = [(fingerprint((30000 * s).clip(-32768, 32767).astype(np.int16)), len(s) / RATE) for s in changed + others]
     clusters = near_duplicates(prints)
-    assert len(set(clusters[:len(changed)])) == 1
+    assert len(set(clusters[: len(changed)])) == 1
     assert len(set(clusters)) == 1 + len(others)
     assert fingerprint(np.zeros(RATE, np.int16)) == ""
 
@@ -119,6 +152,7 @@ def test_long_files_become_four_pieces():
 
 def test_decoding_takes_the_first_channel(tmp_path):
     import soundfile
+
     left = sound(3)
     soundfile.write(tmp_path / "x.wav", np.stack([left, np.zeros_like(left)], 1), RATE)
     pieces, seconds, rate = decode((tmp_path / "x.wav").read_bytes())
@@ -132,6 +166,7 @@ def test_decoding_takes_the_first_channel(tmp_path):
 def test_archives_of_games():
     """Two sounds in the containers of OpenTTD and Doom, built by hand from their formats."""
     import struct
+
     riff = b"RIFF" + struct.pack("<I", 4) + b"WAVE"
     entries, table = b"", b""
     for name in (b"00 Cow\0", b"01 Train\0"):

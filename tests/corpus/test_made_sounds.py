@@ -1,4 +1,5 @@
 """Sounds made with exact truth: instruments, voices and scenes, and the clip sets that describe them."""
+
 import json
 import shutil
 import struct
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from afcore.errors import MissingPart
+from afcore.audio.windows import MINI
 from afcore.corpus import describe, instruments, rendered, scenes, voices
-from afcore.training.mini import probe
 from afcore.corpus.clips import ClipInfo, ClipSet, write_clips
 from afcore.corpus.held_out import is_held_out
-from afcore.audio.windows import MINI
+from afcore.errors import MissingPart
+from afcore.training.mini import probe
 
 RATE = scenes.RATE
 
@@ -22,7 +23,9 @@ def tone(hertz, seconds, level=1.0):
 
 
 def source(label, samples, **more):
-    info = ClipInfo(label, label, more.pop("category", "something else"), [label], more.pop("maybe", []), "p", f"g/{label}", "train")
+    info = ClipInfo(
+        label, label, more.pop("category", "something else"), [label], more.pop("maybe", []), "p", f"g/{label}", "train"
+    )
     return scenes.Source(info, f"a {label}", samples)
 
 
@@ -46,7 +49,7 @@ def test_the_louder_sound_of_a_scene_is_the_louder_one():
 def test_the_first_sound_of_a_scene_comes_first():
     for seed in range(8):
         y, facts, _ = scenes.sequence([LOW, HIGH], np.random.default_rng(seed))
-        early = y[:RATE // 2]
+        early = y[: RATE // 2]
         assert facts["first"] == ("hum" if strength(early, 300) > strength(early, 2000) else "whistle") != facts["then"]
 
 
@@ -111,7 +114,9 @@ def test_what_is_said_of_an_instrument_is_what_is_played():
         if tempo := score.facts.get("tempo"):
             starts = sorted({n[0] for n in score.notes})
             beat = np.median(np.diff(starts)) * (2 if instrument.name == "drum beat" else 1)
-            assert 60 / beat == pytest.approx(62.5, abs=13) if tempo == "slow" else 60 / beat == pytest.approx(180, abs=31)
+            assert (
+                60 / beat == pytest.approx(62.5, abs=13) if tempo == "slow" else 60 / beat == pytest.approx(180, abs=31)
+            )
             tempos.add(tempo)
         if instrument.name == "drum beat":
             assert (score.facts["source"] == "electronic") == (score.program in (24, 25)) and score.channel == 9
@@ -120,19 +125,28 @@ def test_what_is_said_of_an_instrument_is_what_is_played():
 
 def test_no_font_or_speaker_stands_in_two_splits():
     splits = {}
-    for package, split in [(p, s) for p, (_, s, _) in instruments.FONTS.items()] + [(v.package, v.split) for v in voices.VOICES]:
+    for package, split in [(p, s) for p, (_, s, _) in instruments.FONTS.items()] + [
+        (v.package, v.split) for v in voices.VOICES
+    ]:
         assert splits.setdefault(package, split) == split
     for split in ("train", "validation", "test"):
-        clips = {sex: sum(v.clips for v in voices.VOICES if (v.split, v.sex) == (split, sex)) for sex in ("man", "woman")}
+        clips = {
+            sex: sum(v.clips for v in voices.VOICES if (v.split, v.sex) == (split, sex)) for sex in ("man", "woman")
+        }
         assert clips["man"] == pytest.approx(clips["woman"], rel=0.15), "neither answer is the likelier one"
     for voice in voices.VOICES:
-        assert all(text.isprintable() and text.encode(voice.encoding if "festvox" in voice.package else "utf-8")
-                   for language in voice.languages for text in voices.sentences(language))
+        assert all(
+            text.isprintable() and text.encode(voice.encoding if "festvox" in voice.package else "utf-8")
+            for language in voice.languages
+            for text in voices.sentences(language)
+        )
 
 
 def test_nothing_rendered_is_held_out():
     for instrument in instruments.instruments():
-        row = rendered.Rendered("x", instrument.name, instrument.phrase, "music", "p", "g", "train", {"family": "brass"})
+        row = rendered.Rendered(
+            "x", instrument.name, instrument.phrase, "music", "p", "g", "train", {"family": "brass"}
+        )
         info = describe.rendered_info(vars(row))
         assert not is_held_out(info) and info.extra["family"] == "brass" and info.extra["fine"] == "music"
 
@@ -161,15 +175,33 @@ def test_made_sounds_become_a_clip_set_of_their_own(tmp_path, monkeypatch):
     """Rendered sounds and scenes of training and validation pieces, none held out, without touching what is there."""
     corpus, folder = tmp_path / "corpus", tmp_path / "rendered"
     corpus.mkdir()
-    of = [("dog barking", "a"), ("rain", "a"), ("gunshot", "a"), ("car horn", "minetest-data"), ("thunder", "minetest-data"), (None, "a")]
+    of = [
+        ("dog barking", "a"),
+        ("rain", "a"),
+        ("gunshot", "a"),
+        ("car horn", "minetest-data"),
+        ("thunder", "minetest-data"),
+        (None, "a"),
+    ]
     audio = np.concatenate([tone(300 * (k + 1), 1) for k in range(len(of))])
     (audio * 30000).astype(np.int16).tofile(corpus / "audio.i16")
-    rows = [dict(id=f"{p}:{k}", package=p, group=f"{p}/{k}", cluster=-1, active=1.0, offset=k * RATE, length=RATE) for k, (_, p) in enumerate(of)]
+    rows = [
+        dict(id=f"{p}:{k}", package=p, group=f"{p}/{k}", cluster=-1, active=1.0, offset=k * RATE, length=RATE)
+        for k, (_, p) in enumerate(of)
+    ]
     (corpus / "index.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    (corpus / "labels.jsonl").write_text("".join(json.dumps(dict(id=r["id"], label=label, caption=label, phrase=f"the {label}", category="nature")) + "\n"
-                                                 for r, (label, _) in zip(rows, of) if label))
+    (corpus / "labels.jsonl").write_text(
+        "".join(
+            json.dumps(dict(id=r["id"], label=label, caption=label, phrase=f"the {label}", category="nature")) + "\n"
+            for r, (label, _) in zip(rows, of)
+            if label
+        )
+    )
     np.save(corpus / "teacher.npy", np.full((len(of), 911), -9, np.float16))
-    made = [rendered.Rendered(f"f:{k}", "piano", "a piano", "music", "f", "f/piano/0", split, {"instrument": "piano"}) for k, split in enumerate(("train", "test"))]
+    made = [
+        rendered.Rendered(f"f:{k}", "piano", "a piano", "music", "f", "f/piano/0", split, {"instrument": "piano"})
+        for k, split in enumerate(("train", "test"))
+    ]
     rendered.write(folder, [(row, tone(440, 1)) for row in made] + [(made[0], tone(440, 0.01))])
     monkeypatch.setattr(describe.MiniEncoder, "load", lambda _: Ears())
     describe.describe_made(corpus, tmp_path, tmp_path / "made", folder, {"train": 30, "validation": 10})
@@ -192,7 +224,10 @@ def test_the_probe_reads_what_is_there_and_nothing_else():
     train, judge = answers(300), answers(200)
     noise = lambda of: rng.standard_normal((len(of), 6))
     told = lambda of: noise(of) + 3 * np.array([[a == "man"] for a in of])
-    heard, deaf = probe.read("q", "f", (told(train), train), (told(judge), judge)), probe.read("q", "f", (noise(train), train), (noise(judge), judge))
+    heard, deaf = (
+        probe.read("q", "f", (told(train), train), (told(judge), judge)),
+        probe.read("q", "f", (noise(train), train), (noise(judge), judge)),
+    )
     assert all(r.accuracy > 0.9 and r.interval[0] > 0.85 and r.asked == 200 for r in heard)
     assert all(r.interval[0] < 0.5 < r.interval[1] + 0.05 for r in deaf)
     assert probe.table(heard).count("\n") == 2
@@ -200,10 +235,16 @@ def test_the_probe_reads_what_is_there_and_nothing_else():
     assert np.array_equal(probe.pair_inputs(f, a, b), -probe.pair_inputs(f, b, a))
 
 
-@pytest.mark.skipif(not (shutil.which("fluidsynth") and (instruments.FOLDER / "TimGM6mb.sf2").exists()), reason="fluidsynth or timgm6mb-soundfont is not installed")
+@pytest.mark.skipif(
+    not (shutil.which("fluidsynth") and (instruments.FOLDER / "TimGM6mb.sf2").exists()),
+    reason="fluidsynth or timgm6mb-soundfont is not installed",
+)
 def test_a_font_plays_the_score():
     piano = instruments.instruments()[0]
-    clips = instruments.play([instruments.Score(piano, 0, [(0.0, 1.0, key, 100)], 1.5, {}) for key in (57, 81)], instruments.FOLDER / "TimGM6mb.sf2")
+    clips = instruments.play(
+        [instruments.Score(piano, 0, [(0.0, 1.0, key, 100)], 1.5, {}) for key in (57, 81)],
+        instruments.FOLDER / "TimGM6mb.sf2",
+    )
     low, high = (max((220, 880), key=lambda hertz: strength(clip[:RATE], hertz)) for clip in clips)
     assert (low, high) == (220, 880)
 
@@ -211,5 +252,5 @@ def test_a_font_plays_the_score():
 @pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
 def test_a_voice_speaks(tmp_path):
     voice = next(v for v in voices.VOICES if v.package == "espeak-ng")
-    file, = voices.say(voice, [("de", "Guten Tag.")], tmp_path, np.random.default_rng(0))
+    (file,) = voices.say(voice, [("de", "Guten Tag.")], tmp_path, np.random.default_rng(0))
     assert 0.3 * RATE < len(rendered.trimmed(rendered.read_mono(file))) < 3 * RATE

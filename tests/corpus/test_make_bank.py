@@ -60,7 +60,9 @@ def test_a_bank_is_built_with_progress_and_packages_that_are_gone_are_left_out(t
     package(tmp_path / "work" / "debs", "farm-data", ["dog_bark.wav", "rain1.wav", "rain2.wav", "x17.wav"])
     assert build(tmp_path, "--packages", "farm-data,gone-data") == 0
     out, err = capsys.readouterr()
-    assert asked() == ["gone-data"] and "Downloading gone-data, 1 of 1" in err and "cannot be had here: gone-data" in err
+    assert (
+        asked() == ["gone-data"] and "Downloading gone-data, 1 of 1" in err and "cannot be had here: gone-data" in err
+    )
     assert "1 of 1, farm-data: 4 pieces" in err and "3 sounds with 2 labels" in out
     bank = Bank(tmp_path / "bank")
     assert bank.labels() == ["dog barking", "rain"]
@@ -88,8 +90,9 @@ def test_without_apt_it_says_where_packages_go(tmp_path, capsys, monkeypatch):
 
 
 def test_a_built_bank_gives_examples(tmp_path, capsys, monkeypatch):
-    import afcore.engine.loading
     from tiny import tiny_bank, tiny_engine
+
+    import afcore.engine.loading
 
     tiny_bank(tmp_path / "built").close()
     (tmp_path / "a.wav").write_bytes(noise(1))

@@ -1,4 +1,5 @@
 """ClapCap against numbers made with the published code, through its published layout."""
+
 import json
 
 import numpy as np
@@ -6,9 +7,9 @@ import pytest
 import torch
 from test_golden import GOLDEN, HERE, fill_module, needs_gpu
 
+from afcore.audio.windows import PUBLISHED, pad_audios
 from afcore.checkpoints import CheckpointError
 from afcore.encoders.clapcap import ClapCap
-from afcore.audio.windows import PUBLISHED, pad_audios
 
 FOLDER = GOLDEN if (GOLDEN / "clapcap.npz").exists() else HERE
 

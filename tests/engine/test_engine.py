@@ -13,13 +13,13 @@ from tiny import RATE, TONES, tiny_engine, tone, tone_clip
 
 from afcore import prompts
 from afcore.audio.recording import from_samples
-from afcore.retrieval.bank import Bank
 from afcore.engine.calibration import Calibration
 from afcore.engine.loading import load_engine
+from afcore.engine.memory import OutOfMemory
 from afcore.errors import AudioError, BadRequest, MissingPart
 from afcore.jobs import Job
-from afcore.engine.memory import OutOfMemory
 from afcore.model.generation import GenerationSettings, stream
+from afcore.retrieval.bank import Bank
 from afcore.retrieval.nearest import embed_bank, prompt_order
 
 SHORT = GenerationSettings(max_new_tokens=6)
@@ -106,17 +106,20 @@ def test_shots_answer_questions_about_classes_with_labels_and_others_with_captio
     assert caption.text == (
         "Here are similar examples. The task is audio captioning. "
         + "".join(f"<audio>describe the sound in a sentence.\nanswer:<SEP>a {n} sounds.<|endofchunk|>" for n in names)
-        + "<audio>describe the sound in a sentence.\nanswer:<SEP>")
+        + "<audio>describe the sound in a sentence.\nanswer:<SEP>"
+    )
     assert caption.audios == (*shots, prompts.QUERY)
     classify = engine.build_prompt(heard, prompts.CLASSIFY, shots[:1], labels=["Hum", "Horn"])
     assert classify.text == (
         "Here are similar examples. The task is event classification. "
         f"<audio>classify this sound.\nanswer:<SEP>{names[0]}<|endofchunk|>"
-        "<audio>classify this sound.\nOPTIONS:\n - hum.\n - horn.\nanswer:<SEP>")
+        "<audio>classify this sound.\nOPTIONS:\n - hum.\n - horn.\nanswer:<SEP>"
+    )
     question = engine.build_prompt(heard, "Is it far?", shots[:1])
     assert question.text.endswith(
         f"describe the sound in a sentence.\nanswer:<SEP>a {names[0]} sounds.<|endofchunk|>"
-        "<audio>please answer this question: is it far?\nOPTIONS:\nyes.\nno.\nanswer:<SEP>")
+        "<audio>please answer this question: is it far?\nOPTIONS:\nyes.\nno.\nanswer:<SEP>"
+    )
 
 
 def test_only_single_questions_for_yes_or_no_list_these_as_options(engine, heard):
@@ -133,7 +136,8 @@ def test_dialogues(engine, heard):
     assert engine.build_prompt(heard, "What is it?", chat=True) == prompts.chat([], "What is it?")
     with_history = engine.build_prompt(heard, "Where?", shot, history=[("What?", "A horn.")])
     assert with_history == prompts.chat(
-        [("What?", "A horn.")], "Where?", shots=[(prompts.CAPTION, "A horn sounds.")], references=shot)
+        [("What?", "A horn.")], "Where?", shots=[(prompts.CAPTION, "A horn sounds.")], references=shot
+    )
 
 
 def test_labels_can_be_left_out_of_the_prompt(tmp_path):
@@ -184,7 +188,8 @@ def test_the_next_turn_of_a_chat_reads_only_what_is_new(engine, heard, tmp_path)
     first = engine.ask(heard, "What is it?", shots, settings=SHORT)  # other text, same sounds
     read = []
     engine.model.language_model.register_forward_pre_hook(
-        lambda module, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True)
+        lambda module, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
 
     def turn(history, question):
         read.clear()
@@ -214,7 +219,9 @@ def by_hand(engine, heard, prompt, label):
 
 
 @pytest.mark.parametrize("shots", [0, 3])
-@pytest.mark.parametrize("calibration", [Calibration(), Calibration("sum", 0.7, 2.0, end=True)], ids=["plain", "calibrated"])
+@pytest.mark.parametrize(
+    "calibration", [Calibration(), Calibration("sum", 0.7, 2.0, end=True)], ids=["plain", "calibrated"]
+)
 def test_probabilities_come_from_the_likelihood_of_each_label(tmp_path, shots, calibration):
     engine = tiny_engine(tmp_path, calibration)
     heard = engine.hear(tone_clip(430))
@@ -242,7 +249,11 @@ def test_what_labels_score_for_any_sound_is_kept(tmp_path, monkeypatch):
     """Label by label, and silence stands for any sound where there is no bank."""
     engine = tiny_engine(tmp_path, Calibration(alpha=0.5, options=False), bank=False)
     scored, score = [], engine.score_labels
-    monkeypatch.setattr(engine, "score_labels", lambda heard, prompt, labels: scored.append((heard.clip.name, labels)) or score(heard, prompt, labels))
+    monkeypatch.setattr(
+        engine,
+        "score_labels",
+        lambda heard, prompt, labels: scored.append((heard.clip.name, labels)) or score(heard, prompt, labels),
+    )
     for hz in (300, 430, 900):
         engine.classify(engine.hear(tone_clip(hz)), ["horn", "hum"])
     assert [labels for name, labels in scored if name == "silence"] == [["horn", "hum"]] and len(scored) == 4
@@ -264,7 +275,9 @@ def test_what_was_forgotten_is_heard_again(engine, monkeypatch):
 
 def test_three_answers(engine, heard):
     shots, seen = prompt_order(engine.neighbours(heard, 3)), []
-    answers = engine.three_answers(heard, prompts.CLASSIFY, shots, ["horn", "hum"], settings=SHORT, on_answer=seen.append)
+    answers = engine.three_answers(
+        heard, prompts.CLASSIFY, shots, ["horn", "hum"], settings=SHORT, on_answer=seen.append
+    )
     assert seen == answers and [len(a.shots) for a in answers] == [0, 3, 3]
     plain, with_shots, mixed = answers
     assert [s.example.id for s in mixed.shots] == [s.example.id for s in with_shots.shots]
@@ -331,8 +344,12 @@ def test_a_model_that_is_put_away_gives_its_memory_back(engine, heard):
     before = psutil.Process().memory_info().rss
     engine.close()
     assert model() is None and before - psutil.Process().memory_info().rss > 150e6
-    for ask in (lambda: engine.hear(heard.clip), lambda: list(engine.stream(heard, prompt)),
-                lambda: engine.neighbours(heard, 2), lambda: engine.candidates(heard, prompt, 2, SHORT)):
+    for ask in (
+        lambda: engine.hear(heard.clip),
+        lambda: list(engine.stream(heard, prompt)),
+        lambda: engine.neighbours(heard, 2),
+        lambda: engine.candidates(heard, prompt, 2, SHORT),
+    ):
         with pytest.raises(BadRequest, match="Another model was chosen"):
             ask()
 
@@ -349,7 +366,9 @@ def test_an_answer_as_json(engine, heard):
 def test_silence_and_ten_milliseconds_are_answered(engine):
     for samples in (np.zeros(RATE, np.float32), tone(300, 0.01)):
         heard = engine.hear(from_samples(samples, RATE).clip())
-        assert heard.notices and isinstance(engine.ask(heard, "What?", engine.neighbours(heard, 2), settings=SHORT).text, str)
+        assert heard.notices and isinstance(
+            engine.ask(heard, "What?", engine.neighbours(heard, 2), settings=SHORT).text, str
+        )
 
 
 def test_half_precision(tmp_path):

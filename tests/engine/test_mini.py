@@ -13,10 +13,25 @@ from afcore.engine.loading import load_engine
 from afcore.model.generation import GenerationSettings
 from afcore.retrieval.nearest import prompt_order
 
-MISSING = [str(f.relative_to(paths.ASSETS)) for f in (paths.MINI / "flamingo.safetensors", paths.BANK / "bank.sqlite") if not f.exists()]
+MISSING = [
+    str(f.relative_to(paths.ASSETS))
+    for f in (paths.MINI / "flamingo.safetensors", paths.BANK / "bank.sqlite")
+    if not f.exists()
+]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not shipped yet: {', '.join(MISSING)}")
 
-LABELS = ["rain", "footsteps", "explosion", "gunshot", "cow mooing", "bird chirping", "wind", "speech", "drum beat", "horse neighing"]
+LABELS = [
+    "rain",
+    "footsteps",
+    "explosion",
+    "gunshot",
+    "cow mooing",
+    "bird chirping",
+    "wind",
+    "speech",
+    "drum beat",
+    "horse neighing",
+]
 EACH = 3
 
 
@@ -60,7 +75,10 @@ def test_shots_of_the_right_label_help(engine, sounds):
         other = LABELS[(LABELS.index(label) + 1) % len(LABELS)]
         right, wrong = (engine.neighbours(heard, 2, labels={name}) for name in (label, other))
         pair = [label, other]
-        gains.append(engine.classify(heard, pair, prompt_order(right))[label] > engine.classify(heard, pair, prompt_order(wrong))[label])
+        gains.append(
+            engine.classify(heard, pair, prompt_order(right))[label]
+            > engine.classify(heard, pair, prompt_order(wrong))[label]
+        )
     assert share(gains) >= 0.7
 
 
@@ -100,8 +118,24 @@ def test_number_formats_agree(engine, sounds):
 def test_the_command_line(engine):
     file = str(engine.bank.audio_path(engine.bank.examples()[0].id))
     run = subprocess.run(
-        [sys.executable, "-m", "afcore", "ask", file, file + ".missing", "What is this?", "--shots", "2", "--json", "--max-tokens", "8"],
-        capture_output=True, text=True, cwd=paths.__file__.rsplit("/", 2)[0])
+        [
+            sys.executable,
+            "-m",
+            "afcore",
+            "ask",
+            file,
+            file + ".missing",
+            "What is this?",
+            "--shots",
+            "2",
+            "--json",
+            "--max-tokens",
+            "8",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=paths.__file__.rsplit("/", 2)[0],
+    )
     assert run.returncode == 2 and run.stderr.count("\n") == 1
     data = json.loads(run.stdout)
     assert data["answer"] and len(data["shots"]) == 2 and data["model"] == "mini"

@@ -9,8 +9,13 @@ from afcore.errors import MissingPart
 
 @pytest.mark.parametrize(
     ("flags", "dtype"),
-    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"bf16": True}, torch.bfloat16),
-     ({"avx512_f": True, "avx512_bf16": False}, torch.float32), ({}, torch.float32)],
+    [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"bf16": True}, torch.bfloat16),
+        ({"avx512_f": True, "avx512_bf16": False}, torch.float32),
+        ({}, torch.float32),
+    ],
 )
 def test_bfloat16_only_where_the_cpu_has_it(monkeypatch, flags, dtype):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from afcore.errors import Cancelled
 from afcore.engine.turn_queue import Turnstile
+from afcore.errors import Cancelled
 
 PATIENCE = 10  # seconds until a test that hangs fails
 

@@ -8,8 +8,8 @@ import torch
 from tiny import tiny_engine
 
 from afcore.cli import main
-from afcore.evaluation import bench, bench_clips
 from afcore.errors import MissingPart
+from afcore.evaluation import bench, bench_clips
 from afcore.teach import ingest
 
 
@@ -28,7 +28,8 @@ def test_every_figure_is_there_and_positive(tmp_path, quick):
         assert set(stages) == {"encode", "retrieve", "first_token"} and seconds >= stages["first_token"] > 0
     assert measured["tokens_per_s"] > 0 and measured["language_model_tokens_per_s"] > 0
     assert measured["share_of_language_model"] == pytest.approx(
-        measured["tokens_per_s"] / measured["language_model_tokens_per_s"])
+        measured["tokens_per_s"] / measured["language_model_tokens_per_s"]
+    )
     text = bench.table(measured | {"cold_start_s": 3.0, "cold_starts_s": [3.0], "runs": 2})
     assert "aim: at most 15" in text and "cold start to ready" in text and "4 shots" in text
 
@@ -57,7 +58,8 @@ def test_both_decode_every_token(tmp_path, quick):
     engine = tiny_engine(tmp_path)
     read = []
     engine.model.language_model.register_forward_pre_hook(
-        lambda module, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True)
+        lambda module, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
     heard = engine.hear(bench.ten_seconds())
     bench._speed(engine.model, engine.inputs(heard, engine.build_prompt(heard, "What?")), engine)
     assert read[1:] == [1, 1, 1]
@@ -69,8 +71,13 @@ def test_clips_go_through_every_stage_of_teach_and_none_is_known_before(tmp_path
     engine.forget()  # the examples too, which were heard with the bank
     embed, add_files = engine.encoder.embed, ingest.add_files
     monkeypatch.setattr(engine.encoder, "embed", lambda samples: embedded.append(len(samples)) or embed(samples))
-    monkeypatch.setattr(ingest, "add_files", lambda project, sounds, who: given.update(
-        (name, file.read_bytes()) for name, file in sounds) or add_files(project, sounds, who))
+    monkeypatch.setattr(
+        ingest,
+        "add_files",
+        lambda project, sounds, who: (
+            given.update((name, file.read_bytes()) for name, file in sounds) or add_files(project, sounds, who)
+        ),
+    )
     measured = bench_clips.measure_clips(engine, 14)
     assert len(embedded) == bench_clips.LABELS + 14, "the bank's tones twice and more, each embedded"
     assert len(set(given.values())) == 14 and measured["sound_s"] == pytest.approx(28, abs=0.1)

@@ -1,10 +1,14 @@
 """Mini's card: every row is computed, from sounds and questions that are the same in every run. What mini reaches is not tested here."""
+
 import json
 
 import numpy as np
 import pytest
 from tiny import TinyEncoder, tiny_engine
 
+from afcore.corpus.clips import ClipInfo, write_clips
+from afcore.corpus.describe import embed
+from afcore.corpus.held_out import HELD_OUT
 from afcore.engine.calibration import Calibration
 from afcore.errors import BadRequest, MissingPart
 from afcore.evaluation import card, dialogue_rows, label_rows, present_rows, unknown_rows
@@ -13,13 +17,24 @@ from afcore.evaluation.card_rows import Row, Scores, hidden_tags, other_audio, t
 from afcore.evaluation.naming import everyday
 from afcore.evaluation.ontology import branches, shared
 from afcore.evaluation.sounds import Subject
-from afcore.corpus.clips import ClipInfo, write_clips
-from afcore.corpus.describe import embed
-from afcore.corpus.held_out import HELD_OUT
 
 RATE = 32_000
-KNOWN = ("dog barking", "cat meowing", "cow mooing", "duck quacking", "frog croaking", "owl hooting", "rain", "thunder", "siren",
-         "truck", "bus", "gong", "trumpet", "crash")
+KNOWN = (
+    "dog barking",
+    "cat meowing",
+    "cow mooing",
+    "duck quacking",
+    "frog croaking",
+    "owl hooting",
+    "rain",
+    "thunder",
+    "siren",
+    "truck",
+    "bus",
+    "gong",
+    "trumpet",
+    "crash",
+)
 ALL = (*KNOWN, *HELD_OUT[:12])
 
 
@@ -32,11 +47,25 @@ def work(tmp_path_factory):
     for n, label in enumerate(ALL):
         for take, split in enumerate(("test", "test", "train")):
             package = f"{split}-{take}"
-            tone = np.sin(2 * np.pi * (200 + 90 * n) * np.arange(RATE // 4) / RATE) * 20_000 + rng.normal(0, 200, RATE // 4)
+            tone = np.sin(2 * np.pi * (200 + 90 * n) * np.arange(RATE // 4) / RATE) * 20_000 + rng.normal(
+                0, 200, RATE // 4
+            )
             index.append({"id": f"{package}:{label}", "offset": sum(map(len, audio)), "length": len(tone)})
             audio.append(tone.astype(np.int16))
-            infos.append(ClipInfo(label, f"{label} can be heard", "something else", [label], [], package, f"{package}/{label}", split,
-                                  len(index) - 1, {"id": f"{package}:{label}", "fine": "animals"}))
+            infos.append(
+                ClipInfo(
+                    label,
+                    f"{label} can be heard",
+                    "something else",
+                    [label],
+                    [],
+                    package,
+                    f"{package}/{label}",
+                    split,
+                    len(index) - 1,
+                    {"id": f"{package}:{label}", "fine": "animals"},
+                )
+            )
             features.append(embed(TinyEncoder(), audio[-1] / 20_000))
     np.concatenate(audio).tofile(folder / "corpus" / "audio.i16")
     (folder / "corpus" / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in index))
@@ -58,9 +87,24 @@ def test_every_row_and_its_controls_are_computed(context):
         assert row.n and row.interval[0] <= row.measured + 1e-9 and row.measured <= row.interval[1] + 1e-9, row.ability
         assert row.plain or row.bar == "95 %" or -1 <= row.measured <= 1  # the first is a ratio
     bars = [row for row in scores.rows if row.met is not None]
-    assert {row.bar for row in bars} >= {"70 %", "85 %", "80 %", "60 %", "65 %", "95 %", "at most 10 %", "above 0", "shots better"}
+    assert {row.bar for row in bars} >= {
+        "70 %",
+        "85 %",
+        "80 %",
+        "60 %",
+        "65 %",
+        "95 %",
+        "at most 10 %",
+        "above 0",
+        "shots better",
+    }
     assert {control.control for control in scores.controls} >= {
-        "another clip's audio", "tag words removed", "phone", "room", "shot labels permuted"}
+        "another clip's audio",
+        "tag words removed",
+        "phone",
+        "room",
+        "shot labels permuted",
+    }
     shown = table(scores)
     assert all(row.ability in shown for row in scores.rows) and shown.count("\n| ") >= len(scores.rows)
 
@@ -84,9 +128,15 @@ def test_a_run_goes_on_where_another_stopped(context, tmp_path, monkeypatch):
     assert [row.measured for row in again.rows] == [row.measured for row in first.rows] and again.controls
     asked.clear()
     lines = (tmp_path / "kept" / "present.jsonl").read_text()
-    (tmp_path / "kept" / "present.jsonl").write_text(lines.replace("can you hear", "do you hear").replace("is there", "was there"))
+    (tmp_path / "kept" / "present.jsonl").write_text(
+        lines.replace("can you hear", "do you hear").replace("is there", "was there")
+    )
     evaluate(3, 1)
-    assert sorted(asked) == [("present", 0, True), ("present", 1, False), ("present", 2, False)]  # other questions than before
+    assert sorted(asked) == [
+        ("present", 0, True),
+        ("present", 1, False),
+        ("present", 2, False),
+    ]  # other questions than before
 
 
 def test_sounds_are_made_once_and_alike(work, tmp_path):
@@ -114,7 +164,7 @@ def test_items_are_the_same_in_every_run_and_cover_all_labels_first(work, tmp_pa
         assert ability.items(one) == ability.items(two)
     clips = one.test_clips(set(ALL))
     assert len(clips) == 2 * len(ALL)
-    assert {one.clips[i].label for i in clips[:len(ALL)]} == set(ALL)
+    assert {one.clips[i].label for i in clips[: len(ALL)]} == set(ALL)
     assert all(one.clips[i].split == "test" for i in clips)
 
 
@@ -128,7 +178,9 @@ def test_ten_options_are_half_near_and_never_true_twice(context):
         branch = {o: shared(label, o) for o in labels if o != label and o not in context.everyday[label].apart}
         chosen = [branch[o] for o in options if o != label and branch[o]]
         assert len(chosen) == min(5, sum(map(bool, branch.values()))), "the other far ones are of other branches"
-        assert sorted(chosen, reverse=True) == sorted(branch.values(), reverse=True)[:len(chosen)], "no nearer class was passed over"
+        assert sorted(chosen, reverse=True) == sorted(branch.values(), reverse=True)[: len(chosen)], (
+            "no nearer class was passed over"
+        )
 
 
 def test_the_ontology_holds_every_class_of_the_card():
@@ -174,26 +226,51 @@ def test_yes_and_no_are_equally_often_right_and_true(context):
 
 
 def test_dialogue_rule(context):
-    which = dialogue_rows.DialogueItem(Subject((0,)), "?", (dialogue_rows.MAKES, "which"), ((), ("dog barking", "rain", "siren", "gong")), Subject((3,)), "g")
+    which = dialogue_rows.DialogueItem(
+        Subject((0,)),
+        "?",
+        (dialogue_rows.MAKES, "which"),
+        ((), ("dog barking", "rain", "siren", "gong")),
+        Subject((3,)),
+        "g",
+    )
     right = lambda *said: dialogue_rows.turns_right(["dog barking"], which, ["", *said])
     assert right("a dog", "a dog barking.") == (True, True)
     assert right("rain falling", "a dog barking or rain") == (False, False)
-    more = dialogue_rows.DialogueItem(Subject((0, 3)), "?", (dialogue_rows.ELSE, dialogue_rows.ELSE), ((), ()), Subject((6,)), "g")
+    more = dialogue_rows.DialogueItem(
+        Subject((0, 3)), "?", (dialogue_rows.ELSE, dialogue_rows.ELSE), ((), ()), Subject((6,)), "g"
+    )
     true = ["dog barking", "rain"]
-    assert dialogue_rows.turns_right(true, more, ["a dog barking", "rain falling", "nothing that i can name"]) == (True, True)
+    assert dialogue_rows.turns_right(true, more, ["a dog barking", "rain falling", "nothing that i can name"]) == (
+        True,
+        True,
+    )
     assert dialogue_rows.turns_right(true, more, ["a dog barking", "a dog", "thunder"]) == (False, False)
 
 
-@pytest.mark.parametrize(("kind", "said", "fault"), [
-    ("noise", "i cannot make out any particular sound.", False), ("noise", "rain falling", True), ("noise", "white noise", False),
-    ("noise", "", False), ("unanswerable", "i cannot tell that from the sound.", False), ("unanswerable", "red", True),
-    ("answerable", "a dog barking", False), ("answerable", "I don't know.", True), ("answerable", "", True)])
+@pytest.mark.parametrize(
+    ("kind", "said", "fault"),
+    [
+        ("noise", "i cannot make out any particular sound.", False),
+        ("noise", "rain falling", True),
+        ("noise", "white noise", False),
+        ("noise", "", False),
+        ("unanswerable", "i cannot tell that from the sound.", False),
+        ("unanswerable", "red", True),
+        ("answerable", "a dog barking", False),
+        ("answerable", "I don't know.", True),
+        ("answerable", "", True),
+    ],
+)
 def test_refusal_rule(kind, said, fault):
     assert unknown_rows.at_fault(unknown_rows.UnknownItem(kind, Subject(()), "?", "g"), said) is fault
 
 
 def test_bars_of_controls():
-    assert other_audio("a", (0.3, (0.05, 0.5)), 9, 0.8, 0.1).met and not other_audio("a", (0.3, (0.2, 0.5)), 9, 0.8, 0.1).met
+    assert (
+        other_audio("a", (0.3, (0.05, 0.5)), 9, 0.8, 0.1).met
+        and not other_audio("a", (0.3, (0.2, 0.5)), 9, 0.8, 0.1).met
+    )
     assert hidden_tags("a", (0.46, (0, 1)), 9, 0.8, 0.1).met and not hidden_tags("a", (0.44, (0, 1)), 9, 0.8, 0.1).met
     assert "**no**" in table(Scores([Row("a", 0.5, (0.4, 0.6), 9, 0.1, "70 %", False)]))
 

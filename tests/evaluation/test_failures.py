@@ -9,10 +9,10 @@ from tiny import tiny_engine
 import afcore.engine.loading
 from afcore import paths
 from afcore.cli import main
-from afcore.evaluation import failures
-from afcore.retrieval.bank import Bank
 from afcore.errors import MissingPart
+from afcore.evaluation import failures
 from afcore.evaluation.failures import ALIKE, COUNT, KINDS, NEW, ORDER, QUIET, WORDS, Case, Part, Sounds
+from afcore.retrieval.bank import Bank
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,8 @@ def test_the_shipped_list_has_every_kind_and_its_sounds_are_in_the_bank(sounds):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[", "{}", '[{"kind": "?", "sounds": [], "question": "?", "right": "x"}]', '[{"sounds": [1]}]', "[1]"])
+    "text", ["", "[", "{}", '[{"kind": "?", "sounds": [], "question": "?", "right": "x"}]', '[{"sounds": [1]}]', "[1]"]
+)
 def test_a_damaged_list_is_one_sentence(text, tmp_path):
     (tmp_path / "failures.json").write_text(text)
     with pytest.raises(MissingPart, match="failures.json is missing or damaged"):

@@ -1,27 +1,52 @@
 """The matching rule of mini's card, its simulated phone and room, and CIDEr."""
+
 import numpy as np
 import pytest
 
-from afcore.evaluation import sounds
-from afcore.evaluation.naming import everyday, names, refuses, stem, true_claims
-from afcore.evaluation.metrics import cider
 from afcore.corpus.labels import read_names
+from afcore.evaluation import sounds
+from afcore.evaluation.metrics import cider
+from afcore.evaluation.naming import everyday, names, refuses, stem, true_claims
 
 RATE = 32_000
 
 
-@pytest.mark.parametrize(("word", "expected"), [
-    ("barking", "bark"), ("horses", "hors"), ("running", "run"), ("hissing", "hiss"), ("sing", "sing"), ("bus", "bus"),
-    ("glass", "glass"), ("cries", "cry"), ("engines", "engin"), ("engine", "engin")])
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("barking", "bark"),
+        ("horses", "hors"),
+        ("running", "run"),
+        ("hissing", "hiss"),
+        ("sing", "sing"),
+        ("bus", "bus"),
+        ("glass", "glass"),
+        ("cries", "cry"),
+        ("engines", "engin"),
+        ("engine", "engin"),
+    ],
+)
 def test_stem(word, expected):
     assert stem(word) == expected
 
 
-@pytest.mark.parametrize(("text", "label", "expected"), [
-    ("a dog barking", "dog barking", True), ("dogs", "dog barking", True), ("A cat, and a dog.", "dog barking", True),
-    ("water", "water splashing", True), ("music playing", "music", True), ("a snare drum", "bass drum", False),
-    ("a car horn honking", "ship horn", False), ("a person speaking", "speech", True), ("", "music", False),
-    ("wolf howling", "wolf howling", True), ("howling", "wolf howling", True), ("a dog", "wolf howling", False)])
+@pytest.mark.parametrize(
+    ("text", "label", "expected"),
+    [
+        ("a dog barking", "dog barking", True),
+        ("dogs", "dog barking", True),
+        ("A cat, and a dog.", "dog barking", True),
+        ("water", "water splashing", True),
+        ("music playing", "music", True),
+        ("a snare drum", "bass drum", False),
+        ("a car horn honking", "ship horn", False),
+        ("a person speaking", "speech", True),
+        ("", "music", False),
+        ("wolf howling", "wolf howling", True),
+        ("howling", "wolf howling", True),
+        ("a dog", "wolf howling", False),
+    ],
+)
 def test_names(text, label, expected):
     assert names(text, label) is expected
 
@@ -46,10 +71,20 @@ def test_refusals():
 
 
 def test_cider_is_that_of_the_published_code():
-    said = ["a dog barking and rain falling", "rain falling can be heard", "music",
-            "a crowd cheering with a crowd cheering and wind", "a a a dog"]
-    told = [["a dog barking", "a dog barking can be heard"], ["rain falling", "rain falling can be heard"], ["music playing"],
-            ["a crowd cheering in the wind", "people cheering"], ["a dog runs a a"]]
+    said = [
+        "a dog barking and rain falling",
+        "rain falling can be heard",
+        "music",
+        "a crowd cheering with a crowd cheering and wind",
+        "a a a dog",
+    ]
+    told = [
+        ["a dog barking", "a dog barking can be heard"],
+        ["rain falling", "rain falling can be heard"],
+        ["music playing"],
+        ["a crowd cheering in the wind", "people cheering"],
+        ["a dog runs a a"],
+    ]
     golden = [3.13931365, 6.58273324, 1.74338435, 1.04971211, 2.6924371]  # pycocoevalcap 1.2, CiderScorer
     assert np.allclose(cider(said, told), golden, atol=1e-7)
     with pytest.raises(ValueError, match="reference"):

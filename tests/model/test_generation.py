@@ -1,4 +1,5 @@
 """Answers: streams, beams, candidates, stops, scores, and what is reused between prompts."""
+
 import functools
 import threading
 from itertools import islice
@@ -20,13 +21,27 @@ def tokenizer():
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     multi = [pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(c)[0][0] for c in " é€"]
     wanted = list(dict.fromkeys("".join(multi) + "".join(a for a in alphabet if a.isascii())))[:86]
-    vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, **{c: i + 3 for i, c in enumerate(wanted)}, "x1": 89, "<audio>": AUDIO,
-             "<|endofchunk|>": EOC, "<SEP>": 92, "x2": 93, "x3": 94, "x4": 95}
+    vocab = {
+        "<s>": 0,
+        "<pad>": 1,
+        "</s>": 2,
+        **{c: i + 3 for i, c in enumerate(wanted)},
+        "x1": 89,
+        "<audio>": AUDIO,
+        "<|endofchunk|>": EOC,
+        "<SEP>": 92,
+        "x2": 93,
+        "x3": 94,
+        "x4": 95,
+    }
     core = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="</s>", pad_token="<pad>",
-        additional_special_tokens=["<audio>", "<|endofchunk|>", "<SEP>"])
+        tokenizer_object=core,
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=["<audio>", "<|endofchunk|>", "<SEP>"],
+    )
 
 
 @pytest.fixture(params=["opt", "llama", "mini"])
@@ -136,8 +151,15 @@ def test_beams_agree_with_transformers_own_reading(model, tokenizer):
     batch = one(model)
     found = "".join(stream(model, tokenizer, batch, GenerationSettings(max_new_tokens=10, num_beams=3)))
     for use_cache in (True, False):
-        out = model.generate(**batch, num_beams=3, max_new_tokens=10, do_sample=False, use_cache=use_cache,
-                             eos_token_id=[2, EOC], pad_token_id=1)
+        out = model.generate(
+            **batch,
+            num_beams=3,
+            max_new_tokens=10,
+            do_sample=False,
+            use_cache=use_cache,
+            eos_token_id=[2, EOC],
+            pad_token_id=1,
+        )
         text = [token for token in out[0, 21:].tolist() if token not in (1, 2, EOC)]
         assert found == tokenizer.decode(text, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
@@ -206,14 +228,21 @@ def test_chat_reads_only_what_is_new(model, tokenizer, monkeypatch):
         assert "".join(stream(model, tokenizer, {**batch, "input_ids": ids}, settings, prompt_cache=cache)) == fresh
         assert lengths[0] == (21 if turn == 0 else 9), lengths
         with torch.inference_mode():
-            out = model.generate(**{**batch, "input_ids": ids}, max_new_tokens=6, do_sample=False,
-                                 eos_token_id=[2, EOC], pad_token_id=1)
+            out = model.generate(
+                **{**batch, "input_ids": ids}, max_new_tokens=6, do_sample=False, eos_token_id=[2, EOC], pad_token_id=1
+            )
         assert out.shape[1] == ids.shape[1] + 6
         ids = torch.cat([out, torch.randint(3, 80, (1, 8), generator=torch.Generator().manual_seed(turn))], 1)
     # Other answers to the same prompt, and scores, need one more token each.
     lengths.clear()
-    candidates(model, tokenizer, {**batch, "input_ids": ids}, GenerationSettings(num_beams=2, max_new_tokens=1), 2,
-               prompt_cache=cache)
+    candidates(
+        model,
+        tokenizer,
+        {**batch, "input_ids": ids},
+        GenerationSettings(num_beams=2, max_new_tokens=1),
+        2,
+        prompt_cache=cache,
+    )
     assert lengths == [8, 1]
     lengths.clear()
     score_continuations(model, {**batch, "input_ids": ids}, [[40], [41]], cache)
@@ -232,7 +261,8 @@ def test_reuse_forgets_other_audio_and_other_models(tokenizer):
         assert "".join(stream(model, tokenizer, some, settings, prompt_cache=cache)) == fresh
     second = build(seed=9)
     assert "".join(stream(second, tokenizer, batch, settings, prompt_cache=cache)) == "".join(
-        stream(second, tokenizer, batch, settings))
+        stream(second, tokenizer, batch, settings)
+    )
 
 
 def test_what_one_model_read_is_nothing_to_another(tokenizer):

@@ -1,5 +1,6 @@
 """The model against numbers made with the published code: weights from the published layout, through
 the published key map. AFCORE_GOLDEN names another folder of cases; every case found there runs."""
+
 import importlib.util
 import json
 import os
@@ -29,17 +30,36 @@ def fill_module():
 
 def published_config(sizes: dict) -> AudioFlamingoConfig:
     opt = dict(
-        model_type="opt", hidden_size=sizes["hidden"], word_embed_proj_dim=sizes["hidden"],
-        num_hidden_layers=sizes["layers"], num_attention_heads=sizes["heads"], ffn_dim=sizes["ffn"],
-        vocab_size=sizes["vocab"], max_position_embeddings=sizes["max_position_embeddings"], dropout=0.0,
-        pad_token_id=sizes["pad_token"], bos_token_id=sizes["bos_token"], eos_token_id=sizes["eos_token"])
+        model_type="opt",
+        hidden_size=sizes["hidden"],
+        word_embed_proj_dim=sizes["hidden"],
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        ffn_dim=sizes["ffn"],
+        vocab_size=sizes["vocab"],
+        max_position_embeddings=sizes["max_position_embeddings"],
+        dropout=0.0,
+        pad_token_id=sizes["pad_token"],
+        bos_token_id=sizes["bos_token"],
+        eos_token_id=sizes["eos_token"],
+    )
     return AudioFlamingoConfig(
-        text_config=opt, feature_width=sizes["D"], audio_width=sizes["D"], audio_layers=sizes["n_layers"],
-        audio_heads=sizes["n_head"], audio_inner=sizes["d_inner"], max_positions=sizes["max_num_media"],
-        max_windows_per_audio=sizes["max_window_per_audio"], cross_attn_every=sizes["every"],
-        cross_attn_heads=sizes["cross_attn_heads"], cross_attn_dim_head=sizes["cross_attn_dim_head"],
-        ff_mult=sizes["ff_mult"], audio_token_id=sizes["audio_token"],
-        endofchunk_token_id=sizes["endofchunk_token"], sep_token_id=sizes["sep_token"])
+        text_config=opt,
+        feature_width=sizes["D"],
+        audio_width=sizes["D"],
+        audio_layers=sizes["n_layers"],
+        audio_heads=sizes["n_head"],
+        audio_inner=sizes["d_inner"],
+        max_positions=sizes["max_num_media"],
+        max_windows_per_audio=sizes["max_window_per_audio"],
+        cross_attn_every=sizes["every"],
+        cross_attn_heads=sizes["cross_attn_heads"],
+        cross_attn_dim_head=sizes["cross_attn_dim_head"],
+        ff_mult=sizes["ff_mult"],
+        audio_token_id=sizes["audio_token"],
+        endofchunk_token_id=sizes["endofchunk_token"],
+        sep_token_id=sizes["sep_token"],
+    )
 
 
 def load(name: str):
@@ -83,6 +103,5 @@ def check_case(model, path: Path) -> None:
     if "greedy_ids" in case:
         new = case["greedy_ids"].shape[1]
         for use_cache in (True, False):
-            out = model.generate(
-                **inputs, do_sample=False, max_new_tokens=new, eos_token_id=None, use_cache=use_cache)
+            out = model.generate(**inputs, do_sample=False, max_new_tokens=new, eos_token_id=None, use_cache=use_cache)
             assert out[:, -new:].tolist() == case["greedy_ids"].tolist()

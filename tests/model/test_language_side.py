@@ -3,20 +3,28 @@
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_model, tiny_tokenizer
 
 from afcore import prompts
-from afcore.model import lora
 from afcore.corpus.clips import ClipInfo, ClipSet, write_clips
 from afcore.corpus.held_out import HELD_OUT, is_held_out
+from afcore.model import lora
 from afcore.training.mini.samples import NOTHING, UNKNOWN, SampleMaker
-from tiny import tiny_model, tiny_tokenizer
 
 LABELS = {"dog barking": "animals", "car horn": "vehicles", "rain": "nature"}
 
 
 def clip(label, number=0, **more):
-    known = dict(caption=label or "", category="something else", events=[label] if label else [], maybe=[], package=f"p{number}",
-                 group=f"{label}{number}", split="train", extra={"fine": LABELS.get(label)})
+    known = dict(
+        caption=label or "",
+        category="something else",
+        events=[label] if label else [],
+        maybe=[],
+        package=f"p{number}",
+        group=f"{label}{number}",
+        split="train",
+        extra={"fine": LABELS.get(label)},
+    )
     return ClipInfo(label, **known | more)
 
 
@@ -56,13 +64,17 @@ def test_updates_read_back_give_the_trained_model():
 
 def test_an_update_without_a_place_is_an_error():
     with pytest.raises(KeyError):
-        lora.load_(tiny_model(tiny_tokenizer()), {"lora.7.q_proj.A": torch.zeros(2, 48), "lora.7.q_proj.B": torch.zeros(48, 2)})
+        lora.load_(
+            tiny_model(tiny_tokenizer()), {"lora.7.q_proj.A": torch.zeros(2, 48), "lora.7.q_proj.B": torch.zeros(48, 2)}
+        )
 
 
 def test_what_names_a_held_out_sound_is_held_out():
     assert len(set(HELD_OUT)) >= 20 and "gunshot" in HELD_OUT
     assert all(is_held_out(clip(label)) for label in HELD_OUT)
-    assert is_held_out(clip(None, caption="rain and gunfire")) and is_held_out(clip("rain", events=["rain", "machine gun"]))
+    assert is_held_out(clip(None, caption="rain and gunfire")) and is_held_out(
+        clip("rain", events=["rain", "machine gun"])
+    )
     assert not any(is_held_out(clip(label)) for label in LABELS)
 
 

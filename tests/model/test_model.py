@@ -1,4 +1,5 @@
 """The model around small decoders: caches, padding, masks, front end, saving."""
+
 import pytest
 import torch
 
@@ -8,23 +9,65 @@ from afcore.model.cache import FlamingoCache
 
 AUDIO, EOC, SEP, PAD = 90, 91, 92, 1
 DECODERS = {
-    "opt": dict(model_type="opt", hidden_size=32, word_embed_proj_dim=32, num_hidden_layers=4, num_attention_heads=4,
-                ffn_dim=64, vocab_size=96, max_position_embeddings=128, dropout=0.0),
-    "llama": dict(model_type="llama", hidden_size=36, num_hidden_layers=5, num_attention_heads=6,
-                  num_key_value_heads=2, intermediate_size=64, vocab_size=96, tie_word_embeddings=True),
-    "gpt2": dict(model_type="gpt2", n_embd=32, n_layer=4, n_head=4, n_positions=128, vocab_size=96,
-                 resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
-    "qwen2": dict(model_type="qwen2", hidden_size=32, num_hidden_layers=4, num_attention_heads=4,
-                  num_key_value_heads=2, intermediate_size=64, vocab_size=96),
+    "opt": dict(
+        model_type="opt",
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        ffn_dim=64,
+        vocab_size=96,
+        max_position_embeddings=128,
+        dropout=0.0,
+    ),
+    "llama": dict(
+        model_type="llama",
+        hidden_size=36,
+        num_hidden_layers=5,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        vocab_size=96,
+        tie_word_embeddings=True,
+    ),
+    "gpt2": dict(
+        model_type="gpt2",
+        n_embd=32,
+        n_layer=4,
+        n_head=4,
+        n_positions=128,
+        vocab_size=96,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    ),
+    "qwen2": dict(
+        model_type="qwen2",
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        vocab_size=96,
+    ),
 }
 
 
 def build(decoder="llama", seed=0, **changes) -> AudioFlamingo:
     """A small random model whose gates are open, so that the audio matters."""
     sizes = dict(
-        text_config=dict(DECODERS[decoder], pad_token_id=PAD, bos_token_id=2, eos_token_id=2), feature_width=24,
-        audio_width=24, audio_heads=4, audio_inner=48, cross_attn_heads=2, cross_attn_dim_head=8,
-        cross_attn_layers=[1, 3], audio_token_id=AUDIO, endofchunk_token_id=EOC, sep_token_id=SEP)
+        text_config=dict(DECODERS[decoder], pad_token_id=PAD, bos_token_id=2, eos_token_id=2),
+        feature_width=24,
+        audio_width=24,
+        audio_heads=4,
+        audio_inner=48,
+        cross_attn_heads=2,
+        cross_attn_dim_head=8,
+        cross_attn_layers=[1, 3],
+        audio_token_id=AUDIO,
+        endofchunk_token_id=EOC,
+        sep_token_id=SEP,
+    )
     torch.manual_seed(seed)
     model = AudioFlamingo(AudioFlamingoConfig(**{**sizes, **changes})).eval()
     embedding = model.get_input_embeddings().weight
@@ -41,8 +84,15 @@ def build(decoder="llama", seed=0, **changes) -> AudioFlamingo:
 
 def build_mini(**changes) -> AudioFlamingo:
     """The shape of mini: tag front end, padded windows masked."""
-    model = build(feature_width=12 + 20, tag_count=20, tag_tokens=3, front_end="tags", mask_padded_windows=True,
-                  max_positions=9 * 16 * 5, **changes)
+    model = build(
+        feature_width=12 + 20,
+        tag_count=20,
+        tag_tokens=3,
+        front_end="tags",
+        mask_padded_windows=True,
+        max_positions=9 * 16 * 5,
+        **changes,
+    )
     ids = torch.arange(40).view(20, 2).tolist()
     model.front_end.set_tag_text(model.get_input_embeddings(), ids)
     return model
@@ -60,7 +110,7 @@ def inputs(model, windows=((3, 16, 1),), length=21, seed=1, pad=None) -> dict:
         short = 4 if pad and r else 0
         first = short if pad == "left" else 0
         for a, count in enumerate(row):
-            mask[r, a * 16: a * 16 + count] = 1
+            mask[r, a * 16 : a * 16 + count] = 1
             ids[r, first + 2 + 5 * a] = AUDIO
         if short:
             where = slice(0, short) if pad == "left" else slice(length - short, None)
@@ -79,15 +129,26 @@ def cached_logits(model, batch, steps):
     cache, out, start = FlamingoCache(model.config.text_config), [], 0
     audio = {key: batch[key] for key in ("audio_embeds", "audio_mask")}
     for step in steps:
-        piece = batch["input_ids"][:, start: start + step]
-        out.append(model(piece, attention_mask=batch["attention_mask"][:, : start + step], past_key_values=cache,
-                         use_cache=True, **audio).logits)
+        piece = batch["input_ids"][:, start : start + step]
+        out.append(
+            model(
+                piece,
+                attention_mask=batch["attention_mask"][:, : start + step],
+                past_key_values=cache,
+                use_cache=True,
+                **audio,
+            ).logits
+        )
         start, audio = start + step, {}
     return torch.cat(out, 1)
 
 
-SHOTS = {"zero-shot": ((3,),), "shots": ((3, 16, 1, 2),), "batch": ((2, 1), (16, 7), (1, 3)),
-         "unequal": ((2, 1, 4), (16,), (0, 3))}
+SHOTS = {
+    "zero-shot": ((3,),),
+    "shots": ((3, 16, 1, 2),),
+    "batch": ((2, 1), (16, 7), (1, 3)),
+    "unequal": ((2, 1, 4), (16,), (0, 3)),
+}
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -109,8 +170,11 @@ def test_padding_changes_nothing(decoder, pad):
     model = build(decoder)
     batch = inputs(model, ((2, 1), (16, 7)), pad=pad)
     where = batch["attention_mask"][1].bool()
-    alone = dict(input_ids=batch["input_ids"][1:, where], audio_embeds=batch["audio_embeds"][1:],
-                 audio_mask=batch["audio_mask"][1:])
+    alone = dict(
+        input_ids=batch["input_ids"][1:, where],
+        audio_embeds=batch["audio_embeds"][1:],
+        audio_mask=batch["audio_mask"][1:],
+    )
     with torch.inference_mode():
         close(model(**batch).logits[1, where], model(**alone).logits[0])
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from media import chirps, encode
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from afcore import paths
 from afcore.retrieval.bank import Bank
-from media import chirps, encode
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 240_000  # ms; a busy machine with two cores loads the model in a minute or more
@@ -34,10 +34,12 @@ FLAGS = (
 )
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {
-    "viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True,
+    "viewport": {"width": 390, "height": 844},
+    "is_mobile": True,
+    "has_touch": True,
     "user_agent": "Mozilla/5.0 (Linux; Android 15; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile "
-                  "Safari/537.36",
-}  # fmt: skip
+    "Safari/537.36",
+}
 NARROW = {"viewport": {"width": 390, "height": 844}}  # a small window on a desktop
 
 pytestmark = pytest.mark.browser
@@ -105,7 +107,9 @@ def chromium():
     with sync_playwright() as playwright:
         found = named or playwright.chromium.executable_path
         if not Path(found).exists():
-            pytest.fail("The browser test needs Chromium: run `apt-get install chromium`, or name one with CHROMIUM=.", False)
+            pytest.fail(
+                "The browser test needs Chromium: run `apt-get install chromium`, or name one with CHROMIUM=.", False
+            )
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
         browser.close()
@@ -146,8 +150,10 @@ def _settled(page: Page) -> None:
 
 def _fits(page: Page) -> None:
     """The page does not scroll sideways."""
-    wide = page.evaluate("(document.querySelector('[data-testid=stMain], [data-testid=stAppScrollToBottomContainer]')"
-                         " ?? document.documentElement).scrollWidth")
+    wide = page.evaluate(
+        "(document.querySelector('[data-testid=stMain], [data-testid=stAppScrollToBottomContainer]')"
+        " ?? document.documentElement).scrollWidth"
+    )
     assert wide <= page.viewport_size["width"], f"{page.title()} is {wide} px wide"
 
 

@@ -1,13 +1,12 @@
 """The page with the model card: the card itself, and its failure cases played and asked."""
 
 import pytest
-from test_pages import button, good, page, texts, visit
-from test_pages import app, engine, folder  # noqa: F401  fixtures
+from test_pages import app, button, engine, folder, good, page, texts, visit  # noqa: F401  fixtures
 
 from afcore import paths
 from afcore.evaluation import failures
-from afcore.retrieval.bank import Bank
 from afcore.evaluation.failures import Sounds
+from afcore.retrieval.bank import Bank
 from afcore.teach import predict
 
 # ruff: noqa: F811  fixtures are arguments of their own name
@@ -26,7 +25,11 @@ def cases():
 
 def said(at) -> dict[str, int]:
     """How many cases it gets right and wrong now, and how many were not asked."""
-    return {"right": len(at.success), "wrong": len(at.warning), "open": sum(c.value == "Not asked yet." for c in at.caption)}
+    return {
+        "right": len(at.success),
+        "wrong": len(at.warning),
+        "open": sum(c.value == "Not asked yet." for c in at.caption),
+    }
 
 
 def test_the_card_is_shown_with_its_table_and_about_leads_to_it(card):

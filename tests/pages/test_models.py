@@ -9,15 +9,14 @@ from dataclasses import replace
 import pytest
 from fakes import FakeEngine
 from streamlit.testing.v1 import AppTest
-from test_pages import ask, button, chat_texts, example, good, page, state, texts, visit
-from test_pages import app, engine, folder  # noqa: F401  fixtures
+from test_pages import app, ask, button, chat_texts, engine, example, folder, good, page, state, texts, visit  # noqa: F401  fixtures
 
-from afcore.engine import loading as engines
-from afcore.published import download
-from afcore.errors import Cancelled, MissingPart
-from afcore.engine.memory import OutOfMemory
-from afcore.model.generation import PRESETS
 from afcore.app.model_host import Shelf
+from afcore.engine import loading as engines
+from afcore.engine.memory import OutOfMemory
+from afcore.errors import Cancelled, MissingPart
+from afcore.model.generation import PRESETS
+from afcore.published import download
 from pages import common
 from pages.session_file import pack
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
+from fakes import FakeEngine
+from media import chirps, encode
 from streamlit.testing.v1 import AppTest
 
-from afcore.engine import loading as engines
 from afcore import paths
 from afcore.app import plots
 from afcore.audio.recording import MAX_SECONDS
-from afcore.retrieval.bank import Bank
+from afcore.engine import loading as engines
 from afcore.errors import MissingPart
 from afcore.jobs import UNEXPECTED, Job
+from afcore.retrieval.bank import Bank
 from pages import common
 from pages.session_file import pack
 from pages.state import State, split_labels
-from fakes import FakeEngine
-from media import chirps, encode
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 16_000
@@ -271,7 +271,9 @@ def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
     ask(app, "How often?")
     answer = engine.answer.replace(" .", ".")
     assert chat_texts(app) == ["What is it?", answer, "How often?", answer]
-    assert not any("Stopped" in caption.value for caption in app.caption), "the next question stops no answer that is whole"
+    assert not any("Stopped" in caption.value for caption in app.caption), (
+        "the next question stops no answer that is whole"
+    )
     assert not any("stopped" in turn.as_dict() for turn in state(app).turns)
     prompt, settings = engine.prompts[-1]
     assert "user: What is it?" in prompt.text and "user: How often?" in prompt.text
@@ -438,7 +440,10 @@ def test_labels_are_split_at_commas_semicolons_and_lines():
 
 
 def test_text_of_others_cannot_draw():
-    assert common.markdown_safe("![x](http://y) <b> :material/lock:") == "!\\[x\\](http\\:\u2060//y) \\<b\\> \\:material/lock\\:"
+    assert (
+        common.markdown_safe("![x](http://y) <b> :material/lock:")
+        == "!\\[x\\](http\\:\u2060//y) \\<b\\> \\:material/lock\\:"
+    )
     assert common.with_commands("a_b: `get x_y`.") == "a\\_b\\: `get x_y`." and common.with_commands("a`b") == "a\\`b"
 
 

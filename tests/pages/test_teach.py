@@ -5,19 +5,19 @@ import zipfile
 
 import pytest
 import streamlit as st
+from fakes import FakeEngine
 from streamlit.testing.v1 import AppTest
 from teaching import NamedEngine, sound
 from test_pages import button, page, texts, visit
 
-from afcore.engine import loading as engines
 from afcore import paths
+from afcore.engine import loading as engines
 from afcore.retrieval.bank import Bank
 from afcore.teach.exports import to_csv
 from afcore.teach.project import Project
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, SKIPPED, TEST
 from afcore.teach.transfer import export_project
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED
-from fakes import FakeEngine
 from pages import common, teach_export, teach_review, teach_state
 from pages.teach_state import EXPORT, LONG, PROOF, REVIEW, SETUP, Teach, store
 
@@ -140,11 +140,15 @@ def test_the_tutorial_from_the_first_click_to_the_gain_and_the_csv(app):
     tutorial(app)
     assert teach(app).tab == REVIEW and project(app).counts().open == QUEUED * len(CLASSES)
     for left in range(QUEUED * len(CLASSES), 0, -1):
-        assert any(f"**{left}** left" in p.proto.text for p in app.get("progress")) or f"**{left}** left" in said_by(app)
+        assert any(f"**{left}** left" in p.proto.text for p in app.get("progress")) or f"**{left}** left" in said_by(
+            app
+        )
         truth = shown(app).truth
         good(button(app, truth).click().run())
         rested(app)
-    assert "Every clip has been judged" in said_by(app) and project(app).counts().example == (GIVEN + QUEUED) * len(CLASSES)
+    assert "Every clip has been judged" in said_by(app) and project(app).counts().example == (GIVEN + QUEUED) * len(
+        CLASSES
+    )
 
     good(button(app, "See what your labels brought").click().run())
     assert teach(app).tab == PROOF

@@ -10,12 +10,12 @@ import torch
 from test_engines import sources  # noqa: F401  a fixture
 
 from afcore import paths
-from afcore.cli import main
-from afcore.published import hub, download, items, folders
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.converted import load_converted
 from afcore.clap import laion
+from afcore.cli import main
 from afcore.errors import BadRequest, Cancelled, MissingPart
+from afcore.published import download, folders, hub, items
 
 CHAT = "audio-flamingo-chat"
 
@@ -69,8 +69,11 @@ class Hub:
 
 @pytest.fixture
 def on_hub(sources, laion_file, monkeypatch):  # noqa: F811
-    files = {("nvidia/audio-flamingo", "chat.pt"): sources / "chat.pt", ("lukewys/laion_clap", laion_file.name): laion_file,
-             ("microsoft/msclap", "clapcap_weights_2023.pth"): sources / "clapcap_weights_2023.pth"}
+    files = {
+        ("nvidia/audio-flamingo", "chat.pt"): sources / "chat.pt",
+        ("lukewys/laion_clap", laion_file.name): laion_file,
+        ("microsoft/msclap", "clapcap_weights_2023.pth"): sources / "clapcap_weights_2023.pth",
+    }
     files |= {("facebook/opt-iml-max-1.3b", file.name): file for file in (sources / "opt").iterdir()}
     return Hub(files, monkeypatch)
 
@@ -90,7 +93,9 @@ def test_everything_is_fetched_and_converted(home, on_hub):
     assert left(home) == [CHAT, "laion-clap"]
     stages = [stage.split(" (")[0] for stage, _ in seen]
     assert "Downloading chat.pt" in stages and "Converting the weights" in stages
-    first = [share for stage, share in seen if stage != "Asking the hub for sizes"][: stages.index("Converting the weights")]
+    first = [share for stage, share in seen if stage != "Asking the hub for sizes"][
+        : stages.index("Converting the weights")
+    ]
     assert first == sorted(first)
     on_hub.fetched.clear()
     download.get(CHAT, agreed=True)
@@ -146,7 +151,7 @@ def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path, monkeypatch):  #
     del on_hub.files["nvidia/audio-flamingo", "chat.pt"]
     for n in range(5):
         part = tmp_path / f"chat_part{n + 1}.pt"
-        part.write_bytes(data[n * size: (n + 1) * size])
+        part.write_bytes(data[n * size : (n + 1) * size])
         on_hub.files["nvidia/audio-flamingo", part.name] = part
     given = [tmp_path / "chat_part2.pt", sources / "opt", sources / "clapcap_weights_2023.pth"]
     small = sum(file.stat().st_size for file in [*(sources / "opt").iterdir(), given[-1]])
@@ -223,8 +228,12 @@ def test_wrong_files_are_refused_in_a_sentence(home, on_hub, sources, tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     (tmp_path / "page.pt").write_text("<html>")
     (tmp_path / "empty").mkdir()
-    for name, error, words in (("other.pt", BadRequest, "none of the files"), ("page.pt", CheckpointError, "broken"),
-                               ("empty", BadRequest, "none of the files"), ("gone.pt", BadRequest, "no file or folder")):
+    for name, error, words in (
+        ("other.pt", BadRequest, "none of the files"),
+        ("page.pt", CheckpointError, "broken"),
+        ("empty", BadRequest, "none of the files"),
+        ("gone.pt", BadRequest, "no file or folder"),
+    ):
         with pytest.raises(error, match=words):
             download.get(CHAT, True, [tmp_path / name])
     torch.save({"model_state_dict": {"lang_encoder.x": torch.zeros(1)}}, tmp_path / "chat.pt")

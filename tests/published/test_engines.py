@@ -10,14 +10,14 @@ from test_golden import HERE, fill_module
 from tiny import tiny_bank, tone_clip
 
 from afcore import paths, prompts
-from afcore.published import engines, folders
-from afcore.retrieval.bank import Bank
 from afcore.checkpoints.convert import convert_clapcap, convert_flamingo, published_config, published_tokenizer
 from afcore.clap.mini import MiniClap
 from afcore.engine.loading import MODELS, load_engine
+from afcore.engine.precision import choose_precision
 from afcore.errors import BadRequest, MissingPart
 from afcore.model.generation import GenerationSettings
-from afcore.engine.precision import choose_precision
+from afcore.published import engines, folders
+from afcore.retrieval.bank import Bank
 
 SHORT = GenerationSettings(max_new_tokens=3)
 VOCABULARY = 160
@@ -32,15 +32,39 @@ def opt_folder(folder: Path) -> Path:
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *letters]
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    (folder / "special_tokens_map.json").write_text(json.dumps(
-        {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}))
-    (folder / "tokenizer_config.json").write_text(json.dumps(
-        {"add_bos_token": True, "add_prefix_space": False, "bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>",
-         "pad_token": "<pad>", "tokenizer_class": "GPT2Tokenizer"}))
-    (folder / "config.json").write_text(json.dumps(
-        dict(model_type="opt", hidden_size=64, word_embed_proj_dim=64, num_hidden_layers=4, num_attention_heads=4,
-             ffn_dim=128, vocab_size=VOCABULARY - 3, max_position_embeddings=256, pad_token_id=1, bos_token_id=2,
-             eos_token_id=2)))
+    (folder / "special_tokens_map.json").write_text(
+        json.dumps({"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"})
+    )
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "add_bos_token": True,
+                "add_prefix_space": False,
+                "bos_token": "</s>",
+                "eos_token": "</s>",
+                "unk_token": "</s>",
+                "pad_token": "<pad>",
+                "tokenizer_class": "GPT2Tokenizer",
+            }
+        )
+    )
+    (folder / "config.json").write_text(
+        json.dumps(
+            dict(
+                model_type="opt",
+                hidden_size=64,
+                word_embed_proj_dim=64,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                ffn_dim=128,
+                vocab_size=VOCABULARY - 3,
+                max_position_embeddings=256,
+                pad_token_id=1,
+                bos_token_id=2,
+                eos_token_id=2,
+            )
+        )
+    )
     return folder
 
 
@@ -66,8 +90,9 @@ def sources(tmp_path_factory):
     config.text_config.vocab_size = VOCABULARY
     torch.save({"model_state_dict": published_state(config)}, folder / "chat.pt")
     arrays = fill_module().state_dict(HERE / "clapcap.keys.json", 0)
-    torch.save({"model": {key: torch.from_numpy(value) for key, value in arrays.items()}},
-               folder / "clapcap_weights_2023.pth")
+    torch.save(
+        {"model": {key: torch.from_numpy(value) for key, value in arrays.items()}}, folder / "clapcap_weights_2023.pth"
+    )
     return folder
 
 
@@ -106,7 +131,8 @@ def test_chat_is_asked_in_its_own_words(chat):
     heard = chat.hear(tone_clip(430))
     assert chat.build_prompt(heard, prompts.CAPTION) == prompts.chat([], prompts.CAPTION, kind="chat")
     assert chat.build_prompt(heard, "And?", history=[("What?", "A horn.")]).text == (
-        "</s>the task is dialog.<audio>user: What? \nassistant: <SEP>A horn.<|endofchunk|></s>\nuser: And? \nassistant: <SEP>")
+        "</s>the task is dialog.<audio>user: What? \nassistant: <SEP>A horn.<|endofchunk|></s>\nuser: And? \nassistant: <SEP>"
+    )
     found = chat.classify(heard, ["horn", "hum"])
     assert sum(found.values()) == pytest.approx(1)
     assert "OPTIONS" not in chat.build_prompt(heard, prompts.CLASSIFY, labels=["horn", "hum"]).text
@@ -118,8 +144,10 @@ def test_foundation_is_asked_without_a_dialogue(converted):
     heard = engine.hear(tone_clip(430))
     for question, options in (("How Far is it?", ""), ("Is it Far?", "\nOPTIONS:\nyes.\nno.")):
         text = engine.build_prompt(heard, question, history=[("What?", "A horn.")], chat=True).text
-        assert text == (f"</s>the task is audio question answering.<audio>please answer this question: {question.lower()}{options}"
-                        "\nanswer:<SEP>")
+        assert text == (
+            f"</s>the task is audio question answering.<audio>please answer this question: {question.lower()}{options}"
+            "\nanswer:<SEP>"
+        )
     shots = published_shots(engine, heard, 3)
     for count, padded in ((0, 1), (1, 4), (3, 4)):
         inputs = engine.inputs(heard, engine.build_prompt(heard, "What?", shots[:count]))
@@ -193,7 +221,9 @@ def test_by_name(converted, tmp_path, monkeypatch):
     folders.folder_of("chat").parent.mkdir(parents=True)
     folders.folder_of("chat").symlink_to(converted)
     stages = []
-    engine = load_engine("audio-flamingo-chat", "cpu", lambda stage, share: stages.append((stage, share)), torch.float32)
+    engine = load_engine(
+        "audio-flamingo-chat", "cpu", lambda stage, share: stages.append((stage, share)), torch.float32
+    )
     assert engine.name == "audio-flamingo-chat" and len(engine.retriever()) == 2
     assert [share for _, share in stages] == sorted(share for _, share in stages)
     assert sum("example bank (once)" in stage for stage, _ in stages) == 2

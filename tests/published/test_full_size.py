@@ -10,8 +10,12 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "full_size.py"
 
 
 def rehearse(folder, *options):
-    return subprocess.run([sys.executable, str(SCRIPT), "--work", str(folder), *options], capture_output=True, text=True,
-                          env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), "--work", str(folder), *options],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )
 
 
 def test_made_converted_loaded_and_asked(tmp_path):
@@ -32,8 +36,10 @@ def test_made_converted_loaded_and_asked(tmp_path):
         assert [answer["windows"] for answer in step["answers"]] == windows
         assert all(answer["new_tokens"] == 3 and answer["token_s"] > 0 for answer in step["answers"])
     assert "first token" in done.stdout
-    held = {name: [step["rss_bytes"] for step in found["exchange"]["held"] if step["model"] == name]
-            for name in ("mini", "audio-flamingo-chat", "audio-flamingo-foundation")}
+    held = {
+        name: [step["rss_bytes"] for step in found["exchange"]["held"] if step["model"] == name]
+        for name in ("mini", "audio-flamingo-chat", "audio-flamingo-foundation")
+    }
     # Each published model comes in the place of mini and leaves nothing that stays: its weights in bfloat16 take 0.44 GB.
     first, second, third = held["mini"]
     assert max(second, third) - first < 1.5e8, found["exchange"]

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from afcore.published import hub
 from afcore.errors import Cancelled, MissingPart
+from afcore.published import hub
 
 SOUND = bytes(range(256)) * 120_000  # 31 MB: three pieces of those that huggingface_hub reads
 HALF = 16_000_000
@@ -45,7 +45,11 @@ class Handler(BaseHTTPRequestHandler):
             start = int(re.match(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
             if body:
                 self.server.starts.append(start)
-            headers = {"X-Repo-Commit": "0" * 40, "ETag": f'"{hashlib.sha256(SOUND).hexdigest()}"', "Accept-Ranges": "bytes"}
+            headers = {
+                "X-Repo-Commit": "0" * 40,
+                "ETag": f'"{hashlib.sha256(SOUND).hexdigest()}"',
+                "Accept-Ranges": "bytes",
+            }
             if start:
                 headers["Content-Range"] = f"bytes {start}-{len(SOUND) - 1}/{len(SOUND)}"
             self._send(206 if start else 200, SOUND[start:], headers, body)

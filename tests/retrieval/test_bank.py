@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from afcore import paths
-from afcore.retrieval.bank import Bank
-from afcore.errors import BadRequest, MissingPart
 from afcore.corpus.licences import free_name
 from afcore.corpus.make_bank import encode, excerpt, licence_table, select
 from afcore.corpus.splits import split_of
+from afcore.errors import BadRequest, MissingPart
+from afcore.retrieval.bank import Bank
 
 RATE = 32_000
 
@@ -36,8 +36,20 @@ def bank(tmp_path):
     bank = Bank(tmp_path / "bank", create=True)
     for i, label in enumerate(["dog", "dog", "cat"]):
         sound = encode(0.5 * tone(300 + 100 * i))
-        bank.add(sound, label, f"a {label}", 0.5, ["Animal"], package="p", version="1", path=f"{label}{i}.wav", author="Ann",
-                 licence="CC0 1.0", source_url="https://example.org", group_key=f"p/{label}")
+        bank.add(
+            sound,
+            label,
+            f"a {label}",
+            0.5,
+            ["Animal"],
+            package="p",
+            version="1",
+            path=f"{label}{i}.wav",
+            author="Ann",
+            licence="CC0 1.0",
+            source_url="https://example.org",
+            group_key=f"p/{label}",
+        )
     return bank
 
 
@@ -70,7 +82,11 @@ def test_embeddings(bank):
     bank.set_embedding(ids[0], "mini", "clap", np.array([1.0, 0.0]))
     bank.set_embedding(ids[0], "mini", "clap", np.array([0.0, 1.0]))  # replaces
     found, matrix = bank.clap_matrix("mini")
-    assert found == [ids[0], ids[2]] and np.allclose(matrix, [[0, 1], [0.6, 0.8]], atol=1e-3) and matrix.dtype == np.float32
+    assert (
+        found == [ids[0], ids[2]]
+        and np.allclose(matrix, [[0, 1], [0.6, 0.8]], atol=1e-3)
+        and matrix.dtype == np.float32
+    )
     assert np.array_equal(bank.features(ids[0], "mini"), features)
     with pytest.raises(sqlite3.IntegrityError):
         bank.set_embedding(ids[0], "mini", "colour", np.zeros(2))
@@ -98,6 +114,7 @@ def test_no_bank_there(tmp_path):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     import soundfile
+
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     root = tmp_path / "mine"
     for label, hz in (("door_bell", 900), ("kettle", 2000)):
@@ -109,7 +126,10 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_folder_is_a_bank(folder):
     bank = Bank.from_folder(folder)
-    assert [(e.label, e.path, e.seconds) for e in bank.examples()] == [("door bell", "door_bell/door_bell1.wav", 0.5), ("kettle", "kettle/kettle1.wav", 0.5)]
+    assert [(e.label, e.path, e.seconds) for e in bank.examples()] == [
+        ("door bell", "door_bell/door_bell1.wav", 0.5),
+        ("kettle", "kettle/kettle1.wav", 0.5),
+    ]
     first = bank.examples()[0]
     assert bank.audio_path(first.id) == folder / "door_bell" / "door_bell1.wav"
     bank.set_embedding(first.id, "mini", "clap", np.ones(1))
@@ -136,13 +156,14 @@ def test_excerpts_and_encoding():
     x = excerpt((32767 * samples).astype(np.int16))
     assert len(x) == 10 * RATE and np.abs(x).max() == pytest.approx(0.9, abs=0.01) and abs(x[0]) < 1e-6
     short = excerpt((20000 * tone(440, 0.12)).astype(np.int16))
-    assert len(short) == round(0.3 * RATE) and np.abs(short[-RATE // 10:]).max() == 0
+    assert len(short) == round(0.3 * RATE) and np.abs(short[-RATE // 10 :]).max() == 0
     import io
+
     data = encode(x)
     assert data == encode(x) and data[:4] == b"OggS"
     back, rate = decoded(io.BytesIO(data))
     assert rate == 48_000 and len(back) / rate == pytest.approx(10.0, abs=0.05)
-    spectrum = np.abs(np.fft.rfft(back[rate:2 * rate]))
+    spectrum = np.abs(np.fft.rfft(back[rate : 2 * rate]))
     assert spectrum.argmax() == 440
 
 
@@ -155,11 +176,22 @@ class Fake:
 def test_selection_is_balanced():
     many = [Fake("dog", "sonic-pi-samples", f"g{i // 5}", 0.5 + i / 100) for i in range(30)]
     few = [Fake("dog", "0ad-data", "only", 0.6)]
-    chosen = select(many + few + [Fake("cat", "minetest-data", "m", 0.9), Fake("cow", "0ad-data", "c", 0.5), Fake("cow", "minetest-data", "c", 0.9)], 6)
+    chosen = select(
+        many
+        + few
+        + [
+            Fake("cat", "minetest-data", "m", 0.9),
+            Fake("cow", "0ad-data", "c", 0.5),
+            Fake("cow", "minetest-data", "c", 0.9),
+        ],
+        6,
+    )
     dogs = [c for c in chosen if c.row["label"] == "dog"]
     assert len(dogs) == 6 and sum(c.piece["package"] == "0ad-data" for c in dogs) == 1
-    assert len({c.piece["group"] for c in dogs}) == 6                                   # every source before a second take
-    assert [c.piece["package"] for c in chosen if c.row["label"] == "cat"] == ["minetest-data"]  # validation only where nothing else is
+    assert len({c.piece["group"] for c in dogs}) == 6  # every source before a second take
+    assert [c.piece["package"] for c in chosen if c.row["label"] == "cat"] == [
+        "minetest-data"
+    ]  # validation only where nothing else is
     assert [c.piece["package"] for c in chosen if c.row["label"] == "cow"] == ["0ad-data"]
 
 
@@ -172,7 +204,14 @@ def test_the_shipped_bank_is_whole(shipped):
     for example in examples:
         file = shipped.audio_path(example.id)
         assert hashlib.sha256(file.read_bytes()).hexdigest() == example.sha256
-        assert 0.3 <= example.seconds <= 10.0 and example.caption and example.package and example.version and example.path and example.group_key
+        assert (
+            0.3 <= example.seconds <= 10.0
+            and example.caption
+            and example.package
+            and example.version
+            and example.path
+            and example.group_key
+        )
     named = {shipped.audio_path(e.id) for e in examples}
     assert named == set((paths.BANK / "audio").rglob("*.ogg"))
     assert sum(f.stat().st_size for f in paths.BANK.rglob("*") if f.is_file()) <= 30_000_000
@@ -182,12 +221,18 @@ def test_the_shipped_sounds_can_be_heard(shipped):
     for example in shipped.examples()[::10]:
         samples, rate = decoded(str(shipped.audio_path(example.id)))
         assert len(samples) / rate == pytest.approx(example.seconds, abs=0.05)
-        assert np.isfinite(samples).all() and 0.1 < np.abs(samples).max() < 2 and math.sqrt(float((samples ** 2).mean())) > 1e-3
+        assert (
+            np.isfinite(samples).all()
+            and 0.1 < np.abs(samples).max() < 2
+            and math.sqrt(float((samples**2).mean())) > 1e-3
+        )
 
 
 def test_the_shipped_sounds_are_free_and_credited(shipped):
     table = (paths.BANK / "LICENCES.md").read_text(encoding="utf-8")
-    shown = re.compile(r"^(CC0 1\.0|CC BY(-SA)? \d\.\d|public domain|MIT|ISC|BSD [23]-Clause|zlib|WTFPL|Apache 2\.0|Artistic|OFL 1\.1|Free Art License)$")
+    shown = re.compile(
+        r"^(CC0 1\.0|CC BY(-SA)? \d\.\d|public domain|MIT|ISC|BSD [23]-Clause|zlib|WTFPL|Apache 2\.0|Artistic|OFL 1\.1|Free Art License)$"
+    )
     for example in shipped.examples():
         for part in example.licence.split(" and "):
             assert shown.match(part), example.licence

@@ -14,8 +14,12 @@ class FakeBank:
 
     def __init__(self, angles, groups=None, labels=None):
         self._examples = [
-            SimpleNamespace(id=10 + i, sha256=f"sha{i}", label=(labels or [f"label{i}"] * len(angles))[i],
-                            group_key=(groups or [f"group{n}" for n in range(len(angles))])[i])
+            SimpleNamespace(
+                id=10 + i,
+                sha256=f"sha{i}",
+                label=(labels or [f"label{i}"] * len(angles))[i],
+                group_key=(groups or [f"group{n}" for n in range(len(angles))])[i],
+            )
             for i in range(len(angles))
         ]
         radians = np.deg2rad(np.asarray(angles, dtype=np.float64))

@@ -22,8 +22,14 @@ def setup(tmp_path, monkeypatch):
     for name in ("requirements.txt", "requirements-nodeps.txt", "requirements-test.txt", "requirements.lock"):
         (root / name).write_bytes((SCRIPT.parents[2] / name).read_bytes())
     venv = root / ".venv"
-    for name, value in {"REPOSITORY": root, "VENV": venv, "PYTHON": venv / "bin" / "python", "KIND": venv / ".kind",
-                        "UNFINISHED": venv / ".unfinished", "BROWSER": venv / ".browser"}.items():
+    for name, value in {
+        "REPOSITORY": root,
+        "VENV": venv,
+        "PYTHON": venv / "bin" / "python",
+        "KIND": venv / ".kind",
+        "UNFINISHED": venv / ".unfinished",
+        "BROWSER": venv / ".browser",
+    }.items():
         monkeypatch.setattr(module, name, value)
     module.pip_calls, module.pip_works = [], True
 

@@ -18,8 +18,8 @@ from tiny import RATE, tiny_engine, tone
 
 import afcore.engine.loading
 from afcore import paths
-from afcore.cli import main
 from afcore.audio.recording import from_samples
+from afcore.cli import main
 from afcore.errors import BadRequest, MissingPart
 from afcore.teach import batch, ray_batch, weights
 from afcore.teach.batch import How, label_folder
@@ -98,7 +98,9 @@ def test_a_second_run_does_only_what_is_missing(engine, project, folder, tmp_pat
     again = label_folder(project, folder, out, lambda: engine, HOW)
     assert engine.names == ["new.wav"]
     assert {row.file: row.probabilities for row in again if row.sha256 == first[0].sha256} == {
-        "renamed.wav": first[0].probabilities, "deep/er/copy of a.WAV": first[0].probabilities}
+        "renamed.wav": first[0].probabilities,
+        "deep/er/copy of a.WAV": first[0].probabilities,
+    }
     assert [json.loads(line)["file"] for line in out.read_text().splitlines()] == [row.file for row in again]
 
     def none():
@@ -189,7 +191,9 @@ def test_the_command(named, engine, project, folder, tmp_path, monkeypatch, caps
     monkeypatch.setenv("AFCORE_PROJECTS", str(tmp_path / "projects"))
     monkeypatch.setattr(afcore.engine.loading, "load_engine", lambda name, device: engine)
     export_project(project, tmp_path / "tones.zip")
-    which = {"tones": "tones", "id": project.id, "folder": str(project.folder), "zip": str(tmp_path / "tones.zip")}[named]
+    which = {"tones": "tones", "id": project.id, "folder": str(project.folder), "zip": str(tmp_path / "tones.zip")}[
+        named
+    ]
     code = main.main(["label", which, str(folder), "--out", str(tmp_path / "l.csv"), "--shots", "1", "--json"])
     out, err = capsys.readouterr()
     printed = [json.loads(line) for line in out.splitlines()]
@@ -225,6 +229,7 @@ def test_parquet_brings_rows_back_and_a_cut_off_file_is_passed_over(tmp_path):
     import pyarrow.parquet as parquet
 
     from afcore.teach.exports import Row
+
     sure = Row("a", 0, 1, "low", 0.75, "x", sha256="1", probabilities={"low": 0.75, "high": 0.25})
     rows = [sure, Row("a", 1, 2, None, 0.5, sha256="1")]
     parquet.write_table(ray_batch.to_table(rows, "now"), tmp_path / "1.parquet")
@@ -291,13 +296,18 @@ def importable(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]))
 
 
-with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: requirements-ray.txt")
+with_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: requirements-ray.txt"
+)
 
 
 @with_ray
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1:9", "nowhere.invalid:6379", "foo", "127.0.0.1:x", "ray://127.0.0.1:9", "web", "mute"])
-def test_an_address_without_a_ray_cluster_is_one_sentence_at_once(address, project, folder, tmp_path, monkeypatch, capsys):
+    "address", ["127.0.0.1:9", "nowhere.invalid:6379", "foo", "127.0.0.1:x", "ray://127.0.0.1:9", "web", "mute"]
+)
+def test_an_address_without_a_ray_cluster_is_one_sentence_at_once(
+    address, project, folder, tmp_path, monkeypatch, capsys
+):
     def never(*_):
         raise AssertionError("no model is loaded before the cluster is found")
 
@@ -312,14 +322,19 @@ def test_an_address_without_a_ray_cluster_is_one_sentence_at_once(address, proje
         if address == "web":
             server.shutdown()
     [sentence] = capsys.readouterr().err.splitlines()
-    assert code == main.MISSING and asked in sentence and "Ray cluster" in sentence and not (tmp_path / "l.csv").exists()
+    assert (
+        code == main.MISSING and asked in sentence and "Ray cluster" in sentence and not (tmp_path / "l.csv").exists()
+    )
 
 
 @with_ray
 @pytest.mark.parametrize(
     ("raised", "sentence"),
     [
-        ("Traceback:\n  File x\nafcore.errors.MissingPart: The machine a has no weights.", "The machine a has no weights."),
+        (
+            "Traceback:\n  File x\nafcore.errors.MissingPart: The machine a has no weights.",
+            "The machine a has no weights.",
+        ),
         ("Traceback:\nModuleNotFoundError: No module named 'afcore'", "cannot import afcore: every machine"),
         ("Traceback:\nOSError: [Errno 28] No space left", r"broke off \(OSError: .* space left\); the same command"),
     ],
@@ -337,13 +352,17 @@ def test_ray_refuses_workers_with_other_weights(importable, project, folder, tmp
     paths.MINI.mkdir()
     (paths.MINI / "flamingo.safetensors").write_bytes(b"new")
     make = partial(make_engine_that_dies_once, str(tmp_path), os.getpid())
-    with pytest.raises(MissingPart, match="^The machine .* has other weights of mini than this one: bring .* up to date.$"):
+    with pytest.raises(
+        MissingPart, match="^The machine .* has other weights of mini than this one: bring .* up to date.$"
+    ):
         label_folder(project, folder, tmp_path / "ray.csv", make, HOW, ray="local")
     assert not (tmp_path / "ray.csv").exists()
 
 
 @with_ray
-def test_ray_gives_the_same_and_loses_nothing_when_a_worker_is_killed(importable, engine, project, tmp_path, monkeypatch):
+def test_ray_gives_the_same_and_loses_nothing_when_a_worker_is_killed(
+    importable, engine, project, tmp_path, monkeypatch
+):
     clips = tmp_path / "clips"
     clips.mkdir()
     for hz in range(100, 1500, 200):

@@ -8,10 +8,10 @@ import torch
 from tiny import RATE, tiny_engine, tone
 
 from afcore.audio.recording import Clip, from_samples
-from afcore.errors import BadRequest
 from afcore.engine.results import Heard
+from afcore.errors import BadRequest
 from afcore.retrieval.nearest import Shot
-from afcore.teach import predict, explain
+from afcore.teach import explain, predict
 from afcore.teach.ingest import add_files
 from afcore.teach.loop import Loop
 from afcore.teach.store import Store
@@ -85,7 +85,9 @@ def test_a_prediction_of_a_project_is_explained_with_its_own_shots(tmp_path):
     sound = predict.hear(engine, clip)
     prediction = predict.classify(engine, sound, examples, "lm-shots", 3)
     found = list(explain.of_prediction(engine, sound, examples, prediction))[-1]
-    assert found.probabilities == pytest.approx(prediction.probabilities, abs=1e-6) and found.texts == prediction.prompts
+    assert (
+        found.probabilities == pytest.approx(prediction.probabilities, abs=1e-6) and found.texts == prediction.prompts
+    )
     assert [change.shot.example.id for change in found.shots] == [one["id"] for one in prediction.shots]
     ids = [one["id"] for one in prediction.shots]
     again = predict.classify(engine, sound, examples, "lm-shots", 2, set(examples.items) - set(ids[1:]))

@@ -26,7 +26,9 @@ def test_csv_comes_back_and_begins_no_formula():
     back = [dict(zip(read[0], cells)) for cells in read[1:]]
     undo = lambda text: text.removeprefix("'")
     assert [undo(cells["label"]) for cells in back] == [*NASTY, exports.NONE_OF_THESE, ""]
-    assert undo(back[0]["file"]) == "=cmd.wav" and float(back[3]["start"]) == 3 and float(back[0]["probability"]) == 0.25
+    assert (
+        undo(back[0]["file"]) == "=cmd.wav" and float(back[3]["start"]) == 3 and float(back[0]["probability"]) == 0.25
+    )
     assert back[-1]["error"] == "“c.wav” is empty." and back[-1]["probability"] == ""
     frame = pandas.read_csv(io.StringIO(exports.to_csv(made)))
     assert frame["end"].tolist()[:3] == [0.5, 1.5, 2.5]
@@ -38,7 +40,9 @@ def test_jsonl_comes_back_whole():
 
 
 def test_audacity_has_three_columns_a_line():
-    lines = exports.to_audacity([*rows(), Row("a.wav", 20, 21, None), Row("a.wav", 22, 23, None, error="x")]).splitlines()
+    lines = exports.to_audacity(
+        [*rows(), Row("a.wav", 20, 21, None), Row("a.wav", 22, 23, None, error="x")]
+    ).splitlines()
     cells = [line.split("\t") for line in lines]
     assert len(lines) == len(NASTY) + 1 and all(len(c) == 3 for c in cells)
     assert cells[0] == ["0.000000", "0.500000", NASTY[0]]
@@ -50,7 +54,14 @@ def test_raven_reads_as_its_own_tables():
     text = exports.to_raven(rows(), high=16_000)
     table = pandas.read_csv(io.StringIO(text), sep="\t", quoting=csv.QUOTE_NONE)
     assert list(table.columns[:7]) == [
-        "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"]
+        "Selection",
+        "View",
+        "Channel",
+        "Begin Time (s)",
+        "End Time (s)",
+        "Low Freq (Hz)",
+        "High Freq (Hz)",
+    ]
     assert table["Selection"].tolist() == list(range(1, len(NASTY) + 1))
     assert table["Begin Time (s)"].tolist() == table["File Offset (s)"].tolist() == list(range(len(NASTY)))
     assert set(table["High Freq (Hz)"]) == {16_000} and set(table["Begin File"]) == {"a.wav"}
@@ -73,6 +84,8 @@ def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(BadRequest, match="disk is full"):
         exports.save(tmp_path / "x.csv", "new")
-    assert [file.name for file in tmp_path.iterdir()] == ["x.csv"] and (tmp_path / "x.csv").read_text("utf-8") == "größer\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["x.csv"] and (tmp_path / "x.csv").read_text(
+        "utf-8"
+    ) == "größer\n"
     with pytest.raises(BadRequest, match="no folder"):
         exports.save(tmp_path / "missing" / "x.csv", "")

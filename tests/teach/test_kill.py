@@ -88,7 +88,9 @@ def _check(project) -> None:
     for item in items:
         assert hashlib.sha256(project.sound_path(item).read_bytes()).hexdigest() == item.sha256
     assert project.revision == sum(item.state == EXAMPLE for item in items)
-    assert {change.clip_id for change in project.history(1000) if change.action == "added"} == {item.id for item in items}
+    assert {change.clip_id for change in project.history(1000) if change.action == "added"} == {
+        item.id for item in items
+    }
 
 
 def _save(folder, report) -> None:
@@ -138,6 +140,7 @@ def test_killed_at_each_step_of_saving(folder, moment):
                 last.append(statement)
                 if statement.startswith(start) and any(s.startswith("INSERT INTO clip") for s in last):
                     die()
+
             project.db._connection.set_trace_callback(watch)
         add_files(project, FILES[1:2], "Mara", "dog")
         report(FILES[1][0])
@@ -208,7 +211,10 @@ def test_two_processes_never_get_the_same_clip(folder):
             queue = Queue(_open(folder))
             while (item := queue.next_clip(who)) is not None:
                 report(str(item.id))
-                queue.accept(item.id, "dog", who, item.version)  # Changed, and an exit status, if it were somebody else's
+                queue.accept(
+                    item.id, "dog", who, item.version
+                )  # Changed, and an exit status, if it were somebody else's
+
         return review
 
     victims = [_victim(work(who)) for who in ("Mara", "Jo", "Ada")]

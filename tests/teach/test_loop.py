@@ -9,8 +9,8 @@ from tiny import RATE, TONES, tiny_engine, tone
 
 from afcore import paths
 from afcore.audio.recording import from_samples, open_recording
-from afcore.retrieval.bank import Bank
 from afcore.errors import BadRequest, MissingPart
+from afcore.retrieval.bank import Bank
 from afcore.retrieval.nearest import Shot
 from afcore.teach import predict
 from afcore.teach.ingest import add_files, cut
@@ -31,7 +31,9 @@ def project(tmp_path):
     project = store.create("Animals", ["dog", "cat"], "Mara", Settings(k=2))
     add_files(project, sounds(*DOGS), "Mara", "dog")
     add_files(project, sounds(*CATS, seed=1), "Mara", "cat")
-    add_files(project, sounds(*(f"{animal} {n}.wav" for n in range(10, 13) for animal in ("dog", "cat")), seed=2), "Mara")
+    add_files(
+        project, sounds(*(f"{animal} {n}.wav" for n in range(10, 13) for animal in ("dog", "cat")), seed=2), "Mara"
+    )
     yield project
     store.close()
 
@@ -57,7 +59,10 @@ def test_embedding_is_kept_resumed_and_not_repeated(loop):
     other = Loop(loop.project, loop.engine)
     item = _named(loop.project, "dog 10.wav")
     heard = other.heard(item)
-    assert len(loop.engine.heard_names) == 12 and heard.vector @ other.heard(_named(loop.project, "dog 1.wav")).vector > 0.9
+    assert (
+        len(loop.engine.heard_names) == 12
+        and heard.vector @ other.heard(_named(loop.project, "dog 1.wav")).vector > 0.9
+    )
 
 
 def test_a_clip_that_cannot_be_heard_is_named_and_the_others_go_on(loop):

@@ -39,7 +39,11 @@ def with_k(heard, labels, k):
 def test_scores_by_number_of_shots():
     found = last(proof.run(TRIALS, LABELS, with_k, {NEAREST: lambda heard, labels: said("cat")}, shots=(0, 1, 4)))
     assert [(s.method.title, s.right) for s in found.scores] == [
-        ("Without shots", 6), ("1 shot", 9), ("4 shots", 10), ("CLAP, nearest example", 3)]
+        ("Without shots", 6),
+        ("1 shot", 9),
+        ("4 shots", 10),
+        ("CLAP, nearest example", 3),
+    ]
     zero, one = found.scores[:2]
     assert zero.accuracy == 0.6 and zero.macro == pytest.approx(1 / 3) and zero.gain is None
     truth, answers = [t.label for t in TRIALS], ["dog"] * 7 + ["cat"] * 2 + ["owl"]
@@ -128,7 +132,13 @@ def test_a_project_without_test_clips_leaves_each_example_out(engine, project):
     found = tallies[-1].result()
     assert found.done == found.total == 4 and "leave-one-out" in found.note
     assert [(s.method.name, s.method.k) for s in found.scores] == [
-        ("lm-zero", 0), ("lm-shots", 1), ("lm-shots", 2), ("lm-shots", 8), ("clap-nn", 0), ("clap-text", 0)]
+        ("lm-zero", 0),
+        ("lm-shots", 1),
+        ("lm-shots", 2),
+        ("lm-shots", 8),
+        ("clap-nn", 0),
+        ("clap-text", 0),
+    ]
     assert found.score("clap-nn").accuracy == 1, "the other tone of its label is the nearest"
     for example in project.items("example"):  # with the only other low tone gone, the nearest is another label's
         if example.name == "135.wav":

@@ -112,7 +112,9 @@ def test_a_hundred_clips_are_reviewed_without_waiting_for_the_model(tmp_path):
     project = Store(tmp_path / "projects").create("Animals", ["dog", "cat"], "Mara", Settings(k=2))
     for n, animal in enumerate(("dog", "cat")):
         add_files(project, sounds(f"{animal} 0.wav", f"{animal} 1.wav", seed=n), "Mara", animal)
-    add_files(project, sounds(*(f"{animal} {n}.wav" for n in range(2, 52) for animal in ("dog", "cat")), seed=2), "Mara")
+    add_files(
+        project, sounds(*(f"{animal} {n}.wav" for n in range(2, 52) for animal in ("dog", "cat")), seed=2), "Mara"
+    )
     loop = Loop(project, NamedEngine(tmp_path / "bank"))
     loop.embed()
     loop.refresh()

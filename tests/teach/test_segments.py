@@ -19,7 +19,9 @@ def bursts(*spans, seconds=12.0):
     rng = np.random.default_rng(0)
     samples = 1e-4 * rng.normal(size=round(seconds * RATE))
     for start, end in spans:
-        samples[round(start * RATE) : round(end * RATE)] = rng.uniform(-0.5, 0.5, round(end * RATE) - round(start * RATE))
+        samples[round(start * RATE) : round(end * RATE)] = rng.uniform(
+            -0.5, 0.5, round(end * RATE) - round(start * RATE)
+        )
     return samples.astype(np.float32)
 
 

@@ -6,7 +6,22 @@ import zipfile
 from teaching import sound
 from test_pages import button
 from test_teach import (  # noqa: F401
-    added, app, engine, field, folder, good, new, project, rested, said_by, shown, tab, teach, tutorial, uploader)
+    added,
+    app,
+    engine,
+    field,
+    folder,
+    good,
+    new,
+    project,
+    rested,
+    said_by,
+    shown,
+    tab,
+    teach,
+    tutorial,
+    uploader,
+)
 
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, TEST
 from pages import teach_export
@@ -47,8 +62,13 @@ def labelled(at):
 def test_a_zip_is_labelled_by_its_folders_and_what_was_left_out_is_named(app):  # noqa: F811
     new(app, "Pumps", "dog\ncat")
     source(app, "Zip")
-    members = {"dog/dog 1.wav": sound(1), "new_owl/owl 1.wav": sound(2), "../../evil.wav": sound(3), "notes.txt": b"x",
-               "cat/broken.wav": b"hello"}  # fmt: skip
+    members = {
+        "dog/dog 1.wav": sound(1),
+        "new_owl/owl 1.wav": sound(2),
+        "../../evil.wav": sound(3),
+        "notes.txt": b"x",
+        "cat/broken.wav": b"hello",
+    }
     uploader(app, "A zip of sound files").upload("sounds.zip", packed(members), "application/zip")
     next(w for w in app.checkbox if w.label == BY_FOLDER).check()
     good(add(app))

@@ -107,9 +107,17 @@ def test_a_removed_project_is_off_the_list_and_still_there(store, project):
 
 @pytest.mark.parametrize(
     "name, labels, who",
-    [(" ", ["a"], "Mara"), ("P", ["a", "A"], "Mara"), ("P", [" "], "Mara"), ("P", ["a"], " "), ("P", ["<audio>"], "Mara"),
-     ("P", ["a\nb"], "Mara"), ("P", ["a"], "x" * 61), ("P", [f"l{n}" for n in range(201)], "Mara")],
-)  # fmt: skip
+    [
+        (" ", ["a"], "Mara"),
+        ("P", ["a", "A"], "Mara"),
+        ("P", [" "], "Mara"),
+        ("P", ["a"], " "),
+        ("P", ["<audio>"], "Mara"),
+        ("P", ["a\nb"], "Mara"),
+        ("P", ["a"], "x" * 61),
+        ("P", [f"l{n}" for n in range(201)], "Mara"),
+    ],
+)
 def test_bad_names_make_nothing(store, name, labels, who):
     with pytest.raises(BadRequest) as error:
         store.create(name, labels, who)
@@ -132,7 +140,10 @@ def test_labels_in_use_cannot_go_but_be_renamed(project):
 
 def test_added_labels_are_found_whatever_their_case(project):
     assert project.add_labels(["Running", "leaking", "Leaking"], "Jo") == {
-        "Running": "running", "leaking": "leaking", "Leaking": "leaking"}
+        "Running": "running",
+        "leaking": "leaking",
+        "Leaking": "leaking",
+    }
     assert [label.name for label in project.labels] == ["running", "cavitating", "leaking"]
 
 
@@ -146,8 +157,10 @@ def test_who_was_faster_is_named(project):
     assert project.settings.k == 2
 
 
-@pytest.mark.parametrize("wrong", [{"method": "magic"}, {"k": 0}, {"k": 2.5}, {"reject_below": 2}, {"order": "name"},
-                                   {"reject_similarity": -2}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [{"method": "magic"}, {"k": 0}, {"k": 2.5}, {"reject_below": 2}, {"order": "name"}, {"reject_similarity": -2}],
+)
 def test_settings_that_mean_nothing_are_refused(project, wrong):
     with pytest.raises(BadRequest) as error:
         project.set_settings(replace(Settings(), **wrong), "Mara")
@@ -170,7 +183,9 @@ def test_a_basis_changes_with_what_it_depends_on(project):
 
 
 def test_what_cannot_be_read_is_named_and_the_others_go_in(project):
-    added = add_files(project, [*sounds("a.wav", "b.wav"), ("notes.txt", b"hello"), ("empty.wav", b"")], "Mara", "running")
+    added = add_files(
+        project, [*sounds("a.wav", "b.wav"), ("notes.txt", b"hello"), ("empty.wav", b"")], "Mara", "running"
+    )
     assert [item.name for item in project.items("example")] == ["a.wav", "b.wav"] and len(added.clips) == 2
     assert [text.split("”")[0] for text in added.refused] == ["“notes.txt", "“empty.wav"]
     assert project.revision == 2
@@ -241,10 +256,22 @@ def test_a_recording_becomes_its_segments(project):
 
 
 def test_a_zip_with_a_folder_for_each_label(project):
-    data = _zip([("set/", b""), ("set/Running/1.wav", sound(1)), ("set/water_leak/2.wav", sound(2)), ("3.wav", sound(3)),
-                 ("__MACOSX/set/._1.wav", b"x"), ("set/Running/.DS_Store", b"x"), ("set/notes.txt", b"x")])  # fmt: skip
+    data = _zip(
+        [
+            ("set/", b""),
+            ("set/Running/1.wav", sound(1)),
+            ("set/water_leak/2.wav", sound(2)),
+            ("3.wav", sound(3)),
+            ("__MACOSX/set/._1.wav", b"x"),
+            ("set/Running/.DS_Store", b"x"),
+            ("set/notes.txt", b"x"),
+        ]
+    )
     added = add_zip(project, data, "Mara", folders_are_labels=True)
-    assert [(item.name, item.label) for item in project.items("example")] == [("1.wav", "running"), ("2.wav", "water leak")]
+    assert [(item.name, item.label) for item in project.items("example")] == [
+        ("1.wav", "running"),
+        ("2.wav", "water leak"),
+    ]
     assert [label.name for label in project.labels] == ["running", "cavitating", "water leak"]
     notes, loose = added.refused
     assert "“notes.txt”" in notes and "“3.wav” stands in no folder" in loose
@@ -288,7 +315,8 @@ def test_a_directory_of_millions_is_refused_unread(project, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"PK", b"hello", bytes(100), _zip([("a.wav", b"x")])[:-30], b"PK\x05\x06" + b"\xff" * 18])  # fmt: skip
+    "data", [b"", b"PK", b"hello", bytes(100), _zip([("a.wav", b"x")])[:-30], b"PK\x05\x06" + b"\xff" * 18]
+)
 def test_what_is_no_zip_is_refused(project, data):
     with pytest.raises(BadRequest) as error:
         add_zip(project, data, "Mara")
@@ -373,7 +401,11 @@ def test_every_change_says_who(project):
     queue.accept(item.id, "running", "Ada", item.version)
     project.relabel(1, "cavitating", "Mara", project.item(1).version)
     assert [(change.who, change.action) for change in project.history()] == [
-        ("Mara", "relabelled"), ("Ada", "accepted"), ("Jo", "added"), ("Mara", "created")]
+        ("Mara", "relabelled"),
+        ("Ada", "accepted"),
+        ("Jo", "added"),
+        ("Mara", "created"),
+    ]
     assert project.history(clip_id=1)[0].before == {"state": "example", "label": "running"}
 
 

@@ -6,15 +6,15 @@ from tiny import RATE, tiny_bank, tiny_engine, tone
 
 from afcore import paths
 from afcore.audio.recording import from_samples
-from afcore.retrieval.bank import Bank
 from afcore.clap.mini import MiniClap
 from afcore.errors import BadRequest
+from afcore.retrieval.bank import Bank
 from afcore.teach import threshold
 from afcore.teach.ingest import add_files
 from afcore.teach.loop import Loop
-from afcore.teach.threshold import Evidence
 from afcore.teach.schema import Prediction
 from afcore.teach.store import Store
+from afcore.teach.threshold import Evidence
 
 
 def some(n, p, s, seed):
@@ -62,7 +62,9 @@ def test_an_odd_example_does_not_let_strangers_in():
     known = [*some(11, 0.8, 0.9, 3), Evidence(0.05, 0.05)]
     limit = threshold.calibrate(known, some(60, 0.4, 0.4, 4))
     assert limit.false_accept <= 0.1 and limit.false_reject <= 0.3
-    assert threshold.calibrate(known, some(60, 0.4, 0.4, 4), most=0.1).false_accept > 0.9, "the lowest of twelve is the odd one"
+    assert threshold.calibrate(known, some(60, 0.4, 0.4, 4), most=0.1).false_accept > 0.9, (
+        "the lowest of twelve is the odd one"
+    )
     easy = threshold.calibrate(some(12, 0.8, 0.9, 3), some(60, 0.1, 0.1, 4))
     assert easy.false_reject == pytest.approx(1 / 13), "no more is given up than the strangers cost"
 
@@ -102,8 +104,10 @@ def test_few_examples_of_the_shipped_bank(capsys):
             shares.append((rejected(evidence(new), limit), 1 - rejected(evidence(strangers), limit)))
     (turned_away, let_in), (before, let_in_before) = (np.mean(found[most], axis=0) for most in (0.3, 0.1))
     with capsys.disabled():
-        print(f"\nknown rejected {turned_away:.3f}, strangers let in {let_in:.3f}; "
-              f"the lowest example as limit: {before:.3f}, {let_in_before:.3f}")
+        print(
+            f"\nknown rejected {turned_away:.3f}, strangers let in {let_in:.3f}; "
+            f"the lowest example as limit: {before:.3f}, {let_in_before:.3f}"
+        )
     assert turned_away < 0.2 and let_in < 0.25 and turned_away + let_in < before + let_in_before - 0.03
     mostly = {most: np.mean([stranger > 0.5 for _, stranger in shares]) for most, shares in found.items()}
     assert mostly[0.3] < 0.1 < mostly[0.1], "projects that let most strangers in"

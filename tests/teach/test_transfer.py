@@ -82,24 +82,34 @@ def _change(path, value):
         for step in way:
             content = content[step]
         content[last] = value
+
     return change
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        _change(["format"], "zip"), _change(["version"], 2), _change(["clips", 0, "sha256"], "../../x"),
-        _change(["clips", 0, "state"], "weird"), _change(["clips", 1, "label"], "nobody"),
+        _change(["format"], "zip"),
+        _change(["version"], 2),
+        _change(["clips", 0, "sha256"], "../../x"),
+        _change(["clips", 0, "state"], "weird"),
+        _change(["clips", 1, "label"], "nobody"),
         _change(["clips", 1, "label"], None),
-        _change(["clips", 0, "id"], 2), _change(["clips", 0, "key"], "0"), _change(["clips", 0, "start"], -1),
-        _change(["changes", 0, "clip_id"], 77), _change(["changes", 0, "undone_by"], 77),
+        _change(["clips", 0, "id"], 2),
+        _change(["clips", 0, "key"], "0"),
+        _change(["clips", 0, "start"], -1),
+        _change(["changes", 0, "clip_id"], 77),
+        _change(["changes", 0, "undone_by"], 77),
         _change(["changes", 1, "after"], {"x": 1}),
-        _change(["meta", "settings", "value", "method"], "magic"), _change(["meta", "labels", "value"], [{"name": "a"}]),
+        _change(["meta", "settings", "value", "method"], "magic"),
+        _change(["meta", "labels", "value"], [{"name": "a"}]),
         _change(["meta", "labels", "value", 0, "name"], "cavitating"),
         _change(["meta", "revision", "value"], "1; DROP TABLE clip"),
-        _change(["extra"], 1), lambda content: content["meta"].pop("name"), lambda content: content["clips"].pop(),
+        _change(["extra"], 1),
+        lambda content: content["meta"].pop("name"),
+        lambda content: content["clips"].pop(),
     ],
-)  # fmt: skip
+)
 def test_a_project_out_of_shape_is_refused_and_leaves_nothing(store, project, change):  # noqa: F811
     data = _filled(project)
     content = _content(data)

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny import EMBEDDING, TAGS, tiny_model, tiny_tokenizer
 
-from afcore.training.mini import matching
 from afcore.corpus.clips import ClipInfo, ClipSet, write_clips
+from afcore.training.mini import matching
 from afcore.training.mini.facts import Facts
 from afcore.training.mini.matching import Matching, Pairs, hidden_at, wordings
-from tiny import EMBEDDING, TAGS, tiny_model, tiny_tokenizer
 
 LABELS = ("dog barking", "car horn", "rain", "church bell")
 
@@ -46,11 +46,13 @@ def test_the_states_are_those_the_first_block_reads_at_the_names():
         ids = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
         layers = model.language_model(ids, output_hidden_states=True).hidden_states
         for (_, end), state in zip(places, states):  # a byte is a token: the last of the name stands at end − 1
-            assert torch.allclose(state, layers[1][0, end - 1:end + 1], atol=1e-5)
+            assert torch.allclose(state, layers[1][0, end - 1 : end + 1], atol=1e-5)
 
 
 def test_every_event_is_named_in_every_kind_of_prompt():
-    texts, spans, named = wordings(list(LABELS), Facts(np.random.default_rng(0), list(LABELS)), np.random.default_rng(1))
+    texts, spans, named = wordings(
+        list(LABELS), Facts(np.random.default_rng(0), list(LABELS)), np.random.default_rng(1)
+    )
     count = {e: 0 for e in range(len(LABELS))}
     for text, places, events in zip(texts, spans, named):
         assert len(places) == len(events)

@@ -27,12 +27,16 @@ def folder(tmp_path):
 
 def load(folder, stages=None, **more):
     model = folder / "no-language-model"
-    return config.load(tiny_recipe.config(folder, model, stages or [{"name": "one", "train": "audio", "mix": {"labels": 1},
-                                                                     "steps": 2}], **more),
-                       folder / "work")
+    return config.load(
+        tiny_recipe.config(
+            folder, model, stages or [{"name": "one", "train": "audio", "mix": {"labels": 1}, "steps": 2}], **more
+        ),
+        folder / "work",
+    )
 
 
 # blending
+
 
 def test_each_epoch_walks_on_through_the_same_shuffle():
     blend = Blend({"a": 10, "b": 4}, {"a": 0.25, "b": 1.5}, seed=3)
@@ -52,8 +56,10 @@ def test_each_epoch_walks_on_through_the_same_shuffle():
 
 
 def test_an_epoch_shuffles_its_datasets_together_and_follows_from_the_seed():
-    draws = [[(d.dataset, d.row) for d in map(Blend({"a": 40, "b": 40}, {"a": 1, "b": 1}, seed=seed).draw,
-                                              range(80))] for seed in (0, 0, 1)]
+    draws = [
+        [(d.dataset, d.row) for d in map(Blend({"a": 40, "b": 40}, {"a": 1, "b": 1}, seed=seed).draw, range(80))]
+        for seed in (0, 0, 1)
+    ]
     assert draws[0] == draws[1] != draws[2]
     assert len({name for name, _ in draws[0][:12]}) == 2
     blend = Blend({"a": 40, "b": 40}, {"a": 1, "b": 1}, seed=0)
@@ -61,6 +67,7 @@ def test_an_epoch_shuffles_its_datasets_together_and_follows_from_the_seed():
 
 
 # texts
+
 
 def data(**more):
     return Data("d", None, None, **more)
@@ -80,30 +87,37 @@ QUERY = Row(Sound("q.wav"), "Classify this sound.", "Dog", "event classification
 def test_one_sound_and_its_answer():
     sample = make(QUERY)
     assert sample.text == (
-        "</s>the task is event classification.<audio>classify this sound.\nanswer:<SEP>dog<|endofchunk|></s>")
+        "</s>the task is event classification.<audio>classify this sound.\nanswer:<SEP>dog<|endofchunk|></s>"
+    )
     assert counted(sample) == ["dog<|endofchunk|></s>"]
     assert sample.sounds == (Sound("q.wav"),)
 
 
 def test_shots_stand_before_the_query_and_only_it_lists_options():
-    shots = [Row(Sound(f"{k}.wav"), "Classify this sound.", answer, "event classification") for k,
-             answer in enumerate(("Cat", "Rain drops"))]
+    shots = [
+        Row(Sound(f"{k}.wav"), "Classify this sound.", answer, "event classification")
+        for k, answer in enumerate(("Cat", "Rain drops"))
+    ]
     sample = make(QUERY, shots=shots, augmentations={"options": 1.0})
     assert sample.text == (
         "</s>Here are similar examples. The task is event classification. "
         "<audio>classify this sound.\nanswer:<SEP>cat<|endofchunk|>"
         "<audio>classify this sound.\nanswer:<SEP>rain drops<|endofchunk|>"
-        "<audio>classify this sound.\nOPTIONS:\n - cat.\n - dog.\n - rain drops.\nanswer:<SEP>dog<|endofchunk|></s>")
+        "<audio>classify this sound.\nOPTIONS:\n - cat.\n - dog.\n - rain drops.\nanswer:<SEP>dog<|endofchunk|></s>"
+    )
     assert counted(sample) == ["cat<|endofchunk|>", "rain drops<|endofchunk|>", "dog<|endofchunk|></s>"]
     assert [s.file for s in sample.sounds] == ["0.wav", "1.wav", "q.wav"]
     assert "Here are random examples." in make(QUERY, shots=shots, similar=False).text
 
 
 def test_a_dialogue_counts_every_answer():
-    sample = make(Row(Sound("q.wav"), task="dialog", turns=(("What is it?", "A Dog."), ("Is it near?", "Yes."))),
-                  kind="chat")
-    assert sample.text == ("</s>the task is dialog.<audio>user: What is it? \nassistant: <SEP>A Dog.<|endofchunk|></s>\n"
-                           "user: Is it near? \nassistant: <SEP>Yes.<|endofchunk|></s>")
+    sample = make(
+        Row(Sound("q.wav"), task="dialog", turns=(("What is it?", "A Dog."), ("Is it near?", "Yes."))), kind="chat"
+    )
+    assert sample.text == (
+        "</s>the task is dialog.<audio>user: What is it? \nassistant: <SEP>A Dog.<|endofchunk|></s>\n"
+        "user: Is it near? \nassistant: <SEP>Yes.<|endofchunk|></s>"
+    )
     assert counted(sample) == ["A Dog.<|endofchunk|></s>", "Yes.<|endofchunk|></s>"]
 
 
@@ -115,22 +129,39 @@ def test_the_task_is_named_as_often_as_the_config_says():
     assert make(QUERY, prefix=0.0, shots=[shot]).text.startswith("</s>Here are similar examples. <audio>classify")
 
 
-@pytest.mark.parametrize("name, row, prompt, answer", [
-    ("as_is", QUERY, "classify this sound.", "dog"),
-    ("options", QUERY, "classify this sound.\nOPTIONS:\n - cat.\n - dog.\n - rain drops.", "dog"),
-    ("yes_no", Row(Sound("q"), "question: Is it a dog?", "Yes"),
-     "please answer this question: is it a dog?\nOPTIONS:\nyes.\nno.", "yes"),
-    ("yes_no", Row(Sound("q"), "question: How many?", "Two"), "please answer this question: how many?", "two"),
-    ("alphabetic", Row(Sound("q"), "x", "Rain, dog, cat."), "describe this sound in the alphabetic order.",
-     "cat, dog, rain"),
-    ("sentence", Row(Sound("q"), "x", "A dog."), "describe the sound in a sentence.", "a dog."),
-    ("length", Row(Sound("q"), "x", "A dog."), "describe the sound at length.", "a dog."),
-    ("paragraph", Row(Sound("q"), "x", "A dog. It barks."), "describe the sound in a paragraph.", "a dog; it barks."),
-])
+@pytest.mark.parametrize(
+    "name, row, prompt, answer",
+    [
+        ("as_is", QUERY, "classify this sound.", "dog"),
+        ("options", QUERY, "classify this sound.\nOPTIONS:\n - cat.\n - dog.\n - rain drops.", "dog"),
+        (
+            "yes_no",
+            Row(Sound("q"), "question: Is it a dog?", "Yes"),
+            "please answer this question: is it a dog?\nOPTIONS:\nyes.\nno.",
+            "yes",
+        ),
+        ("yes_no", Row(Sound("q"), "question: How many?", "Two"), "please answer this question: how many?", "two"),
+        (
+            "alphabetic",
+            Row(Sound("q"), "x", "Rain, dog, cat."),
+            "describe this sound in the alphabetic order.",
+            "cat, dog, rain",
+        ),
+        ("sentence", Row(Sound("q"), "x", "A dog."), "describe the sound in a sentence.", "a dog."),
+        ("length", Row(Sound("q"), "x", "A dog."), "describe the sound at length.", "a dog."),
+        (
+            "paragraph",
+            Row(Sound("q"), "x", "A dog. It barks."),
+            "describe the sound in a paragraph.",
+            "a dog; it barks.",
+        ),
+    ],
+)
 def test_augmentations(name, row, prompt, answer):
     row = row if row.task else Row(row.sound, row.prompt, row.answer, "t")
     assert make(row, augmentations={name: 1.0}).text == (
-        f"</s>the task is {row.task}.<audio>{prompt}\nanswer:<SEP>{answer}<|endofchunk|></s>")
+        f"</s>the task is {row.task}.<audio>{prompt}\nanswer:<SEP>{answer}<|endofchunk|></s>"
+    )
 
 
 def test_labels_are_counted_and_options_drawn_in_any_order():
@@ -140,7 +171,9 @@ def test_labels_are_counted_and_options_drawn_in_any_order():
     assert "describe the sound in 3 labels." in make(row, augmentations={"count_labels": 1.0}).text
     places = set()
     for seed in range(30):
-        listed = make(QUERY, seed, augmentations={"some_options": 1.0}).text.split("OPTIONS:\n - ")[1].split(".\nanswer:")[0]
+        listed = (
+            make(QUERY, seed, augmentations={"some_options": 1.0}).text.split("OPTIONS:\n - ")[1].split(".\nanswer:")[0]
+        )
         options = listed.split(".\n - ")
         assert "dog" in options and 2 <= len(set(options)) == len(options) <= 3
         places.add(options.index("dog"))
@@ -149,21 +182,27 @@ def test_labels_are_counted_and_options_drawn_in_any_order():
 
 def test_pieces_become_the_tokens_of_the_whole_text(folder):
     tokenizer = tiny_tokenizer()
-    sample = make(QUERY, kind="mini", shots=[Row(Sound("1.wav"), "Classify this sound.", "Cat", "event classification")])
+    sample = make(
+        QUERY, kind="mini", shots=[Row(Sound("1.wav"), "Classify this sound.", "Cat", "event classification")]
+    )
     pieces = [i for text, _ in sample.pieces for i in tokenizer(text, add_special_tokens=False).input_ids]
     assert pieces == tokenizer(sample.text, add_special_tokens=False).input_ids
 
 
 # manifests and configs: one sentence for what is wrong
 
-@pytest.mark.parametrize("line, part", [
-    ('{"audio": "a.wav"', "Line 2 of bad.jsonl is not JSON"),
-    ('{"prompt": "x", "answer": "y"}', "'audio' is a required property"),
-    ('{"audio": "a.wav"}', "Line 2"),
-    ('{"audio": "a.wav", "prompt": "x", "answer": "y", "turns": [["a", "b"]]}', "Line 2"),
-    ('{"audio": "a.wav", "turns": [["a"]]}', "turns.0"),
-    ('{"audio": "a.wav", "prompt": "x<audio>", "answer": "y"}', "at prompt"),
-])
+
+@pytest.mark.parametrize(
+    "line, part",
+    [
+        ('{"audio": "a.wav"', "Line 2 of bad.jsonl is not JSON"),
+        ('{"prompt": "x", "answer": "y"}', "'audio' is a required property"),
+        ('{"audio": "a.wav"}', "Line 2"),
+        ('{"audio": "a.wav", "prompt": "x", "answer": "y", "turns": [["a", "b"]]}', "Line 2"),
+        ('{"audio": "a.wav", "turns": [["a"]]}', "turns.0"),
+        ('{"audio": "a.wav", "prompt": "x<audio>", "answer": "y"}', "at prompt"),
+    ],
+)
 def test_a_manifest_that_is_not_right_is_refused_by_line(tmp_path, line, part):
     file = tmp_path / "bad.jsonl"
     file.write_text('{"audio": "a.wav", "prompt": "x", "answer": "y"}\n' + line + "\n")
@@ -172,17 +211,20 @@ def test_a_manifest_that_is_not_right_is_refused_by_line(tmp_path, line, part):
     assert part in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("change, part", [
-    ({"mix": {"nothing": 1}}, "nothing"),
-    ({"mix": {"labels:near": 1}}, "labels:near"),
-    ({"batch": 5}, "micro-batches of 2"),
-    ({"checkpoint_every": 5, "log_every": 2}, "multiple of its log_every"),
-    ({"train": "some"}, "'some' is not one of"),
-    ({"lr": -1}, "lr"),
-    ({"epochs": 1}, "either how many epochs or how many steps"),
-    ({"mix": {"labels:knn": 1}, "shots": [4], "pad_audios_to": 4}, "more than the 4 audios"),
-    ({"typo": 1}, "typo"),
-])
+@pytest.mark.parametrize(
+    "change, part",
+    [
+        ({"mix": {"nothing": 1}}, "nothing"),
+        ({"mix": {"labels:near": 1}}, "labels:near"),
+        ({"batch": 5}, "micro-batches of 2"),
+        ({"checkpoint_every": 5, "log_every": 2}, "multiple of its log_every"),
+        ({"train": "some"}, "'some' is not one of"),
+        ({"lr": -1}, "lr"),
+        ({"epochs": 1}, "either how many epochs or how many steps"),
+        ({"mix": {"labels:knn": 1}, "shots": [4], "pad_audios_to": 4}, "more than the 4 audios"),
+        ({"typo": 1}, "typo"),
+    ],
+)
 def test_a_config_that_is_not_right_is_refused(folder, change, part):
     with pytest.raises(BadRequest) as error:
         load(folder, [{"name": "one", "train": "audio", "mix": {"labels": 1}, "steps": 2} | change])
@@ -216,19 +258,33 @@ def test_the_configs_that_ship_are_right(file, tmp_path):
 
 
 def test_the_published_config_holds_the_papers_values(tmp_path):
-    stages = {s.name: s for s in config.load(paths.ASSETS.parent / "afcore/training/configs/audio-flamingo.json",
-                                             tmp_path).stages}
+    stages = {
+        s.name: s
+        for s in config.load(paths.ASSETS.parent / "afcore/training/configs/audio-flamingo.json", tmp_path).stages
+    }
     pretraining, tuning, chat = stages["pretraining"], stages["sft-4-shot"], stages["chat"]
-    assert (pretraining.train, pretraining.lr, pretraining.batch, pretraining.precision,
-            pretraining.pad_audios_to) == ("audio", 1e-4, 384, "bf16", 8)
-    assert (tuning.train, tuning.lr, tuning.batch, tuning.precision, tuning.pad_audios_to,
-            tuning.shots) == ("all", 2e-5, 128, "fp32", 4, (3,))
+    assert (pretraining.train, pretraining.lr, pretraining.batch, pretraining.precision, pretraining.pad_audios_to) == (
+        "audio",
+        1e-4,
+        384,
+        "bf16",
+        8,
+    )
+    assert (tuning.train, tuning.lr, tuning.batch, tuning.precision, tuning.pad_audios_to, tuning.shots) == (
+        "all",
+        2e-5,
+        128,
+        "fp32",
+        4,
+        (3,),
+    )
     assert (chat.train, chat.mix) == ("all", {"af-dialogue-audiosetsl": 1.0, "af-dialogue-musiccaps": 5.0})
     for stage in stages.values():
         assert (stage.warmup, stage.clip, stage.weight_decay, stage.schedule) == (1875, 1.0, 0.1, "constant")
 
 
 # windows, shots, batches
+
 
 def test_windows_are_encoded_once_and_only_read_after(folder):
     loaded = load(folder)
@@ -244,6 +300,7 @@ def test_windows_are_encoded_once_and_only_read_after(folder):
     assert np.allclose(first, windows.encoder.embed(_samples(sounds[0])).numpy(), atol=0.02)  # float16 on disk
     assert not np.allclose(first, again.get(sounds[2]), atol=0.1)
     from dataclasses import replace
+
     with pytest.raises(AudioError, match="cannot be opened"):
         again.get(replace(sounds[0], file=folder / "gone.wav"))
     broken = folder / "broken.wav"
@@ -254,12 +311,15 @@ def test_windows_are_encoded_once_and_only_read_after(folder):
 
 def _samples(sound):
     from afcore.audio.recording import normalise, open_recording
+
     return normalise(open_recording(sound.file).clip().resampled(32_000).samples)
 
 
 def test_shots_are_neighbours_or_random_and_never_the_query_itself(folder):
-    loaded = load(folder, [{"name": "one", "train": "audio", "mix": {"labels:knn": 1, "labels:random": 1}, "steps": 2,
-                            "shots": [2]}])
+    loaded = load(
+        folder,
+        [{"name": "one", "train": "audio", "mix": {"labels:knn": 1, "labels:random": 1}, "steps": 2, "shots": [2]}],
+    )
     windows = Windows(loaded.cache, loaded.model)
     samples = batches.Samples(loaded, loaded.stages[0], windows)
     windows.fill(samples.sounds())
@@ -306,6 +366,7 @@ def test_a_batch_has_its_loss_on_answers_and_silence_where_there_is_no_window(fo
 
 def test_a_bank_becomes_manifests_and_no_source_is_in_two_of_them(tmp_path):
     from afcore.retrieval.bank import Bank
+
     bank = Bank(paths.BANK)
     counts = manifests.from_bank(bank, tmp_path, per_label=2)
     group = {bank.audio_path(e.id).resolve(): e.group_key or e.sha256 for e in bank.examples()}

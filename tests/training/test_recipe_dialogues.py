@@ -30,10 +30,12 @@ class Claps:
 @pytest.fixture
 def sounds(tmp_path):
     tiny_recipe.sounds(tmp_path / "sounds", each=1)
-    facts = [{"audio": "hum-0.wav", "label": "dog", "caption": "a dog barks in the rain", "tags": ["Rain", "Animal"]},
-             {"audio": "horn-0.wav", "label": "cat"},
-             {"audio": "beep-0.wav", "events": [{"name": "rain", "from": 0.0, "to": 2.5}]},
-             {"audio": "buzz-0.wav"}]
+    facts = [
+        {"audio": "hum-0.wav", "label": "dog", "caption": "a dog barks in the rain", "tags": ["Rain", "Animal"]},
+        {"audio": "horn-0.wav", "label": "cat"},
+        {"audio": "beep-0.wav", "events": [{"name": "rain", "from": 0.0, "to": 2.5}]},
+        {"audio": "buzz-0.wav"},
+    ]
     (tmp_path / "sounds" / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in facts))
     return tmp_path
 
@@ -89,11 +91,17 @@ def read(folder):
 
 def test_rules_drop_answers_that_do_not_speak_of_the_sound():
     good = Pair("What is it?", "A dog barks in the rain.")
-    wrong = [Pair("Where?", "This cannot be determined from the audio."),
-             Pair("When?", "It barks at 2.5s and again at 4 seconds."),
-             Pair("Who?", "As an AI, no."), Pair("", "Rain."), Pair("How?", ""), Pair("Say", "word " * 61),
-             Pair("What is it?", "Rain falls now here."),
-             Pair("Again?", "A dog barks in the rain."), Pair("Mark?", "A <audio> dog.")]
+    wrong = [
+        Pair("Where?", "This cannot be determined from the audio."),
+        Pair("When?", "It barks at 2.5s and again at 4 seconds."),
+        Pair("Who?", "As an AI, no."),
+        Pair("", "Rain."),
+        Pair("How?", ""),
+        Pair("Say", "word " * 61),
+        Pair("What is it?", "Rain falls now here."),
+        Pair("Again?", "A dog barks in the rain."),
+        Pair("Mark?", "A <audio> dog."),
+    ]
     assert dialogues.clean([good, *wrong]) == [good]
     assert dialogues.clean([good, Pair("Near?", "Yes.")]) == [good, Pair("Near?", "Yes.")]
     assert dialogues.clean([Pair("a?", "It is Loud.")], ("loud",)) == []
@@ -101,13 +109,17 @@ def test_rules_drop_answers_that_do_not_speak_of_the_sound():
 
 
 def test_similarity_drops_what_the_sound_does_not_bear_out():
-    pairs = [Pair("What is it?", "A dog barks in the rain."), Pair("And?", "A car drives by now."),
-             Pair("Is it a dog that barks?", "Yes."),
-             Pair("Who?", "I cannot tell who.", grounded=False)]
+    pairs = [
+        Pair("What is it?", "A dog barks in the rain."),
+        Pair("And?", "A car drives by now."),
+        Pair("Is it a dog that barks?", "Yes."),
+        Pair("Who?", "I cannot tell who.", grounded=False),
+    ]
     assert dialogues.similar(pairs, Claps.vector, Claps().text, 0.3) == [pairs[0], pairs[2], pairs[3]]
     assert dialogues.similar(pairs, Claps.vector, Claps().text, 0.9) == [pairs[0], pairs[3]]
-    assert dialogues.similar(pairs[1:2] + pairs[3:], Claps.vector, Claps().text,
-                             0.3) == []  # only what nothing bears out is left
+    assert (
+        dialogues.similar(pairs[1:2] + pairs[3:], Claps.vector, Claps().text, 0.3) == []
+    )  # only what nothing bears out is left
 
 
 def test_templates_speak_of_what_is_known_and_say_what_they_do_not_know(sounds):
@@ -128,8 +140,9 @@ def test_templates_make_a_manifest_that_the_recipe_reads(sounds):
     rows = read(sounds)
     assert counts["sounds"] == 4 and counts["pairs"] > counts["after CLAP"] and counts["dialogues"] == len(rows) > 0
     assert rows[0].sound.file.resolve() == sounds / "sounds" / "hum-0.wav" and rows[0].task == "dialog"
-    assert all("cat" not in answer.lower() or answer.startswith("No") for row in rows for _,
-               answer in row.turns)  # nothing here is a cat
+    assert all(
+        "cat" not in answer.lower() or answer.startswith("No") for row in rows for _, answer in row.turns
+    )  # nothing here is a cat
     first = (sounds / "out" / "dialogues.jsonl").read_text()
     dialogues.make(load(sounds, similarity=0.3))
     assert (sounds / "out" / "dialogues.jsonl").read_text() == first
@@ -139,18 +152,31 @@ def test_templates_make_a_manifest_that_the_recipe_reads(sounds):
 
 def test_a_language_model_is_asked_and_its_answers_are_cleaned(sounds, monkeypatch):
     monkeypatch.setenv("SOME_KEY", "secret")
-    replies = [said(("What do you hear?", "A dog barks in the rain."),
-                    ("Where?", "It cannot be determined.")) + "\nThat is all.",
-               said(("What is it?", "A violin plays softly here.")), 503, said(("And now?", "Rain on a dog that barks.")),
-               "I would rather not."]
+    replies = [
+        said(("What do you hear?", "A dog barks in the rain."), ("Where?", "It cannot be determined."))
+        + "\nThat is all.",
+        said(("What is it?", "A violin plays softly here.")),
+        503,
+        said(("And now?", "Rain on a dog that barks.")),
+        "I would rather not.",
+    ]
     with server(replies) as (address, asked):
-        settings = {"maker": "language model", "address": address, "name": "some-model", "key_variable": "SOME_KEY",
-                    "most_turns": 3}
+        settings = {
+            "maker": "language model",
+            "address": address,
+            "name": "some-model",
+            "key_variable": "SOME_KEY",
+            "most_turns": 3,
+        }
         counts = dialogues.make(load(sounds, **settings))
-    assert [row.turns for row in read(sounds)] == [(("What do you hear?", "A dog barks in the rain."),),
-                                                   (("And now?", "Rain on a dog that barks."),)]
+    assert [row.turns for row in read(sounds)] == [
+        (("What do you hear?", "A dog barks in the rain."),),
+        (("And now?", "Rain on a dog that barks."),),
+    ]
     path, key, body = asked[0]
-    assert path == "/v1/chat/completions" and key == "Bearer secret" and body["model"] == "some-model" and len(asked) == 5
+    assert (
+        path == "/v1/chat/completions" and key == "Bearer secret" and body["model"] == "some-model" and len(asked) == 5
+    )
     prompt = body["messages"][0]["content"]
     assert "“dog”" in prompt and "a dog barks in the rain" in prompt and "Rain, Animal" in prompt
     assert "rain [0s-2.5s]" in asked[3][2]["messages"][0]["content"]
@@ -169,13 +195,21 @@ def test_what_was_said_is_kept_when_the_server_goes_away(sounds):
     assert len(asked) == 2  # not the first two again
 
 
-@pytest.mark.parametrize("settings, part", [
-    ({"maker": "language model"}, "address"),
-    ({"maker": "language model", "address": "http://127.0.0.1:9/v1", "name": "m"},
-     "http://127.0.0.1:9/v1 could not be asked: ConnectionError"),
-    ({"maker": "language model", "address": "http://x/v1", "name": "m", "key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY"),
-    ({"facts": "sounds/none.jsonl"}, "cannot be opened"),
-])
+@pytest.mark.parametrize(
+    "settings, part",
+    [
+        ({"maker": "language model"}, "address"),
+        (
+            {"maker": "language model", "address": "http://127.0.0.1:9/v1", "name": "m"},
+            "http://127.0.0.1:9/v1 could not be asked: ConnectionError",
+        ),
+        (
+            {"maker": "language model", "address": "http://x/v1", "name": "m", "key_variable": "NO_SUCH_KEY"},
+            "NO_SUCH_KEY",
+        ),
+        ({"facts": "sounds/none.jsonl"}, "cannot be opened"),
+    ],
+)
 def test_what_is_missing_is_said_in_one_sentence(sounds, settings, part):
     with pytest.raises((BadRequest, MissingPart)) as error:
         dialogues.make(load(sounds, **settings))

@@ -18,11 +18,26 @@ TOLERANCE = 2e-4
 """Relative, between the losses of one process and of two: the same micro-batches in both, whose gradients are summed in
 another order, which AdamW's first steps magnify."""
 
-ADAPTED = {"name": "one", "train": "lora", "steps": 8, "mix": {"labels": 1.0, "labels:random": 0.5, "dialogues": 0.2},
-           "shots": [1, 2], "lora": {"rank": 2}, "precision": "bf16"}
+ADAPTED = {
+    "name": "one",
+    "train": "lora",
+    "steps": 8,
+    "mix": {"labels": 1.0, "labels:random": 0.5, "dialogues": 0.2},
+    "shots": [1, 2],
+    "lora": {"rank": 2},
+    "precision": "bf16",
+}
 HEARING = ADAPTED | {"train": "audio", "precision": "fp32"}
-WHOLE = {"name": "one", "train": "all", "steps": 5, "mix": {"labels": 1.0}, "pad_audios_to": 2, "batch": 4, "micro_batch": 1,
-         "gradient_checkpointing": True}
+WHOLE = {
+    "name": "one",
+    "train": "all",
+    "steps": 5,
+    "mix": {"labels": 1.0},
+    "pad_audios_to": 2,
+    "batch": 4,
+    "micro_batch": 1,
+    "gradient_checkpointing": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +64,18 @@ def processes(file, work, count):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    started = [tiny_recipe.start(file, work, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count),
-                                 MASTER_ADDR="127.0.0.1",
-                                 MASTER_PORT=port) for rank in range(count)]
+    started = [
+        tiny_recipe.start(
+            file,
+            work,
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(count),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=port,
+        )
+        for rank in range(count)
+    ]
     for process in started:
         process.join()
     assert len({process.exitcode for process in started}) == 1
@@ -114,12 +138,33 @@ def test_a_run_of_two_processes_goes_on_in_one(folder):
 
 def test_three_stages_hand_their_weights_on(folder, capsys):
     stages = [
-        {"name": "pretraining", "train": "audio", "mix": {"labels": 1.0}, "steps": 3, "held_out_every": 3,
-         "precision": "bf16"},
-        {"name": "sft", "train": "lora", "mix": {"labels:knn": 1.0}, "steps": 2, "shots": [2], "lora": {"rank": 2},
-         "checkpoint_every": 2},
-        {"name": "chat", "train": "lora", "mix": {"dialogues": 1.0}, "steps": 2, "schedule": "cosine", "lora": {"rank": 2},
-         "checkpoint_every": 2}]
+        {
+            "name": "pretraining",
+            "train": "audio",
+            "mix": {"labels": 1.0},
+            "steps": 3,
+            "held_out_every": 3,
+            "precision": "bf16",
+        },
+        {
+            "name": "sft",
+            "train": "lora",
+            "mix": {"labels:knn": 1.0},
+            "steps": 2,
+            "shots": [2],
+            "lora": {"rank": 2},
+            "checkpoint_every": 2,
+        },
+        {
+            "name": "chat",
+            "train": "lora",
+            "mix": {"dialogues": 1.0},
+            "steps": 2,
+            "schedule": "cosine",
+            "lora": {"rank": 2},
+            "checkpoint_every": 2,
+        },
+    ]
     file = tiny_recipe.config(folder, folder / "llama", stages, held_out={"data": "held_out", "items": 4, "options": 3})
     work = folder / "stages"
     loaded = config.load(file, work)
@@ -132,7 +177,9 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
     lora = [key for key in weights["sft"] if ".decoder_layer." in key]
     assert lora and all("_proj" in key for key in lora) and not any("lora" in key for key in weights["sft"])
     assert all(not torch.equal(weights["sft"][key], frozen[key]) for key in lora)
-    assert all(not torch.equal(weights["chat"][key], weights["sft"][key]) for key in lora)  # chat begins where SFT stopped
+    assert all(
+        not torch.equal(weights["chat"][key], weights["sft"][key]) for key in lora
+    )  # chat begins where SFT stopped
     ends = (".to_kv.weight", "_gate", "fc.weight", "embedding_proj.weight")
     hearing = [key for key in weights["sft"] if key.endswith(ends)]
     assert {".gated_" in key for key in hearing} == {True, False}  # what hears is trained on in every stage
@@ -140,6 +187,7 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
     assert weights["pretraining"].keys() < weights["sft"].keys() == weights["chat"].keys()
     # what is handed out loads with transformers, and is the last stage's model
     from afcore.checkpoints.converted import load_flamingo
+
     model = load_flamingo(work / "chat" / "model", dtype=torch.float32)
     state_dict = model.state_dict()
     assert all(torch.equal(state_dict[key], value) for key, value in weights["chat"].items() if key in state_dict)
@@ -166,8 +214,9 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
 
 
 def test_many_processes_want_the_windows_made_before(folder, tmp_path):
-    loaded = config.load(tiny_recipe.config(folder, folder / "llama", [HEARING], cache=str(tmp_path / "empty")),
-                         tmp_path / "w")
+    loaded = config.load(
+        tiny_recipe.config(folder, folder / "llama", [HEARING], cache=str(tmp_path / "empty")), tmp_path / "w"
+    )
     two = parallel.World(0, 2, torch.device("cpu"))
     with pytest.raises(MissingPart, match="--prepare"):
         engine.run(loaded, two)
@@ -179,8 +228,10 @@ def test_many_processes_want_the_windows_made_before(folder, tmp_path):
 
 def test_the_rate_warms_up_and_then_stays_or_falls(folder):
     stage = config.Stage("s", "audio", 1e-3, 1, {}, warmup=10)
-    assert engine.rate(stage, 0, 100) == pytest.approx(1e-4) and engine.rate(stage, 9, 100) == engine.rate(stage, 99,
-                                                                                                           100) == 1e-3
+    assert (
+        engine.rate(stage, 0, 100) == pytest.approx(1e-4)
+        and engine.rate(stage, 9, 100) == engine.rate(stage, 99, 100) == 1e-3
+    )
     falling = config.Stage("s", "audio", 1e-3, 1, {}, warmup=10, schedule="cosine")
     assert engine.rate(falling, 10, 100) == 1e-3 and engine.rate(falling, 100, 100) == pytest.approx(2e-5)
 
@@ -194,8 +245,13 @@ def test_the_loss_is_on_answers_alone_and_new_rows_stand_in_for_the_table(folder
     batch = engine.collate([samples[k] for k in range(3)], windows, built.tokenizer, 16)
     sums, counts = built.net(batch)
     with torch.no_grad():  # the same through the model's own forward pass, whose loss is the mean over tokens
-        out = built.model(batch["input_ids"], batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"],
-                          labels=batch["labels"])
+        out = built.model(
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["audio_embeds"],
+            batch["audio_mask"],
+            labels=batch["labels"],
+        )
     assert (sums.sum() / counts.sum()).item() == pytest.approx(out.loss.item(), rel=1e-5)
     changed = batch | {"labels": torch.where(batch["labels"] == -100, -100, batch["labels"])}
     changed["input_ids"] = batch["input_ids"].clone()

@@ -3,6 +3,7 @@
 Texts are labels, captions and the AudioSet names of what the teacher hears; the loss is the symmetric contrastive one
 (Radford et al., 2021), with pairs of the same label never counted as each other's negatives.
 """
+
 from __future__ import annotations
 
 import json
@@ -34,6 +35,7 @@ def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: 
     """Writes `clap.safetensors` and `clap.json` to `out`, which holds `audioset.json`; the weights come from `choose_words` and
     `choose_weight`."""
     from safetensors.torch import save_file
+
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     ids = np.array([i for i in range(len(clips)) if clips[i].split == "train" and clips[i].events])
@@ -84,7 +86,11 @@ def weigh(clips: ClipSet, net: MiniClapNet, out: Path) -> None:
 
 def choose_words(clips: ClipSet, net: MiniClapNet) -> float:
     """The share of the classes' names with the best recall at 10, text → audio, of the distinct captions of validation clips."""
-    pool = {info.caption: i for i, info in enumerate(clips.info) if info.split == "validation" and info.caption and info.source >= 0}
+    pool = {
+        info.caption: i
+        for i, info in enumerate(clips.info)
+        if info.split == "validation" and info.caption and info.source >= 0
+    }
     best, chosen = -1.0, 0.0
     for words in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8):
         clap = MiniClap(net, 1.0, words)

@@ -3,6 +3,7 @@
 A third of the items are of labels that the language side was never trained on, and every item is asked in four ways, once with
 invented names for its labels, so that what is chosen serves known and new classes alike, with shots and without.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -15,17 +16,19 @@ import numpy as np
 import torch
 
 from afcore import prompts
+from afcore.corpus.clips import ClipSet
+from afcore.corpus.held_out import HELD_OUT
 from afcore.engine.calibration import Calibration
 from afcore.evaluation.card_context import renamed
 from afcore.evaluation.items import heard, make_items
 from afcore.retrieval.nearest import prompt_order
-from afcore.corpus.clips import ClipSet
-from afcore.corpus.held_out import HELD_OUT
 
 SHOTS, SHOTS_RENAMED = 4, 8
 KNOWN, NEW = 56, 32  # items of labels that training had, and of labels held out of it
-PROCESSES = 2        # of one thread each
-NAMES = "brimble cazzet dorvin fleeb gruntle hobbet jinkle kworp lindle mopsy plonk tazzle".split()  # none of them in training
+PROCESSES = 2  # of one thread each
+NAMES = (
+    "brimble cazzet dorvin fleeb gruntle hobbet jinkle kworp lindle mopsy plonk tazzle".split()
+)  # none of them in training
 ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)
 WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 TEMPERATURES = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)
@@ -37,7 +40,11 @@ def scores_of(engine, sound, labels: list[str], shots) -> dict:
     """Raw scores of `labels` with `shots` and without, and without for any sound in the query's place."""
     bare = engine.build_prompt(sound, prompts.CLASSIFY, labels=labels)
     without, counts = engine.score_labels(sound, bare, labels)
-    shown = engine.score_labels(sound, engine.build_prompt(sound, prompts.CLASSIFY, shots, labels=labels), labels)[0] if shots else None
+    shown = (
+        engine.score_labels(sound, engine.build_prompt(sound, prompts.CLASSIFY, shots, labels=labels), labels)[0]
+        if shots
+        else None
+    )
     return {"scores": without, "shown": shown, "counts": counts, "free": engine.content_free_scores(bare, labels)}
 
 
@@ -50,18 +57,26 @@ def collect(engine, clips: ClipSet, items, options: bool) -> list[dict]:
         own = [example.id for example in engine.bank.examples() if example.package == item.package]
         near = lambda k, of=None: prompt_order(engine.neighbours(sound, k, exclude=own, labels=of))
         among = near(SHOTS_RENAMED, set(labels))
-        names = dict(zip(labels, map(str, np.random.default_rng(item.clip).permutation(NAMES)[:len(labels)])))
+        names = dict(zip(labels, map(str, np.random.default_rng(item.clip).permutation(NAMES)[: len(labels)])))
         known = scores_of(engine, sound, labels, among[-SHOTS:])
         prompt = engine.build_prompt(sound, prompts.CLASSIFY, near(SHOTS), labels=labels)
-        rows.append({"truth": labels.index(item.label), "label": item.label, "none": known | {"shown": None}, "among": known,
-                     "any": known | {"shown": engine.score_labels(sound, prompt, labels)[0]},
-                     "renamed": scores_of(engine, sound, list(names.values()), renamed(among, names))})
+        rows.append(
+            {
+                "truth": labels.index(item.label),
+                "label": item.label,
+                "none": known | {"shown": None},
+                "among": known,
+                "any": known | {"shown": engine.score_labels(sound, prompt, labels)[0]},
+                "renamed": scores_of(engine, sound, list(names.values()), renamed(among, names)),
+            }
+        )
     return rows
 
 
 def _collect(folder: str, items) -> tuple[list[dict], list[dict]]:
     """`collect` in a process of its own, without and with listed options."""
     from afcore.engine.loading import load_engine
+
     torch.set_num_threads(1)
     engine, clips = load_engine("mini"), ClipSet(folder)
     return collect(engine, clips, items, False), collect(engine, clips, items, True)
@@ -85,21 +100,40 @@ def choose(rows_of: dict[bool, list[dict]]) -> dict:
         for normalise, alpha, weight in itertools.product(("sum", "mean"), ALPHAS, WEIGHTS):
             setting = {"normalise": normalise, "alpha": alpha, "options": options, "end": True, "shots": weight}
             reader = Calibration(**setting)
-            right = {asked: np.array([int(read(reader, row, asked).argmax()) == row["truth"] for row in rows], float) for asked in ASKED}
-            accuracy = {f"{kind}, {asked}": round(float(right[asked][of].mean()), 3) for kind, of in kinds.items() for asked in ASKED}
+            right = {
+                asked: np.array([int(read(reader, row, asked).argmax()) == row["truth"] for row in rows], float)
+                for asked in ASKED
+            }
+            accuracy = {
+                f"{kind}, {asked}": round(float(right[asked][of].mean()), 3)
+                for kind, of in kinds.items()
+                for asked in ASKED
+            }
             mean = round(float(np.mean(list(accuracy.values()))), 4)
             print(json.dumps(setting | {"mean": mean} | accuracy), flush=True)
             if mean > best:
                 best, found = mean, setting
     rows = rows_of[found["options"]]
-    likelihood = {t: float(np.mean([torch.log(read(Calibration(**found, temperature=t), row, asked)[row["truth"]].clamp(min=1e-9))
-                                    for row in rows for asked in ASKED])) for t in TEMPERATURES}
+    likelihood = {
+        t: float(
+            np.mean(
+                [
+                    torch.log(read(Calibration(**found, temperature=t), row, asked)[row["truth"]].clamp(min=1e-9))
+                    for row in rows
+                    for asked in ASKED
+                ]
+            )
+        )
+        for t in TEMPERATURES
+    }
     return found | {"temperature": max(likelihood, key=likelihood.get)}
 
 
 def validation_items(engine, clips: ClipSet, known: int = KNOWN, new: int = NEW) -> list:
     """Validation clips of labels that the bank has, so many of known and of held-out ones."""
-    labels = {example.label for example in engine.bank.examples()} & {clips[i].label for i in range(len(clips)) if clips[i].split == "train"}
+    labels = {example.label for example in engine.bank.examples()} & {
+        clips[i].label for i in range(len(clips)) if clips[i].split == "train"
+    }
     items = make_items(clips, "validation", labels, seed=3)
     held = lambda wanted: [item for item in items if (item.label in HELD_OUT) == wanted]
     return held(False)[:known] + held(True)[:new]
@@ -108,11 +142,17 @@ def validation_items(engine, clips: ClipSet, known: int = KNOWN, new: int = NEW)
 def calibrate(folder: Path, clips_folder: Path) -> dict:
     """Writes the `calibration` entry of `folder/config.json` and returns it."""
     from afcore.engine.loading import load_engine
+
     items = validation_items(load_engine("mini"), ClipSet(clips_folder))
-    print(f"{len(items)} validation items, {sum(item.label in HELD_OUT for item in items)} of them of held-out labels", flush=True)
+    print(
+        f"{len(items)} validation items, {sum(item.label in HELD_OUT for item in items)} of them of held-out labels",
+        flush=True,
+    )
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported there
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        parts = pool.starmap(_collect, [(str(clips_folder), items[part::PROCESSES]) for part in range(PROCESSES)], chunksize=1)
+        parts = pool.starmap(
+            _collect, [(str(clips_folder), items[part::PROCESSES]) for part in range(PROCESSES)], chunksize=1
+        )
     without, listed = ([row for rows in way for row in rows] for way in zip(*parts))
     found = choose({False: without, True: listed})
     config = json.loads((folder / "config.json").read_text())

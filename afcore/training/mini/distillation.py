@@ -3,6 +3,7 @@
 `prepare` makes a fixed set of cuts (one to three sounds mixed, with level, filter, speed, room and noise varied), and asks the
 teacher about each cut *as it stands*, mixture included; `train` then fits the student on them. Only the training split is used.
 """
+
 from __future__ import annotations
 
 import json
@@ -16,10 +17,10 @@ from numpy.lib.format import open_memmap
 from torch.nn import functional as F
 
 from afcore.checkpoints.rows import packed
-from afcore.encoders.mini import EMBEDDING, MiniEncoderNet, LogMel, N_MELS, RATE, TAGS
 from afcore.corpus.teacher import load_teacher
+from afcore.encoders.mini import EMBEDDING, N_MELS, RATE, TAGS, LogMel, MiniEncoderNet
 
-SECONDS = (1.0, 1.5, 2.0, 3.0, 5.0)            # lengths of cuts
+SECONDS = (1.0, 1.5, 2.0, 3.0, 5.0)  # lengths of cuts
 FRAMES = int(SECONDS[-1] * 100)
 
 
@@ -34,7 +35,7 @@ class Sounds:
     def samples(self, i: int) -> np.ndarray:
         """float32 (T,) in −1 … 1, peak-normalised; silence stays zero."""
         row = self.index[i]
-        x = self.audio[row["offset"]:row["offset"] + row["length"]].astype(np.float32)
+        x = self.audio[row["offset"] : row["offset"] + row["length"]].astype(np.float32)
         peak = np.abs(x).max(initial=0)
         return x / peak if peak else x
 
@@ -42,12 +43,13 @@ class Sounds:
 def room(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A simple room: exponentially decaying noise as impulse response (0.1 … 0.9 s to −60 dB)."""
     from scipy.signal import fftconvolve
+
     decay = rng.uniform(0.1, 0.9)
     t = np.arange(int(decay * RATE)) / RATE
     response = rng.standard_normal(len(t)).astype(np.float32) * np.exp(-6.9 * t / decay).astype(np.float32)
-    response *= rng.uniform(0.1, 0.6) / np.sqrt((response ** 2).sum())
+    response *= rng.uniform(0.1, 0.6) / np.sqrt((response**2).sum())
     response[0] += 1.0
-    return fftconvolve(x, response)[:len(x)].astype(np.float32)
+    return fftconvolve(x, response)[: len(x)].astype(np.float32)
 
 
 def coloured_noise(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -61,6 +63,7 @@ def coloured_noise(n: int, rng: np.random.Generator) -> np.ndarray:
 def tilt(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A microphone's colour: one random shelf or band limit."""
     from scipy.signal import butter, sosfilt
+
     kind, corner = rng.choice([("lowpass", rng.uniform(3000, 12000)), ("highpass", rng.uniform(60, 400))])
     return sosfilt(butter(1, float(corner), kind, fs=RATE, output="sos"), x).astype(np.float32)
 
@@ -70,7 +73,7 @@ def cut(x: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
     n = int(seconds * RATE)
     if len(x) >= n:
         start = rng.integers(0, len(x) - n + 1)
-        return x[start:start + n]
+        return x[start : start + n]
     lead = rng.integers(0, n - len(x) + 1) if rng.random() < 0.3 else 0
     return np.pad(x, (lead, n - len(x) - lead))
 
@@ -134,16 +137,28 @@ def _teach(job):
         print(f"cuts {first + count - start} of {stop - start}", flush=True)
 
 
-def prepare(corpus: Path, teacher: Path, out: Path, ids: np.ndarray, weights: np.ndarray, count: int, seed: int = 0,
-            workers: int = 2, plain: float = 0.45) -> None:
+def prepare(
+    corpus: Path,
+    teacher: Path,
+    out: Path,
+    ids: np.ndarray,
+    weights: np.ndarray,
+    count: int,
+    seed: int = 0,
+    workers: int = 2,
+    plain: float = 0.45,
+) -> None:
     """Writes `mel.npy` (count, 64, 500) float16, `pooled.npy` (count,) samples and `target.npy` (count, 911) to `out`."""
     import multiprocessing
+
     out.mkdir(parents=True, exist_ok=True)
     open_memmap(out / "mel.npy", "w+", np.float16, (count, N_MELS, FRAMES))
     open_memmap(out / "pooled.npy", "w+", np.int64, (count,))
     open_memmap(out / "target.npy", "w+", np.float16, (count, EMBEDDING + TAGS))
     bounds = np.linspace(0, count, workers + 1).astype(int)
-    jobs = [(corpus, teacher, out, ids, weights, a, b, seed + i, plain) for i, (a, b) in enumerate(zip(bounds, bounds[1:]))]
+    jobs = [
+        (corpus, teacher, out, ids, weights, a, b, seed + i, plain) for i, (a, b) in enumerate(zip(bounds, bounds[1:]))
+    ]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         pool.map(_teach, jobs, chunksize=1)
 
@@ -159,14 +174,26 @@ def losses(features: torch.Tensor, target: torch.Tensor, mean: torch.Tensor, std
     wanted = ((target[:, :EMBEDDING] - mean) / std).clamp(-6, 6)
     got = features[:, :EMBEDDING]
     embedding = F.mse_loss(got, wanted) + 2 * (1 - F.cosine_similarity(got, wanted)).mean()
-    tags = F.binary_cross_entropy_with_logits(features[:, EMBEDDING:], target[:, EMBEDDING:].sigmoid(), reduction="none")
+    tags = F.binary_cross_entropy_with_logits(
+        features[:, EMBEDDING:], target[:, EMBEDDING:].sigmoid(), reduction="none"
+    )
     return embedding, tags.sum(1).mean()
 
 
-def train(data: Path, out: Path, minutes: float, batch: int = 64, peak: float = 2e-3, seed: int = 0,
-          channels: tuple[int, ...] = (32, 64, 128, 256), blocks: tuple[int, ...] = (1, 2, 2), init: Path | None = None) -> None:
+def train(
+    data: Path,
+    out: Path,
+    minutes: float,
+    batch: int = 64,
+    peak: float = 2e-3,
+    seed: int = 0,
+    channels: tuple[int, ...] = (32, 64, 128, 256),
+    blocks: tuple[int, ...] = (1, 2, 2),
+    init: Path | None = None,
+) -> None:
     """Fits the student for `minutes` of wall time (one-cycle learning rate over time) and writes `encoder.safetensors`."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
+
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     mels, pooled, target = (np.load(data / f"{n}.npy", mmap_mode="r") for n in ("mel", "pooled", "target"))
@@ -176,9 +203,11 @@ def train(data: Path, out: Path, minutes: float, batch: int = 64, peak: float = 
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(init).items()})
     decay = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}], lr=peak)
+    optimiser = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}], lr=peak
+    )
     out.mkdir(parents=True, exist_ok=True)
-    held = min(1024, len(mels) // 20)               # the last cuts watch the loss; no test sound is among them
+    held = min(1024, len(mels) // 20)  # the last cuts watch the loss; no test sound is among them
     begin, step, running, order = time.time(), 0, np.zeros(2), np.array([], int)
     while (done := (time.time() - begin) / 60 / minutes) < 1:
         lr = peak * min(1, (done + 1e-3) / 0.04) * (0.5 * (1 + math.cos(math.pi * done)) * 0.995 + 0.005)
@@ -198,20 +227,33 @@ def train(data: Path, out: Path, minutes: float, batch: int = 64, peak: float = 
         running += (embedding.item(), tags.item())
         step += 1
         if step % 100 == 0:
-            print(f"step {step} {(time.time() - begin) / 60:.1f} min lr {lr:.1e} embedding {running[0] / 100:.4f} tags {running[1] / 100:.3f}", flush=True)
+            print(
+                f"step {step} {(time.time() - begin) / 60:.1f} min lr {lr:.1e} embedding {running[0] / 100:.4f} tags {running[1] / 100:.3f}",
+                flush=True,
+            )
             running[:] = 0
         if step % 500 == 0:
             save(net, out, channels, blocks)
     net.eval()
     with torch.inference_mode():
-        last = [losses(net(torch.from_numpy(mels[i:i + 64]).float()[:, None], torch.from_numpy(pooled[i:i + 64])),
-                       torch.from_numpy(target[i:i + 64]).float(), mean, std) for i in range(len(mels) - held, len(mels), 64)]
-    print(f"held-out cuts: embedding {np.mean([float(a) for a, _ in last]):.4f} tags {np.mean([float(b) for _, b in last]):.3f}")
+        last = [
+            losses(
+                net(torch.from_numpy(mels[i : i + 64]).float()[:, None], torch.from_numpy(pooled[i : i + 64])),
+                torch.from_numpy(target[i : i + 64]).float(),
+                mean,
+                std,
+            )
+            for i in range(len(mels) - held, len(mels), 64)
+        ]
+    print(
+        f"held-out cuts: embedding {np.mean([float(a) for a, _ in last]):.4f} tags {np.mean([float(b) for _, b in last]):.3f}"
+    )
     save(net, out, channels, blocks)
 
 
 def save(net: MiniEncoderNet, out: Path, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
     """In 8-bit rows but for batch-norm statistics, which lose too much in fewer bits than they have."""
     from safetensors.torch import save_file
+
     save_file(packed(net.state_dict(), full=("running",)), out / "encoder.safetensors")
     (out / "encoder.json").write_text(json.dumps({"channels": list(channels), "blocks": blocks}))

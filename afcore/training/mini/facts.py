@@ -4,6 +4,7 @@ lacks, and the same questions where there is nothing to answer.
 Only what the encoder carries is asked (`scenes.CARRIED`). A question is a `Turn`: (question, answer, whether it is yes or no,
 options).
 """
+
 from __future__ import annotations
 
 import re
@@ -19,8 +20,11 @@ from afcore.corpus.scenes import CARRIED, TIMES
 
 Turn = tuple[str, str, bool, list[str] | None]
 INSTRUMENT = ("what instrument is playing?", "which instrument do you hear?")
-FAMILY = ("which family of instruments is it?", "what family does the instrument belong to?",
-          "what kind of instrument is playing?")
+FAMILY = (
+    "which family of instruments is it?",
+    "what family does the instrument belong to?",
+    "what kind of instrument is playing?",
+)
 SOURCE = ("is the instrument acoustic or electronic?", "is it an acoustic or an electronic instrument?")
 TEMPO = ("is it slow or fast?", "is the tempo slow or fast?")
 VOICE = ("is the speaker a man or a woman?", "is a man or a woman speaking?", "is it a man's or a woman's voice?")
@@ -30,13 +34,17 @@ FIRST = ("which comes first, {} or {}?", "what do you hear first: {} or {}?")
 COUNT = ("how many times do you hear {}?", "how often can {} be heard?")
 NOBODY, NO_INSTRUMENT, ABSENT = "i cannot hear anyone speaking.", "i cannot hear an instrument.", "i cannot hear {}."
 # Words of labels and tags from which on nobody may say that there is no voice, or no instrument.
-VOICED = re.compile("speech|speak|narration|conversation|sing|voice|vocal|choir|chant|rap|shout|yell|laugh|child|baby|crowd|"
-                    r"man\b|male|people|human|grunt|groan|cough|radio|television")
-MUSICAL = re.compile("music|guitar|drum|piano|percussion|synth|sing|song|bell|cymbal|chime|organ|horn|flute|string|beat|tone|"
-                     "jingle|instrument|gong|choir|whistl|alarm")
+VOICED = re.compile(
+    "speech|speak|narration|conversation|sing|voice|vocal|choir|chant|rap|shout|yell|laugh|child|baby|crowd|"
+    r"man\b|male|people|human|grunt|groan|cough|radio|television"
+)
+MUSICAL = re.compile(
+    "music|guitar|drum|piano|percussion|synth|sing|song|bell|cymbal|chime|organ|horn|flute|string|beat|tone|"
+    "jingle|instrument|gong|choir|whistl|alarm"
+)
 # Much else may be in them.
 GENERIC = frozenset(("music", "drum beat", "ringtone", "electronic sound effect", "crash", "monster growling"))
-NEAR = 0.3       # share of absent events that sound alike, where the clip's own names are known to be all
+NEAR = 0.3  # share of absent events that sound alike, where the clip's own names are known to be all
 
 
 def words_in(c: ClipInfo) -> set[str]:
@@ -72,11 +80,13 @@ class Facts:
             classes, kinds = {part for n in known for part in n.audioset}, {n.category for n in known}
             named = [self.names[label] for label in self.labels if label in self.names and label not in GENERIC]
             complete = len(known) == len(key) and not GENERIC & set(key)
-            self._near[key] = tuple(n.label for n in named if complete and n.category in kinds and not classes & set(n.audioset))
+            self._near[key] = tuple(
+                n.label for n in named if complete and n.category in kinds and not classes & set(n.audioset)
+            )
         return self._near[key]
 
     def phrase(self, label: str) -> str:
-        """"a dog barking" for "dog barking"; what has no phrase stays as it is."""
+        """ "a dog barking" for "dog barking"; what has no phrase stays as it is."""
         return self.names[label].phrase if label in self.names else label
 
     def asked(self, question: str, answer: str, yes_no: bool, options) -> tuple[str, str, str, list[str] | None]:
@@ -87,7 +97,12 @@ class Facts:
         """Makers of questions about what is exactly known of the clip and carried by the encoder."""
         known = c.extra
         some = lambda: list(map(str, self.rng.permutation(FAMILIES))) if self.rng.random() < 0.5 else None
-        plain = lambda questions, answer, *about: (self._choice(questions).format(*map(self.phrase, about)), answer, False, None)
+        plain = lambda questions, answer, *about: (
+            self._choice(questions).format(*map(self.phrase, about)),
+            answer,
+            False,
+            None,
+        )
         found = {
             "instrument": lambda: plain(INSTRUMENT, known["instrument"]),
             "family": lambda: (self._choice(FAMILY), known["family"], False, some()),
@@ -96,13 +111,18 @@ class Facts:
             "voice": lambda: self._voice(VOICE, f"a {known['voice']}", "yes"),
             "louder": lambda: plain(LOUDER, known["louder"], *self._swapped(known["louder"], known["fainter"])),
             "first": lambda: plain(FIRST, known["first"], *self._swapped(known["first"], known["then"])),
-            "count": lambda: plain(COUNT, TIMES[known["count"]], c.events[0])}
+            "count": lambda: plain(COUNT, TIMES[known["count"]], c.events[0]),
+        }
         return [make for kind, make in found.items() if kind in CARRIED and known.get(kind) is not None]
 
     def _voice(self, questions: tuple[str, ...], answer: str, speaking: str) -> Turn:
         """Whose voice it is, or simply whether there is one."""
         asks_whose = self.rng.random() < 0.65
-        return (self._choice(questions), answer, False, None) if asks_whose else (self._choice(SPEAKING), speaking, True, None)
+        return (
+            (self._choice(questions), answer, False, None)
+            if asks_whose
+            else (self._choice(SPEAKING), speaking, True, None)
+        )
 
     def missing(self, c: ClipInfo) -> list[Callable[[], Turn]]:
         """Makers of questions about a voice, an instrument or a second sound that the clip lacks; only of kinds that other clips
@@ -113,7 +133,9 @@ class Facts:
         if "voice" in CARRIED and voiceless:
             made.append(lambda: self._voice(VOICE, NOBODY, "no"))
         if c.category in ("something else", "speech") and not MUSICAL.search(texts):
-            asked = [q for kind, questions in (("family", FAMILY), ("source", SOURCE)) if kind in CARRIED for q in questions]
+            asked = [
+                q for kind, questions in (("family", FAMILY), ("source", SOURCE)) if kind in CARRIED for q in questions
+            ]
             made += [lambda: (self._choice(asked), NO_INSTRUMENT, False, None)] if asked else []
         for kind, questions in (("louder", LOUDER), ("first", FIRST)):
             if kind in CARRIED:

@@ -5,6 +5,7 @@
 Small readers (logistic regression, one hidden layer) learn each question from the features of training sounds and answer it
 for validation sounds: other packages, fonts and voices. The test split is never read. Questions about two named sounds are given the sounds by their prototypes, the mean features of their label's training pieces, and have no bias for either.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -20,15 +21,17 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
-from afcore.encoders.mini import MiniEncoder
 from afcore.corpus import describe, scenes
 from afcore.corpus.clips import ClipInfo
+from afcore.encoders.mini import MiniEncoder
 from afcore.training.mini.distillation import Sounds
 
 SCENES = {"train": 3000, "validation": 900}
-OF_LABEL = 8       # training pieces of a prototype
-READERS = {"linear": lambda: LogisticRegression(C=0.01, max_iter=300),
-           "hidden layer": lambda: MLPClassifier((64,), alpha=1.0, early_stopping=True, max_iter=60, random_state=0)}
+OF_LABEL = 8  # training pieces of a prototype
+READERS = {
+    "linear": lambda: LogisticRegression(C=0.01, max_iter=300),
+    "hidden layer": lambda: MLPClassifier((64,), alpha=1.0, early_stopping=True, max_iter=60, random_state=0),
+}
 
 
 @dataclass
@@ -60,8 +63,18 @@ def read(question: str, features: str, train: Answered, judge: Answered) -> list
     scale, rows = StandardScaler().fit(train[0]), evenly(train[1])
     x, y = scale.transform(train[0])[rows], np.array(train[1])[rows]
     said = {name: make().fit(x, y).predict(scale.transform(judge[0])) for name, make in READERS.items()}
-    return [Result(question, features, name, len(train[1]), len(judge[1]), float(balanced_accuracy_score(judge[1], answers)),
-                   1 / len(set(judge[1]))) for name, answers in said.items()]
+    return [
+        Result(
+            question,
+            features,
+            name,
+            len(train[1]),
+            len(judge[1]),
+            float(balanced_accuracy_score(judge[1], answers)),
+            1 / len(set(judge[1])),
+        )
+        for name, answers in said.items()
+    ]
 
 
 def evenly(answers: Sequence) -> np.ndarray:
@@ -78,8 +91,10 @@ def pair_inputs(features: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarra
     return np.concatenate([features * (a - b), a - b], -1)
 
 
-def pair_question(question: str, name: str, facts: tuple[str, str], rows: Clips, prototypes: dict[str, np.ndarray]) -> list[Result]:
-    """"Which of a and b …?" of every scene that has both `facts`, asked both ways round in training, one way in judging."""
+def pair_question(
+    question: str, name: str, facts: tuple[str, str], rows: Clips, prototypes: dict[str, np.ndarray]
+) -> list[Result]:
+    """ "Which of a and b …?" of every scene that has both `facts`, asked both ways round in training, one way in judging."""
     sets = {}
     for split, some in rows.items():
         x, y, rng = [], [], np.random.default_rng(3)
@@ -100,11 +115,17 @@ def fact_question(question: str, fact: str, rows: Clips, label: str | None = Non
     """What a clip's `fact` is, among the clips that have it (and `label`)."""
     sets = {}
     for split, clips in rows.items():
-        some = [(f, info.extra[fact]) for f, info in clips if info.extra.get(fact) is not None and label in (None, info.label)]
+        some = [
+            (f, info.extra[fact])
+            for f, info in clips
+            if info.extra.get(fact) is not None and label in (None, info.label)
+        ]
         sets[split] = np.stack([f for f, _ in some]), [answer for _, answer in some]
     known = set(sets["train"][1])
     keep = [i for i, answer in enumerate(sets["validation"][1]) if answer in known]
-    return read(question, "whole", sets["train"], (sets["validation"][0][keep], [sets["validation"][1][i] for i in keep]))
+    return read(
+        question, "whole", sets["train"], (sets["validation"][0][keep], [sets["validation"][1][i] for i in keep])
+    )
 
 
 def measure_rendered(work: Path, encoder: MiniEncoder) -> list[Result]:
@@ -114,9 +135,15 @@ def measure_rendered(work: Path, encoder: MiniEncoder) -> list[Result]:
     for i, row in enumerate(rendered.index):
         if row["split"] in made:
             made[row["split"]].append((one(encoder, rendered.samples(i)), describe.rendered_info(row)))
-    asked = (("slow or fast", "tempo"), ("slow or fast drum beat", "tempo", "drum beat"), ("man or woman", "voice"),
-             ("instrument", "instrument"), ("family of the instrument", "family"), ("acoustic or electronic", "source"),
-             ("acoustic or electronic drum beat", "source", "drum beat"))
+    asked = (
+        ("slow or fast", "tempo"),
+        ("slow or fast drum beat", "tempo", "drum beat"),
+        ("man or woman", "voice"),
+        ("instrument", "instrument"),
+        ("family of the instrument", "family"),
+        ("acoustic or electronic", "source"),
+        ("acoustic or electronic drum beat", "source", "drum beat"),
+    )
     return [result for question, fact, *label in asked for result in fact_question(question, fact, made, *label)]
 
 
@@ -145,16 +172,23 @@ def measure_scenes(work: Path, encoder: MiniEncoder) -> list[Result]:
         if info.split == "train" and info.label in by_label:
             by_label[info.label].append(info.source)
     pick = np.random.default_rng(5)
-    heard = lambda ids: [one(encoder, sounds.samples(int(i))[:5 * scenes.RATE]) for i in pick.permutation(ids)[:OF_LABEL]]
+    heard = lambda ids: [
+        one(encoder, sounds.samples(int(i))[: 5 * scenes.RATE]) for i in pick.permutation(ids)[:OF_LABEL]
+    ]
     prototypes = {label: np.mean(heard(ids), 0) for label, ids in by_label.items() if ids}
-    middle = np.mean(list(prototypes.values()), 0)   # so that a − b is about what tells sounds apart
+    middle = np.mean(list(prototypes.values()), 0)  # so that a − b is about what tells sounds apart
     prototypes = {label: p - middle for label, p in prototypes.items()}
     centred = {split: [(f - middle, info) for f, info in rows] for split, rows in whole.items()}
     results = pair_question("louder of two named sounds", "whole", ("louder", "fainter"), centred, prototypes)
     for low, high in ((4, 7), (7, 11), (11, 15.1)):
         some = [(f, info) for f, info in centred["validation"] if low <= info.extra.get("apart", 0) < high]
-        results += pair_question(f"of these, {low} to {high:.0f} dB apart", "whole", ("louder", "fainter"),
-                                 {**centred, "validation": some}, prototypes)
+        results += pair_question(
+            f"of these, {low} to {high:.0f} dB apart",
+            "whole",
+            ("louder", "fainter"),
+            {**centred, "validation": some},
+            prototypes,
+        )
     results += pair_question("first of two named sounds", "whole", ("first", "then"), centred, prototypes)
     results += pair_question("first of two named sounds", "two halves", ("first", "then"), halves, prototypes)
     return results + fact_question("how many times, 1 to 4", "count", whole)
@@ -162,17 +196,23 @@ def measure_scenes(work: Path, encoder: MiniEncoder) -> list[Result]:
 
 def table(results: list[Result]) -> str:
     """The results as Markdown, the readers of a question side by side."""
-    lines = [f"| question | features | trained on | asked | chance | {' | '.join(READERS)} |", "|---" * (5 + len(READERS)) + "|"]
+    lines = [
+        f"| question | features | trained on | asked | chance | {' | '.join(READERS)} |",
+        "|---" * (5 + len(READERS)) + "|",
+    ]
     for k in range(0, len(results), len(READERS)):
-        of = results[k:k + len(READERS)]
+        of = results[k : k + len(READERS)]
         told = " | ".join(f"{r.accuracy:.1%} ({r.interval[0]:.0%} to {r.interval[1]:.0%})" for r in of)
         first = of[0]
-        lines.append(f"| {first.question} | {first.features} | {first.trained} | {first.asked} | {first.chance:.1%} | {told} |")
+        lines.append(
+            f"| {first.question} | {first.features} | {first.trained} | {first.asked} | {first.chance:.1%} | {told} |"
+        )
     return "\n".join(lines).replace("%", " %")
 
 
 def main() -> None:
     from afcore import paths
+
     parser = argparse.ArgumentParser(prog="python -m afcore.training.mini.probe", description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder with corpus/ and rendered/")
     parser.add_argument("--encoder", type=Path, default=paths.MINI, help="default assets/mini")

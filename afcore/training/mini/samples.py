@@ -7,6 +7,7 @@ come from the shots alone: this is what teaches the model to read its examples.
 Clips whose making says more of them (`ClipInfo.extra` of instruments, voices and scenes) are also asked about that, as far as the
 encoder carries it (`scenes.CARRIED`); the same questions about clips that lack such a thing are declined.
 """
+
 from __future__ import annotations
 
 import re
@@ -23,23 +24,50 @@ NOTHING = "i cannot make out any particular sound."
 EMPTY = {"silence": "silence, nothing can be heard.", "hum": "a steady hum.", "noise": "nothing but noise."}
 UNKNOWN = "i cannot tell that from the sound."
 UNANSWERABLE = ("what is the {} of the {}?", "can you tell me the {} of the {}?", "do you know the {} of the {}?")
-INAUDIBLE = ("name", "colour", "price", "brand", "age", "owner", "weight", "address", "maker", "date", "telephone number", "nationality")
-ABOUT = {"animals": ("animal", ("what animal is it?", "which animal do you hear?", "what animal makes this sound?")),
-         "vehicles": ("vehicle", ("what vehicle is it?", "which vehicle do you hear?")),
-         "music": ("instrument", ("what instrument is playing?", "which instrument do you hear?")),
-         "weapons": ("weapon", ("what weapon is it?", "which weapon do you hear?"))}
-HEAR = ("What do you hear?", "What can you hear in this clip?", "What is this sound?", "Describe the sound.", "What is going on here?")
-MAKES = ("what is making this sound?", "what sound is this?", "what do you hear?", "name the sound.", "what can be heard?")
+INAUDIBLE = (
+    "name",
+    "colour",
+    "price",
+    "brand",
+    "age",
+    "owner",
+    "weight",
+    "address",
+    "maker",
+    "date",
+    "telephone number",
+    "nationality",
+)
+ABOUT = {
+    "animals": ("animal", ("what animal is it?", "which animal do you hear?", "what animal makes this sound?")),
+    "vehicles": ("vehicle", ("what vehicle is it?", "which vehicle do you hear?")),
+    "music": ("instrument", ("what instrument is playing?", "which instrument do you hear?")),
+    "weapons": ("weapon", ("what weapon is it?", "which weapon do you hear?")),
+}
+HEAR = (
+    "What do you hear?",
+    "What can you hear in this clip?",
+    "What is this sound?",
+    "Describe the sound.",
+    "What is going on here?",
+)
+MAKES = (
+    "what is making this sound?",
+    "what sound is this?",
+    "what do you hear?",
+    "name the sound.",
+    "what can be heard?",
+)
 KINDS = ("is this speech, music or something else?", "is it speech, music, or another kind of sound?")
 PRESENT = ("is there {}?", "can you hear {}?", "does this contain {}?", "is {} part of this sound?")
 ELSE = ("what else can you hear?", "what else is there?", "is there another sound?", "and what other sound?")
 MAKES_IT = ("What makes the sound?", "What makes this sound?", "And what makes it?")
 OFFERED = ("which of these do you hear: {}?", "which one is it: {}?")
-FACTS = 0.45     # share of a clip's questions that are about its facts, where it has any
-MIXED = 0.12     # share of a mixture's questions that ask, beyond the usual ones, whether an event is in it
-OWN_NAME = 0.6   # share of yes/no questions that name a clip's label rather than any of its events
-QUIZ = 0.6       # share of dialogues whose answers only the sound tells, not an earlier answer
-MISSING = 0.02   # share of all questions that ask about a voice, instrument or sound that is not there
+FACTS = 0.45  # share of a clip's questions that are about its facts, where it has any
+MIXED = 0.12  # share of a mixture's questions that ask, beyond the usual ones, whether an event is in it
+OWN_NAME = 0.6  # share of yes/no questions that name a clip's label rather than any of its events
+QUIZ = 0.6  # share of dialogues whose answers only the sound tells, not an earlier answer
+MISSING = 0.02  # share of all questions that ask about a voice, instrument or sound that is not there
 
 
 @dataclass
@@ -53,8 +81,15 @@ class Sample:
 class SampleMaker(Shots, Facts):
     """Draws samples over `ids`, the training clips of `clips`. `neighbours` (M, 32): each clip's nearest clips from other packages."""
 
-    def __init__(self, clips: ClipSet, ids: np.ndarray, neighbours: np.ndarray, seed: int = 0, shots: float = 0.5,
-                 dialogues: float = 0.0):
+    def __init__(
+        self,
+        clips: ClipSet,
+        ids: np.ndarray,
+        neighbours: np.ndarray,
+        seed: int = 0,
+        shots: float = 0.5,
+        dialogues: float = 0.0,
+    ):
         """`shots` and `dialogues`: the shares of interleaved samples and of dialogues."""
         self.clips, self.ids, self.neighbours, self.shots, self.dialogues = clips, ids, neighbours, shots, dialogues
         self.labelled = np.array([i for i in ids if clips[i].label])
@@ -115,7 +150,10 @@ class SampleMaker(Shots, Facts):
         if roll < 0.54:
             return prompts.CAPTION, c.caption, prompts.CAPTIONING, None
         if roll < 0.57:
-            question = self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice((self._choice(c.events), self._choice(self.labels), "recording", "place")))
+            question = self._choice(UNANSWERABLE).format(
+                self._choice(INAUDIBLE),
+                self._choice((self._choice(c.events), self._choice(self.labels), "recording", "place")),
+            )
             return prompts.instruction(question), UNKNOWN, prompts.QUESTION_ANSWERING, None
         if roll < 0.61 and c.label and c.extra.get("fine"):
             return self.about(clip)
@@ -157,8 +195,8 @@ class SampleMaker(Shots, Facts):
         """2 to 12 labels with the true one among them, some of its own category."""
         count = int(self.rng.integers(1, 10))
         near = [n for n in self.labels if self.category[n] == self.category[label] and n != label]
-        pool = list(self.rng.permutation(near))[:count // 2] if near else []
-        far = [n for n in self.rng.permutation(self.labels)[:count * 2 + 2] if n != label and n not in pool]
+        pool = list(self.rng.permutation(near))[: count // 2] if near else []
+        far = [n for n in self.rng.permutation(self.labels)[: count * 2 + 2] if n != label and n not in pool]
         options = (pool + far)[:count] + [label]
         return [str(n) for n in self.rng.permutation(options)]
 
@@ -215,8 +253,13 @@ class SampleMaker(Shots, Facts):
                 more.append((self._choice(KINDS).capitalize(), c.category))
             more.append(self._turn(*self.is_there(clip)))
             if self.rng.random() < 0.25:
-                more.append((self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice(c.events)).capitalize(), UNKNOWN))
-            turns += [more[i] for i in self.rng.permutation(len(more))[:self.rng.integers(1, 4)]]
+                more.append(
+                    (
+                        self._choice(UNANSWERABLE).format(self._choice(INAUDIBLE), self._choice(c.events)).capitalize(),
+                        UNKNOWN,
+                    )
+                )
+            turns += [more[i] for i in self.rng.permutation(len(more))[: self.rng.integers(1, 4)]]
         *earlier, (question, answer) = turns
         return self._finish(prompts.chat(earlier, question), answer, [clip])
 
@@ -266,5 +309,5 @@ class SampleMaker(Shots, Facts):
 
 
 def listed(parts: list[str]) -> str:
-    """"a, b or c"."""
+    """ "a, b or c"."""
     return f"{', '.join(parts[:-1])} or {parts[-1]}" if len(parts) > 1 else parts[0]

@@ -2,6 +2,7 @@
 
 Shots are the nearest clips or random ones. In some samples the labels are renamed, so that the answer can come from the shots alone:
 this is what teaches the model to read its examples."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -11,12 +12,14 @@ from afcore import prompts
 if TYPE_CHECKING:
     from afcore.training.mini.samples import Sample
 
-RENAMED = 0.4      # share of interleaved samples whose labels are renamed
-RETRIEVED = 0.6    # of these, the share with the nearest clips as shots
-MISLEADING = 0.3   # share of interleaved samples with similar shots whose shots have none of the query's label
-INVENTED = ("blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
-            "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask").split()
-NOISE = 0.06     # share of samples that are about noise or silence
+RENAMED = 0.4  # share of interleaved samples whose labels are renamed
+RETRIEVED = 0.6  # of these, the share with the nearest clips as shots
+MISLEADING = 0.3  # share of interleaved samples with similar shots whose shots have none of the query's label
+INVENTED = (
+    "blicket dax wug fep toma zorb kiki bouba modi tulver gazzer pimwit sprock quill narb vost lumer crant "
+    "drell fosk glim hask jorp keld lorn mib nusk orvet plim rask"
+).split()
+NOISE = 0.06  # share of samples that are about noise or silence
 
 
 class Shots:
@@ -31,7 +34,11 @@ class Shots:
         if self.noise and self.rng.random() < NOISE / 2:
             return self.of_noise(count)
         similar = roll < RENAMED + 0.7 * (1 - RENAMED)
-        shots = self.nearest(query, count) if similar else [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
+        shots = (
+            self.nearest(query, count)
+            if similar
+            else [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
+        )
         if not shots:
             return self.plain()
         if self.rng.random() < 0.75:
@@ -73,10 +80,10 @@ class Shots:
             classes = sorted({self.clips[i].label for i in shots})
             return self._renamed(query, shots, classes, True)
         classes = [own]
-        if self.rng.random() < 0.5:   # classes that sound alike, as retrieval would bring
+        if self.rng.random() < 0.5:  # classes that sound alike, as retrieval would bring
             classes += self._other_labels(query)[:3]
         classes += [n for n in self.rng.permutation(self.labels)[:4] if n not in classes]
-        classes = [str(c) for c in classes[:int(self.rng.integers(2, min(4, count) + 1))]]
+        classes = [str(c) for c in classes[: int(self.rng.integers(2, min(4, count) + 1))]]
         drawn = [own] + [classes[k % len(classes)] for k in range(1, count)]
         shots = []
         for label in drawn:
@@ -90,7 +97,7 @@ class Shots:
     def retrieved(self, query: int, count: int) -> list[int]:
         """The nearest clips of a few classes, nearest last, the query's own among them; [] where none of that is near."""
         own = self.clips[query].label
-        classes = {own, *self.rng.permutation(self._other_labels(query))[:int(self.rng.integers(1, 8))]}
+        classes = {own, *self.rng.permutation(self._other_labels(query))[: int(self.rng.integers(1, 8))]}
         shots = [i for i in self._beside(query) if self.clips[i].label in classes][:count][::-1]
         return shots if {own} < {self.clips[i].label for i in shots} else []
 
@@ -100,17 +107,23 @@ class Shots:
 
     def _other_labels(self, query: int) -> list[str]:
         """What these are called but for the query's own label, nearest first."""
-        return [n for n in dict.fromkeys(self.clips[i].label for i in self._beside(query)) if n != self.clips[query].label]
+        return [
+            n for n in dict.fromkeys(self.clips[i].label for i in self._beside(query)) if n != self.clips[query].label
+        ]
 
     def _renamed(self, query: int, shots: list[int], classes: list[str], similar: bool) -> Sample:
         """`shots` and the query under new names for `classes`."""
-        names = list(self.rng.permutation(INVENTED if self.rng.random() < 0.5 else self.labels)[:len(classes)])
+        names = list(self.rng.permutation(INVENTED if self.rng.random() < 0.5 else self.labels)[: len(classes)])
         if self.rng.random() < 0.3:
             names = list(self.rng.permutation(classes))
         rename = dict(zip(classes, map(str, names)))
         options = [str(n) for n in self.rng.permutation(list(rename.values()))] if self.rng.random() < 0.3 else None
-        return self._shots(prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, similar, weight=0.0)
+        return self._shots(
+            prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, similar, weight=0.0
+        )
 
     def _shots(self, question, shots, query, answer, options, similar, weight) -> Sample:
-        prompt = prompts.with_shots(question, prompts.task_of(question), [(question, answer(i)) for i in shots], options, similar=similar)
+        prompt = prompts.with_shots(
+            question, prompts.task_of(question), [(question, answer(i)) for i in shots], options, similar=similar
+        )
         return self._finish(prompt, answer(query), [*shots, query], weight)

@@ -1,5 +1,6 @@
 """While training runs: how well validation sounds are named, right audio against another clip's, so that a run that learns the
 text alone is seen within minutes. Never the test split."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 
 from afcore import prompts
-from afcore.evaluation.items import make_items, macro
 from afcore.corpus.clips import ClipSet
+from afcore.evaluation.items import macro, make_items
 from afcore.training.mini.samples import Sample
 
 SCORED_TOGETHER = 6  # items of ten options each
@@ -34,17 +35,22 @@ class Watch:
         labels = [item.label for item in self.items]
         said = {"held_out": [item.clip for item in self.items], "held_out_other_audio": self.others}
         return {name: round(macro(self._hits(audios, score), labels), 3) for name, audios in said.items()} | {
-            "yes_no": self._yes_no(score)}
+            "yes_no": self._yes_no(score)
+        }
 
     @torch.no_grad()
     def _yes_no(self, score) -> float:
         """How often "is there …?" is likelier to be answered yes of a clip's own label than of another item's (0.5 is chance)."""
         leaning = []
         for start in range(0, len(self.items), 2 * SCORED_TOGETHER):
-            items = self.items[start:start + 2 * SCORED_TOGETHER]
+            items = self.items[start : start + 2 * SCORED_TOGETHER]
             wrong = [next(option for option in item.options if option != item.label) for item in items]
-            samples = [present(event, item.clip, said) for item, other in zip(items, wrong) for event in (item.label, other)
-                       for said in ("yes", "no")]
+            samples = [
+                present(event, item.clip, said)
+                for item, other in zip(items, wrong)
+                for event in (item.label, other)
+                for said in ("yes", "no")
+            ]
             yes, no = score(samples).view(len(items), 2, 2).unbind(2)
             leaning.append(yes - no)
         own, other = torch.cat(leaning).float().numpy().T
@@ -54,7 +60,7 @@ class Watch:
     def _hits(self, audios: list[int], score) -> np.ndarray:
         hits = []
         for start in range(0, len(self.items), SCORED_TOGETHER):
-            items = self.items[start:start + SCORED_TOGETHER]
+            items = self.items[start : start + SCORED_TOGETHER]
             samples = [naming(option, audio) for item, audio in zip(items, audios[start:]) for option in item.options]
             chosen = score(samples).view(len(items), -1).argmax(1).tolist()
             hits += [item.options[k] == item.label for item, k in zip(items, chosen)]

@@ -1,5 +1,6 @@
 """`python -m afcore.training.recipe CONFIG --work DIR`: trains the stages of a config; run again, it goes on where it
 stopped."""
+
 from __future__ import annotations
 
 import argparse
@@ -13,12 +14,14 @@ from afcore.errors import AfcoreError
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m afcore.training.recipe", description=__doc__)
     parser.add_argument("config", type=Path, help="a JSON file; afcore/training/configs has some")
-    parser.add_argument("--work", type=Path, default=Path("work"),
-                        help="folder for caches, logs and checkpoints (default: work)")
+    parser.add_argument(
+        "--work", type=Path, default=Path("work"), help="folder for caches, logs and checkpoints (default: work)"
+    )
     parser.add_argument("--stage", help="only the stage of this name")
     parser.add_argument("--prepare", action="store_true", help="encode all sounds and find all neighbours, then stop")
     options = parser.parse_args(arguments)
     from afcore.training.recipe import config, engine, parallel
+
     try:
         loaded = config.load(options.config, options.work)
         world = parallel.join(loaded.device)

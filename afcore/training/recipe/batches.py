@@ -1,5 +1,6 @@
 """The endless sequence of training samples, and the tensors of a batch. Sample number k is the same whoever asks for it,
 when, and in how many processes: everything random in it comes from the seed and k."""
+
 from __future__ import annotations
 
 import threading
@@ -34,7 +35,9 @@ class Samples:
                 raise BadRequest(f"{key} has {len(rows)} rows, too few for a query and {max(stage.shots)} shots.")
             most = max(len(row.sounds) for row in rows)
             if stage.pad_audios_to and most > stage.pad_audios_to:
-                raise BadRequest(f"A row of {key} has {most} sounds, and {stage.name} pads to only {stage.pad_audios_to}.")
+                raise BadRequest(
+                    f"A row of {key} has {most} sounds, and {stage.name} pads to only {stage.pad_audios_to}."
+                )
         self.sizes = {key: len(rows) for key, rows in self.rows.items()}
         self.blend = Blend(self.sizes, stage.mix, stage.epoch_share, config.seed)
         if self.blend.start(1) < 1:
@@ -81,8 +84,14 @@ class Samples:
         return [rows[chosen[i]] for i in rng.permutation(len(chosen))]
 
 
-def collate(samples: list[Sample], windows: Windows, tokenizer, slots: int, pad_audios_to: int | None = None,
-            max_tokens: int = 512) -> dict[str, Tensor]:
+def collate(
+    samples: list[Sample],
+    windows: Windows,
+    tokenizer,
+    slots: int,
+    pad_audios_to: int | None = None,
+    max_tokens: int = 512,
+) -> dict[str, Tensor]:
     """input_ids, attention_mask (B, T), padded on the right and cut after `max_tokens`; labels (B, T), −100 where there
     is no loss; audio_embeds (B, A·slots, E) and audio_mask (B, A·slots), padded with silence to `pad_audios_to` audios or
     to the most there are."""
@@ -98,18 +107,20 @@ def collate(samples: list[Sample], windows: Windows, tokenizer, slots: int, pad_
             rows.append((ids[:max_tokens], labels[:max_tokens]))
     length = max(len(ids) for ids, _ in rows)
     audios = pad_audios_to or max(len(sample.sounds) for sample in samples)
-    batch = {"input_ids": torch.full((len(rows), length), tokenizer.pad_token_id or 0),
-             "labels": torch.full((len(rows), length), -100),
-             "attention_mask": torch.zeros(len(rows), length, dtype=torch.long),
-             "audio_embeds": torch.from_numpy(windows.silence).repeat(len(rows), audios * slots, 1),
-             "audio_mask": torch.zeros(len(rows), audios * slots, dtype=torch.bool)}
+    batch = {
+        "input_ids": torch.full((len(rows), length), tokenizer.pad_token_id or 0),
+        "labels": torch.full((len(rows), length), -100),
+        "attention_mask": torch.zeros(len(rows), length, dtype=torch.long),
+        "audio_embeds": torch.from_numpy(windows.silence).repeat(len(rows), audios * slots, 1),
+        "audio_mask": torch.zeros(len(rows), audios * slots, dtype=torch.bool),
+    }
     for r, ((ids, labels), sample) in enumerate(zip(rows, samples)):
-        batch["input_ids"][r, :len(ids)] = torch.tensor(ids)
-        batch["labels"][r, :len(ids)] = torch.tensor(labels)
-        batch["attention_mask"][r, :len(ids)] = 1
+        batch["input_ids"][r, : len(ids)] = torch.tensor(ids)
+        batch["labels"][r, : len(ids)] = torch.tensor(labels)
+        batch["attention_mask"][r, : len(ids)] = 1
         for a, sound in enumerate(sample.sounds):
             features = torch.from_numpy(windows.get(sound)[:slots])
             at = a * slots
-            batch["audio_embeds"][r, at:at + len(features)] = features
-            batch["audio_mask"][r, at:at + len(features)] = True
+            batch["audio_embeds"][r, at : at + len(features)] = features
+            batch["audio_mask"][r, at : at + len(features)] = True
     return batch

@@ -3,6 +3,7 @@
 Epoch e takes from a dataset of n rows and weight w its places ⌊e·n·w⌋ … ⌊(e+1)·n·w⌋ − 1, so that the next epoch walks on
 where this one stopped; place k is row k mod n of one fixed shuffle. The epoch's samples are then shuffled together. All
 follows from the seed, so that a run can be taken up at any sample without having kept anything but its number."""
+
 from __future__ import annotations
 
 import zlib

@@ -2,6 +2,7 @@
 
 A path is taken from the folder of the config file; `${ASSETS}`, `${DATA}` and `${WORK}` in it stand for
 `afcore.paths.ASSETS`, `afcore.paths.DATA` and the folder given with `--work`."""
+
 from __future__ import annotations
 
 import hashlib
@@ -17,8 +18,17 @@ from afcore import paths
 from afcore.errors import BadRequest
 from afcore.prompts import MARKS
 
-AUGMENTATIONS = ("as_is", "options", "some_options", "yes_no", "count_labels", "alphabetic", "sentence", "length",
-                 "paragraph")
+AUGMENTATIONS = (
+    "as_is",
+    "options",
+    "some_options",
+    "yes_no",
+    "count_labels",
+    "alphabetic",
+    "sentence",
+    "length",
+    "paragraph",
+)
 """What can be made of a row's prompt and answer; see `afcore.training.recipe.texts`."""
 
 
@@ -134,40 +144,98 @@ def _object(properties: dict, required: tuple = ()) -> dict:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
-SCHEMA = _object({
-    "comment": {"type": ["string", "array"]},
-    "seed": {"type": "integer", "minimum": 0},
-    "device": {"enum": ["cpu", "cuda"]},
-    "cache": _TEXT,
-    "model": _object({
-        "marks": {"enum": sorted(MARKS)}, "language_model": _TEXT, "converted": _TEXT, "settings": {"type": "object"},
-        "weights": _TEXT,
-        "encoder": _TEXT, "clap": _TEXT, "open_gates": {"type": "boolean"},
-        "input_gradient": {"type": "boolean"}}, ("marks", "encoder")),
-    "data": {"type": "object", "minProperties": 1, "propertyNames": {"pattern": "^[^:]+$"}, "additionalProperties": _object({
-        "manifest": _TEXT, "root": _TEXT, "prompt": _TEXT, "task": _TEXT, "labels": _TEXTS, "prefix": _SHARE,
-        "augmentations": {"type": "object", "propertyNames": {"enum": list(AUGMENTATIONS)}, "minProperties": 1,
-                          "additionalProperties": _SHARE}}, ("manifest",))},
-    "held_out": _object({"data": _TEXT, "items": _COUNT, "options": {"type": "integer", "minimum": 2}}, ("data",)),
-    "stages": {"type": "array", "minItems": 1, "items": _object({
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}, "train": {"enum": ["audio", "all", "lora"]},
-        "lr": _POSITIVE,
-        "batch": _COUNT, "mix": {"type": "object", "minProperties": 1, "additionalProperties": _POSITIVE},
-        "epochs": _POSITIVE,
-        "steps": _COUNT, "epoch_share": _POSITIVE, "micro_batch": _COUNT, "schedule": {"enum": ["constant", "cosine"]},
-        "warmup": {"type": "integer", "minimum": 0}, "weight_decay": {"type": "number", "minimum": 0}, "clip": _POSITIVE,
-        "precision": {"enum": ["fp32", "bf16"]}, "gradient_checkpointing": {"type": "boolean"}, "pad_audios_to": _COUNT,
-        "shots": {"type": "array", "items": _COUNT, "minItems": 1}, "max_tokens": {"type": "integer", "minimum": 16},
-        "lora": _object({"rank": _COUNT, "alpha": _POSITIVE, "dropout": _SHARE, "targets": _TEXTS}),
-        "log_every": _COUNT, "checkpoint_every": _COUNT, "held_out_every": {"type": "integer", "minimum": 0}},
-        ("name", "train", "lr", "batch", "mix"))},
-    "dialogues": _object({
-        "facts": _TEXT, "out": _TEXT, "root": _TEXT, "maker": {"enum": ["templates", "language model"]}, "address": _TEXT,
-        "name": _TEXT,
-        "key_variable": _TEXT, "most_turns": {"type": "integer", "minimum": 1, "maximum": 8},
-        "similarity": {"type": "number"},
-        "refused": _TEXTS}, ("facts", "out")),
-}, ("model", "data", "stages"))
+SCHEMA = _object(
+    {
+        "comment": {"type": ["string", "array"]},
+        "seed": {"type": "integer", "minimum": 0},
+        "device": {"enum": ["cpu", "cuda"]},
+        "cache": _TEXT,
+        "model": _object(
+            {
+                "marks": {"enum": sorted(MARKS)},
+                "language_model": _TEXT,
+                "converted": _TEXT,
+                "settings": {"type": "object"},
+                "weights": _TEXT,
+                "encoder": _TEXT,
+                "clap": _TEXT,
+                "open_gates": {"type": "boolean"},
+                "input_gradient": {"type": "boolean"},
+            },
+            ("marks", "encoder"),
+        ),
+        "data": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": "^[^:]+$"},
+            "additionalProperties": _object(
+                {
+                    "manifest": _TEXT,
+                    "root": _TEXT,
+                    "prompt": _TEXT,
+                    "task": _TEXT,
+                    "labels": _TEXTS,
+                    "prefix": _SHARE,
+                    "augmentations": {
+                        "type": "object",
+                        "propertyNames": {"enum": list(AUGMENTATIONS)},
+                        "minProperties": 1,
+                        "additionalProperties": _SHARE,
+                    },
+                },
+                ("manifest",),
+            ),
+        },
+        "held_out": _object({"data": _TEXT, "items": _COUNT, "options": {"type": "integer", "minimum": 2}}, ("data",)),
+        "stages": {
+            "type": "array",
+            "minItems": 1,
+            "items": _object(
+                {
+                    "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"},
+                    "train": {"enum": ["audio", "all", "lora"]},
+                    "lr": _POSITIVE,
+                    "batch": _COUNT,
+                    "mix": {"type": "object", "minProperties": 1, "additionalProperties": _POSITIVE},
+                    "epochs": _POSITIVE,
+                    "steps": _COUNT,
+                    "epoch_share": _POSITIVE,
+                    "micro_batch": _COUNT,
+                    "schedule": {"enum": ["constant", "cosine"]},
+                    "warmup": {"type": "integer", "minimum": 0},
+                    "weight_decay": {"type": "number", "minimum": 0},
+                    "clip": _POSITIVE,
+                    "precision": {"enum": ["fp32", "bf16"]},
+                    "gradient_checkpointing": {"type": "boolean"},
+                    "pad_audios_to": _COUNT,
+                    "shots": {"type": "array", "items": _COUNT, "minItems": 1},
+                    "max_tokens": {"type": "integer", "minimum": 16},
+                    "lora": _object({"rank": _COUNT, "alpha": _POSITIVE, "dropout": _SHARE, "targets": _TEXTS}),
+                    "log_every": _COUNT,
+                    "checkpoint_every": _COUNT,
+                    "held_out_every": {"type": "integer", "minimum": 0},
+                },
+                ("name", "train", "lr", "batch", "mix"),
+            ),
+        },
+        "dialogues": _object(
+            {
+                "facts": _TEXT,
+                "out": _TEXT,
+                "root": _TEXT,
+                "maker": {"enum": ["templates", "language model"]},
+                "address": _TEXT,
+                "name": _TEXT,
+                "key_variable": _TEXT,
+                "most_turns": {"type": "integer", "minimum": 1, "maximum": 8},
+                "similarity": {"type": "number"},
+                "refused": _TEXTS,
+            },
+            ("facts", "out"),
+        ),
+    },
+    ("model", "data", "stages"),
+)
 
 
 def load(file: str | Path, work: str | Path = "work") -> Config:
@@ -186,8 +254,9 @@ def load(file: str | Path, work: str | Path = "work") -> Config:
         try:
             return (file.parent / Template(text).substitute(places)).resolve()
         except (KeyError, ValueError) as error:
-            raise BadRequest(f"The path “{text}” in {file.name} has a name in it that is not ${{ASSETS}}, ${{DATA}} or "
-                             "${WORK}.") from error
+            raise BadRequest(
+                f"The path “{text}” in {file.name} has a name in it that is not ${{ASSETS}}, ${{DATA}} or ${{WORK}}."
+            ) from error
 
     model = dict(content["model"])
     for name in ("converted", "weights", "encoder", "clap"):
@@ -202,11 +271,20 @@ def load(file: str | Path, work: str | Path = "work") -> Config:
     data = {}
     for name, entry in content["data"].items():
         manifest = path(entry["manifest"])
-        data[name] = Data(**{**entry, "name": name, "manifest": manifest, "labels": tuple(entry.get("labels", ())),
-                             "root": path(entry["root"]) if "root" in entry else manifest.parent})
+        data[name] = Data(
+            **{
+                **entry,
+                "name": name,
+                "manifest": manifest,
+                "labels": tuple(entry.get("labels", ())),
+                "root": path(entry["root"]) if "root" in entry else manifest.parent,
+            }
+        )
         total = sum(data[name].augmentations.values())
         if abs(total - 1) > 1e-6:
-            raise BadRequest(f"In {file.name} the augmentations of {name} have probabilities that sum to {total:g}, not 1.")
+            raise BadRequest(
+                f"In {file.name} the augmentations of {name} have probabilities that sum to {total:g}, not 1."
+            )
     stages = tuple(_stage(entry, file) for entry in content["stages"])
     if len({stage.name for stage in stages}) < len(stages):
         raise BadRequest(f"Two stages of {file.name} have one name.")
@@ -221,15 +299,26 @@ def load(file: str | Path, work: str | Path = "work") -> Config:
         raise BadRequest(f"A stage of {file.name} has a held_out_every, but the config does not say what is held out.")
     if held_out and any(key.partition(":")[0] == held_out.data for stage in stages for key in stage.mix):
         raise BadRequest(f"The config {file.name} trains on {held_out.data}, which it holds out.")
-    return Config(file, work, Model(**model), data, stages, held_out, dialogues, path(content.get("cache", "${WORK}/cache")),
-                  content.get("seed", 0), content.get("device"))
+    return Config(
+        file,
+        work,
+        Model(**model),
+        data,
+        stages,
+        held_out,
+        dialogues,
+        path(content.get("cache", "${WORK}/cache")),
+        content.get("seed", 0),
+        content.get("device"),
+    )
 
 
 def _stage(entry: dict, file: Path) -> Stage:
     entry = dict(entry)
     if "lora" in entry:
-        entry["lora"] = Lora(**{**entry["lora"],
-                                **({"targets": tuple(entry["lora"]["targets"])} if "targets" in entry["lora"] else {})})
+        entry["lora"] = Lora(
+            **{**entry["lora"], **({"targets": tuple(entry["lora"]["targets"])} if "targets" in entry["lora"] else {})}
+        )
     if "shots" in entry:
         entry["shots"] = tuple(entry["shots"])
     stage = Stage(**entry)
@@ -237,17 +326,23 @@ def _stage(entry: dict, file: Path) -> Stage:
     if (stage.epochs is None) == (stage.steps is None):
         raise BadRequest(f"{where} must say either how many epochs or how many steps.")
     if stage.batch % stage.micro_batch:
-        raise BadRequest(f"{where} has a batch of {stage.batch}, which micro-batches of {stage.micro_batch} do not make up.")
+        raise BadRequest(
+            f"{where} has a batch of {stage.batch}, which micro-batches of {stage.micro_batch} do not make up."
+        )
     for every in ("checkpoint_every", "held_out_every"):
         if getattr(stage, every) % stage.log_every:
-            raise BadRequest(f"{where} has a {every} of {getattr(stage, every)}, which is no multiple of its log_every of "
-                             f"{stage.log_every}.")
+            raise BadRequest(
+                f"{where} has a {every} of {getattr(stage, every)}, which is no multiple of its log_every of "
+                f"{stage.log_every}."
+            )
     for key in stage.mix:
         if key.partition(":")[2] not in ("", "knn", "random"):
             raise BadRequest(f"{where} mixes {key}, but a dataset's interleaved forms are called “:knn” and “:random”.")
         if ":" in key and stage.pad_audios_to and max(stage.shots) + 1 > stage.pad_audios_to:
-            raise BadRequest(f"{where} has {max(stage.shots)} shots and a query, more than the {stage.pad_audios_to} audios "
-                             "that it pads to.")
+            raise BadRequest(
+                f"{where} has {max(stage.shots)} shots and a query, more than the {stage.pad_audios_to} audios "
+                "that it pads to."
+            )
     return stage
 
 
@@ -265,7 +360,14 @@ def fingerprint(stage: Stage, sizes: dict[str, int], seed: int, *more) -> str:
     """Changes with everything that decides which samples come when, or what a step does; not with how often it logs, nor
     with how a batch is divided. `more`: whatever else JSON can hold."""
     settings = asdict(stage)
-    for name in ("log_every", "checkpoint_every", "held_out_every", "micro_batch", "gradient_checkpointing", "epochs",
-                 "steps"):
+    for name in (
+        "log_every",
+        "checkpoint_every",
+        "held_out_every",
+        "micro_batch",
+        "gradient_checkpointing",
+        "epochs",
+        "steps",
+    ):
         settings.pop(name)
     return hashlib.sha256(json.dumps([settings, sizes, seed, *more], sort_keys=True).encode()).hexdigest()[:16]

@@ -8,6 +8,7 @@ reads the config's “dialogues”: `facts`, JSON lines {"audio", "label", "capt
 "to"}]} of which all but the audio may be missing, and writes the manifest `out`. `maker`: "templates", or "language
 model" with the `address` of a server that speaks OpenAI's protocol (…/v1), the model's `name` and `key_variable`, the
 environment variable with its key."""
+
 from __future__ import annotations
 
 import argparse
@@ -29,24 +30,63 @@ from afcore.training.recipe import manifests
 from afcore.training.recipe.manifests import Sound
 from afcore.training.recipe.windows import Windows
 
-SIMILARITY = 0.3   # the paper's threshold for LAION-CLAP
+SIMILARITY = 0.3  # the paper's threshold for LAION-CLAP
 MOST_TURNS = 4
-TRIES, TIMEOUT = 3, 120   # of one request; s
-LONGEST = 60   # words of an answer
+TRIES, TIMEOUT = 3, 120  # of one request; s
+LONGEST = 60  # words of an answer
 
-FACTS = {"type": "object", "required": ["audio"], "additionalProperties": False, "properties": {
-    "audio": {"type": "string", "minLength": 1}, "start": {"type": "number", "minimum": 0}, "label": {"type": "string"},
-    "caption": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}},
-    "events": {"type": "array",
-               "items": {"type": "object", "required": ["name"], "additionalProperties": False, "properties": {
-        "name": {"type": "string"}, "from": {"type": "number"}, "to": {"type": "number"}}}}}}
+FACTS = {
+    "type": "object",
+    "required": ["audio"],
+    "additionalProperties": False,
+    "properties": {
+        "audio": {"type": "string", "minLength": 1},
+        "start": {"type": "number", "minimum": 0},
+        "label": {"type": "string"},
+        "caption": {"type": "string"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "events": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "additionalProperties": False,
+                "properties": {"name": {"type": "string"}, "from": {"type": "number"}, "to": {"type": "number"}},
+            },
+        },
+    },
+}
 
 REFUSED = (
-    "does not specify", "doesn't specify", "not specified", "does not mention", "not mentioned", "cannot be determined",
-    "can't be determined", "hard to tell", "impossible to tell",
-    "hard to determine", "difficult to determine", "without additional context", "without more context", "without further",
-    "not provided", "information provided", "given information", "the description", "the caption", "the label", "the tags",
-    "the metadata", "as an ai", "language model", "i'm sorry", "i am sorry", "i cannot", "i can't")
+    "does not specify",
+    "doesn't specify",
+    "not specified",
+    "does not mention",
+    "not mentioned",
+    "cannot be determined",
+    "can't be determined",
+    "hard to tell",
+    "impossible to tell",
+    "hard to determine",
+    "difficult to determine",
+    "without additional context",
+    "without more context",
+    "without further",
+    "not provided",
+    "information provided",
+    "given information",
+    "the description",
+    "the caption",
+    "the label",
+    "the tags",
+    "the metadata",
+    "as an ai",
+    "language model",
+    "i'm sorry",
+    "i am sorry",
+    "i cannot",
+    "i can't",
+)
 """What an answer must not say: it speaks of the text instead of the sound, or not of the sound at all."""
 TIME_STAMP = re.compile(r"\d\s?s\b|\d+(\.\d+)?\s?-?\s?seconds?\b|\d:\d\d")
 MARK = re.compile(r"<audio>|<SEP>|<\|[a-z_]+\|>|</?s>")
@@ -83,8 +123,12 @@ class LanguageModel:
     def __call__(self, facts: dict, turns: int, rng: np.random.Generator) -> list[Pair]:
         """Raises MissingPart where the server does not answer as it should."""
         import requests
-        body = {"model": self.name, "seed": int(rng.integers(2**31)),
-                "messages": [{"role": "user", "content": ASK.format(turns=turns, known=known(facts))}]}
+
+        body = {
+            "model": self.name,
+            "seed": int(rng.integers(2**31)),
+            "messages": [{"role": "user", "content": ASK.format(turns=turns, known=known(facts))}],
+        }
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         problem = ""
         for _ in range(TRIES):
@@ -104,9 +148,11 @@ class LanguageModel:
 
 def known(facts: dict) -> str:
     """What a language model is told of a sound."""
-    parts = [f"it is labelled “{facts['label']}”" if facts.get("label") else "",
-             f"a person described it as “{facts['caption']}”" if facts.get("caption") else "",
-             f"its tags are {', '.join(facts['tags'])}" if facts.get("tags") else ""]
+    parts = [
+        f"it is labelled “{facts['label']}”" if facts.get("label") else "",
+        f"a person described it as “{facts['caption']}”" if facts.get("caption") else "",
+        f"its tags are {', '.join(facts['tags'])}" if facts.get("tags") else "",
+    ]
     timed = lambda e: f"{e['name']} [{e['from']:g}s-{e['to']:g}s]" if "from" in e and "to" in e else e["name"]
     events = [timed(event) for event in facts.get("events", ())]
     parts.append(f"its sound events are {'; '.join(events)}" if events else "")
@@ -129,14 +175,21 @@ def pairs_in(text: str) -> list[Pair]:
 class Templates:
     """Dialogues without a language model. `every`: the facts of all sounds, for what is not heard in one of them."""
 
-    OPEN = ("What do you hear?", "What can be heard in this recording?", "Can you describe the sound?",
-            "What is going on here?")
+    OPEN = (
+        "What do you hear?",
+        "What can be heard in this recording?",
+        "Can you describe the sound?",
+        "What is going on here?",
+    )
     MAKER = ("What makes the sound?", "What is it most likely?", "What would you call it?")
     MORE = ("Do you hear anything else?", "What else can be heard in it?", "Is there more to it?")
     PRESENT = ("Can you hear {}?", "Do you hear {} in it?", "Does it contain {}?")
-    UNANSWERABLE = (("When was it recorded?", "when it was recorded"), ("Who recorded it?", "who recorded it"),
-                    ("Which city is it from?", "where it was recorded"),
-                    ("What colour is the thing that makes it?", "that from a sound"))
+    UNANSWERABLE = (
+        ("When was it recorded?", "when it was recorded"),
+        ("Who recorded it?", "who recorded it"),
+        ("Which city is it from?", "where it was recorded"),
+        ("What colour is the thing that makes it?", "that from a sound"),
+    )
 
     def __init__(self, every: list[dict]):
         self.labels = sorted({facts["label"] for facts in every if facts.get("label")})
@@ -163,7 +216,7 @@ class Templates:
             more.append(Pair(pick(self.PRESENT).format(other), sentence(f"no, I do not hear {other}"), grounded=False))
         question, what = pick(self.UNANSWERABLE)
         more.append(Pair(question, f"I cannot tell {what}.", grounded=False))
-        return pairs + [more[i] for i in rng.permutation(len(more))][:turns - 1]
+        return pairs + [more[i] for i in rng.permutation(len(more))][: turns - 1]
 
 
 def stems(*texts: str) -> set[str]:
@@ -183,15 +236,23 @@ def clean(pairs: list[Pair], refused: tuple[str, ...] = REFUSED) -> list[Pair]:
     kept: list[Pair] = []
     for pair in pairs:
         answer = pair.answer.lower()
-        wrong = (not pair.question or not answer or TIME_STAMP.search(answer) or MARK.search(pair.question + pair.answer)
-                 or len(answer.split()) > LONGEST or (pair.grounded and any(phrase in answer for phrase in refused))
-                 or any(pair.question == k.question or (pair.answer == k.answer and len(answer.split()) > 3) for k in kept))
+        wrong = (
+            not pair.question
+            or not answer
+            or TIME_STAMP.search(answer)
+            or MARK.search(pair.question + pair.answer)
+            or len(answer.split()) > LONGEST
+            or (pair.grounded and any(phrase in answer for phrase in refused))
+            or any(pair.question == k.question or (pair.answer == k.answer and len(answer.split()) > 3) for k in kept)
+        )
         if not wrong:
             kept.append(pair)
     return kept
 
 
-def similar(pairs: list[Pair], vector: np.ndarray, embed: Callable[[list[str]], np.ndarray], least: float) -> list[Pair]:
+def similar(
+    pairs: list[Pair], vector: np.ndarray, embed: Callable[[list[str]], np.ndarray], least: float
+) -> list[Pair]:
     """Those whose text has at least the cosine similarity `least` with the sound's CLAP `vector` (d,). The text is the
     answer, of an answer under four words the question with it. What no sound can bear out is kept as long as anything
     else is."""
@@ -220,7 +281,10 @@ def make(config: configs.Config, progress: Callable[[int, int], None] | None = N
     if settings.get("maker", "templates") == "templates":
         maker, name = Templates(every), "templates"
     elif "address" in settings and "name" in settings:
-        maker, name = LanguageModel(settings["address"], settings["name"], settings.get("key_variable")), settings["name"]
+        maker, name = (
+            LanguageModel(settings["address"], settings["name"], settings.get("key_variable")),
+            settings["name"],
+        )
     else:
         raise BadRequest("A language model that makes dialogues needs its address and its name in the config.")
     least = settings.get("similarity", SIMILARITY)
@@ -245,13 +309,20 @@ def make(config: configs.Config, progress: Callable[[int, int], None] | None = N
             for count, pairs in (("pairs", drafts[key][:turns]), ("after the rules", by_rule), ("after CLAP", kept)):
                 counts[count] += len(pairs)
             if kept:
-                rows.append({"audio": os.path.relpath(sound.file, out.parent), "task": prompts.DIALOG,
-                             **({"start": sound.start} if sound.start else {}),
-                             "turns": [[pair.question, pair.answer] for pair in kept]})
+                rows.append(
+                    {
+                        "audio": os.path.relpath(sound.file, out.parent),
+                        "task": prompts.DIALOG,
+                        **({"start": sound.start} if sound.start else {}),
+                        "turns": [[pair.question, pair.answer] for pair in kept],
+                    }
+                )
             if progress:
                 progress(i + 1, len(every))
     if not rows:
-        raise BadRequest(f"None of {counts['pairs']} pairs came through the rules and the similarity of {least}: lower it.")
+        raise BadRequest(
+            f"None of {counts['pairs']} pairs came through the rules and the similarity of {least}: lower it."
+        )
     manifests.write(out, rows)
     said.unlink()
     return counts | {"dialogues": len(rows)}
@@ -284,8 +355,11 @@ def _drafts(file: Path) -> dict[str, list[Pair]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m afcore.training.recipe.dialogues", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m afcore.training.recipe.dialogues",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of the run (default: work)")
     options = parser.parse_args(arguments)

@@ -1,4 +1,5 @@
 """Running the stages of a config, one after the other, each from where it last stopped."""
+
 from __future__ import annotations
 
 import contextlib
@@ -53,10 +54,14 @@ def gather(samples: Samples, held_out: HeldOutItems | None, windows: Windows, wo
     """Windows and neighbours of a stage: made by a single process, only asked for by several."""
     sounds = samples.sounds() + (held_out.sounds if held_out else [])
     if world.size == 1:
-        say = lambda done, of: print(f"encoded {done} of {of} sounds", flush=True) if done % 100 == 0 or done == of else None
+        say = lambda done, of: (
+            print(f"encoded {done} of {of} sounds", flush=True) if done % 100 == 0 or done == of else None
+        )
         windows.fill(sounds, say)
     elif missing := windows.missing(sounds):
-        raise MissingPart(f"{len(missing)} sounds have no windows yet: run the recipe with --prepare first, in one process.")
+        raise MissingPart(
+            f"{len(missing)} sounds have no windows yet: run the recipe with --prepare first, in one process."
+        )
     samples.prepare(make=world.size == 1)
 
 
@@ -73,8 +78,15 @@ def rate(stage: Stage, step: int, steps: int) -> float:
 class StageRun:
     """One stage. `before`: the weights file of the stage before."""
 
-    def __init__(self, config: Config, stage: Stage, samples: Samples, held_out: HeldOutItems | None, before: Path | None,
-                 world: World):
+    def __init__(
+        self,
+        config: Config,
+        stage: Stage,
+        samples: Samples,
+        held_out: HeldOutItems | None,
+        before: Path | None,
+        world: World,
+    ):
         self.config, self.stage, self.samples = config, stage, samples
         self.held_out, self.before, self.world = held_out, before, world
         self.folder = config.work / stage.name
@@ -82,19 +94,25 @@ class StageRun:
         # With what the stage before came to, so that one that was done again is not followed by what was made from the old.
         done = before.with_name(DONE) if before else None
         earlier = done.read_text() if done and done.exists() else ""
-        self.print = fingerprint(stage, samples.sizes, config.seed, config.model.settings, config.model.open_gates, earlier)
+        self.print = fingerprint(
+            stage, samples.sizes, config.seed, config.model.settings, config.model.open_gates, earlier
+        )
         micro = stage.batch // stage.micro_batch
         if micro % world.size:
-            raise BadRequest(f"The stage {stage.name} has {micro} micro-batches a step, which {world.size} processes cannot "
-                             "share evenly.")
+            raise BadRequest(
+                f"The stage {stage.name} has {micro} micro-batches a step, which {world.size} processes cannot "
+                "share evenly."
+            )
         self.mine = range(world.rank, micro, world.size)
 
     def run(self) -> None:
         if (self.folder / DONE).exists():
             facts = json.loads((self.folder / DONE).read_text())
             if facts["fingerprint"] != self.print:
-                raise BadRequest(f"The stage in {self.folder} was made with other settings or data: give another --work "
-                                 "folder, or delete it.")
+                raise BadRequest(
+                    f"The stage in {self.folder} was made with other settings or data: give another --work "
+                    "folder, or delete it."
+                )
             if facts["step"] >= self.steps:
                 if self.world.first:
                     print(f"{self.stage.name}: done already ({facts['step']} steps)", flush=True)
@@ -112,8 +130,11 @@ class StageRun:
         log = Log(self.folder, start) if self.world.first else None
         if self.world.first:
             count = sum(p.numel() for p in state.trained(net).values())
-            print(f"{self.stage.name}: {count / 1e6:.2f} M trained parameters, steps {start} to {self.steps}, "
-                  f"{self.samples.blend.start(1)} samples in the first epoch", flush=True)
+            print(
+                f"{self.stage.name}: {count / 1e6:.2f} M trained parameters, steps {start} to {self.steps}, "
+                f"{self.samples.blend.start(1)} samples in the first epoch",
+                flush=True,
+            )
         self._loop(net, optimiser, built.tokenizer, start, log)
         del net, optimiser, built
         if self.world.first:
@@ -125,7 +146,9 @@ class StageRun:
         seen: list[tuple[float, float]] = []
         begun = time.time()
         with ThreadPoolExecutor(1) as ahead:  # reads and tokenises the next step's samples meanwhile
-            fetch = functools.partial(ahead.submit, self._micro_batches, tokenizer, net.model.config.max_windows_per_audio)
+            fetch = functools.partial(
+                ahead.submit, self._micro_batches, tokenizer, net.model.config.max_windows_per_audio
+            )
             coming = fetch(start)
             for step in range(start, self.steps):
                 batches = coming.result()
@@ -139,9 +162,15 @@ class StageRun:
                 kept = done % stage.checkpoint_every == 0 or done == self.steps
                 if done % stage.log_every == 0 or done == self.steps:
                     loss, norm = (float(np.mean(column)) for column in zip(*seen))
-                    row = {"step": done, "epoch": self.samples.blend.epoch_of(done * stage.batch - 1),
-                           "samples": done * stage.batch,
-                           "loss": loss, "gradient": norm, "lr": rate(stage, step, self.steps), "gates": gates(net)}
+                    row = {
+                        "step": done,
+                        "epoch": self.samples.blend.epoch_of(done * stage.batch - 1),
+                        "samples": done * stage.batch,
+                        "loss": loss,
+                        "gradient": norm,
+                        "lr": rate(stage, step, self.steps),
+                        "gates": gates(net),
+                    }
                     if watched:
                         row |= self.held_out(net, tokenizer, world, self._precision)
                     row["seconds"] = round(time.time() - begun, 1)
@@ -149,8 +178,12 @@ class StageRun:
                     if log:
                         log.add(row)
                 if kept:
-                    facts = {"step": done, "samples": done * stage.batch, "seed": self.config.seed,
-                             "fingerprint": self.print}
+                    facts = {
+                        "step": done,
+                        "samples": done * stage.batch,
+                        "seed": self.config.seed,
+                        "fingerprint": self.print,
+                    }
                     state.save(self.folder / "state", net, optimiser, facts, world)
                 if log and (watched or kept):
                     log.plot(f"{self.config.file.stem}, {stage.name}")
@@ -162,7 +195,9 @@ class StageRun:
         for k in self.mine:
             first = step * stage.batch + k * stage.micro_batch
             chosen = [self.samples[first + i] for i in range(stage.micro_batch)]
-            out.append((k, collate(chosen, self.samples.windows, tokenizer, slots, stage.pad_audios_to, stage.max_tokens)))
+            out.append(
+                (k, collate(chosen, self.samples.windows, tokenizer, slots, stage.pad_audios_to, stage.max_tokens))
+            )
         return out
 
     def _step(self, net, optimiser, step: int, batches: list[tuple[int, dict[str, Tensor]]]) -> tuple[float, float]:
@@ -192,6 +227,7 @@ class StageRun:
         """Writes what the next stage begins with, `weights.safetensors`, and after the last stage a model to use: mini's
         files where only what hears was trained, else a folder for `from_pretrained`."""
         from safetensors.torch import save_file
+
         plain = replace(self.stage, precision="fp32", gradient_checkpointing=False)  # nothing that is kept is rounded
         built = network.build(self.config, plain, self.before)
         state.load_parameters(state.newest(self.folder / "state"), built.net)
@@ -205,7 +241,9 @@ class StageRun:
         save_file(network.weights_of(model, names), partial)
         os.replace(partial, self.folder / network.WEIGHTS)
         if self.stage is self.config.stages[-1]:
-            heard_only = all(AudioFlamingo.is_audio_parameter(n) for n in names if not n.startswith(("rows.", network.ROWS)))
+            heard_only = all(
+                AudioFlamingo.is_audio_parameter(n) for n in names if not n.startswith(("rows.", network.ROWS))
+            )
             if self.config.model.language_model == "mini" and heard_only:
                 mini.save_mini(model, self.folder / "mini")
             else:
@@ -217,5 +255,7 @@ class StageRun:
 def groups(net, stage: Stage) -> list[dict]:
     """Weight decay on matrices alone."""
     parameters = list(state.trained(net).values())
-    return [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": stage.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": stage.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

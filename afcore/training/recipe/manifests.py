@@ -6,6 +6,7 @@
 
 `audio` is a path from the dataset's `root`, `start` where to begin in seconds. Shots can stand in the manifest as above,
 or be drawn from the dataset itself, nearest neighbours or random ("NAME:knn", "NAME:random" in a stage's mix)."""
+
 from __future__ import annotations
 
 import argparse
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from afcore import paths, prompts
-from afcore.retrieval.bank import Bank
 from afcore.errors import AfcoreError, BadRequest
+from afcore.retrieval.bank import Bank
 from afcore.training.recipe.config import Data, check
 
 _TEXT = {"type": "string", "minLength": 1}
@@ -27,12 +28,26 @@ _SAID = _TEXT | {"pattern": r"^((?!<audio>|<SEP>|<\|[a-z_]+\|>|</?s>)[\s\S])*$"}
 _SHOT = {"audio": _TEXT, "start": {"type": "number", "minimum": 0}, "prompt": _SAID, "answer": _SAID}
 ROW = {
     "type": "object",
-    "properties": {**_SHOT, "task": _TEXT, "options": {"type": "array", "items": _SAID, "minItems": 2},
-                   "similar": {"type": "boolean"},
-                   "turns": {"type": "array", "minItems": 1,
-                             "items": {"type": "array", "items": _SAID, "minItems": 2, "maxItems": 2}},
-                   "shots": {"type": "array", "items": {"type": "object", "properties": _SHOT, "additionalProperties": False,
-                                                        "required": ["audio", "prompt", "answer"]}}},
+    "properties": {
+        **_SHOT,
+        "task": _TEXT,
+        "options": {"type": "array", "items": _SAID, "minItems": 2},
+        "similar": {"type": "boolean"},
+        "turns": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "array", "items": _SAID, "minItems": 2, "maxItems": 2},
+        },
+        "shots": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": _SHOT,
+                "additionalProperties": False,
+                "required": ["audio", "prompt", "answer"],
+            },
+        },
+    },
     "required": ["audio"],
     "oneOf": [{"required": ["turns"]}, {"required": ["prompt", "answer"]}],
     "additionalProperties": False,
@@ -57,7 +72,7 @@ class Row:
     task: str = ""
     options: tuple[str, ...] = ()
     turns: tuple[tuple[str, str], ...] = ()
-    shots: tuple["Row", ...] = ()
+    shots: tuple[Row, ...] = ()
     similar: bool = True
 
     @property
@@ -85,12 +100,15 @@ def _row(line: str, number: int, data: Data) -> Row:
     check(row, ROW, f"Line {number} of {data.manifest.name}")
     make = lambda entry: Sound(data.root / entry["audio"], float(entry.get("start", 0)))
     if "turns" in row:
-        return Row(make(row), task=data.task or row.get("task", prompts.DIALOG),
-                   turns=tuple((q, a) for q, a in row["turns"]))
+        return Row(
+            make(row), task=data.task or row.get("task", prompts.DIALOG), turns=tuple((q, a) for q, a in row["turns"])
+        )
     prompt = data.prompt or row["prompt"]
     task = data.task or row.get("task") or prompts.task_of(prompt)
     shots = tuple(Row(make(s), s["prompt"], s["answer"]) for s in row.get("shots", ()))
-    return Row(make(row), prompt, row["answer"], task, tuple(row.get("options", ())), (), shots, row.get("similar", True))
+    return Row(
+        make(row), prompt, row["answer"], task, tuple(row.get("options", ())), (), shots, row.get("similar", True)
+    )
 
 
 def write(file: Path, rows: list[dict]) -> None:
@@ -112,16 +130,22 @@ def from_bank(bank: Bank, out: Path, per_label: int = 0) -> dict[str, int]:
         if per_label and taken[example.label] > per_label:
             continue
         audio = os.path.relpath(bank.audio_path(example.id), out)
-        labelled = {"audio": audio, "prompt": prompts.CLASSIFY, "answer": prompts.answer_of(example.label),
-                    "task": prompts.EVENTS}
+        labelled = {
+            "audio": audio,
+            "prompt": prompts.CLASSIFY,
+            "answer": prompts.answer_of(example.label),
+            "task": prompts.EVENTS,
+        }
         if zlib.crc32((example.group_key or example.sha256).encode()) % 5 == 0:
             files["held_out"].append(labelled)
             continue
         files["labels"].append(labelled)
-        files["captions"].append({"audio": audio, "prompt": prompts.CAPTION, "answer": example.caption,
-                                  "task": prompts.CAPTIONING})
-        files["facts"].append({"audio": audio, "label": example.label, "caption": example.caption,
-                               "tags": list(example.tags)})
+        files["captions"].append(
+            {"audio": audio, "prompt": prompts.CAPTION, "answer": example.caption, "task": prompts.CAPTIONING}
+        )
+        files["facts"].append(
+            {"audio": audio, "label": example.label, "caption": example.caption, "tags": list(example.tags)}
+        )
     for name, rows in files.items():
         write(out / f"{name}.jsonl", rows)
     return {name: len(rows) for name, rows in files.items()}
@@ -129,7 +153,9 @@ def from_bank(bank: Bank, out: Path, per_label: int = 0) -> dict[str, int]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m afcore.training.recipe.manifests", description=from_bank.__doc__)
-    parser.add_argument("--bank", type=Path, default=paths.BANK, help="folder of an example bank (default: the shipped one)")
+    parser.add_argument(
+        "--bank", type=Path, default=paths.BANK, help="folder of an example bank (default: the shipped one)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the manifests")
     parser.add_argument("--per-label", type=int, default=0, help="at most so many sounds of a label (default: all)")
     options = parser.parse_args(arguments)

@@ -3,6 +3,7 @@ sharded.
 
 Stages hand their weights on as one `safetensors` file with everything that a stage so far has trained (`weights_of`).
 """
+
 from __future__ import annotations
 
 import json
@@ -18,12 +19,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from afcore.checkpoints import mini
 from afcore.errors import BadRequest, MissingPart
-from afcore.model import lora, AudioFlamingo, AudioFlamingoConfig
+from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
 from afcore.training.recipe.config import Config, Lora, Stage
 from afcore.training.recipe.config import Model as Spec
 
 WEIGHTS = "weights.safetensors"
-ROWS = "new_token_rows."   # keys of the new tokens' embeddings in a weights file
+ROWS = "new_token_rows."  # keys of the new tokens' embeddings in a weights file
 
 
 class NewRows(nn.Module):
@@ -71,8 +72,14 @@ class AnswerLoss(nn.Module):
         embeds = self.model.get_input_embeddings()(ids)
         if self.rows is not None:
             embeds = self.rows.embed(ids, embeds)
-        hidden = self.model.hidden_states(ids, batch["attention_mask"], batch["audio_embeds"], batch["audio_mask"],
-                                          inputs_embeds=embeds, use_cache=False).last_hidden_state
+        hidden = self.model.hidden_states(
+            ids,
+            batch["attention_mask"],
+            batch["audio_embeds"],
+            batch["audio_mask"],
+            inputs_embeds=embeds,
+            use_cache=False,
+        ).last_hidden_state
         counted = labels != -100
         hidden = hidden[:, :-1][counted]
         logits = self.model.get_output_embeddings()(hidden)
@@ -103,6 +110,7 @@ def build(config: Config, stage: Stage, before: Path | None) -> Built:
         inherited = load_weights(model, before)
     elif config.model.open_gates and config.model.weights is None:
         from afcore.training.mini.language_side import open_gates_
+
         open_gates_(model)
     if model.config.front_end == "tags":
         names = json.loads((config.model.encoder / "audioset.json").read_text())
@@ -124,6 +132,7 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
     """(model, tokenizer, names of parameters that were trained before) as the config names them, float32."""
     if spec.converted:
         from afcore.checkpoints.converted import load_flamingo
+
         model = load_flamingo(spec.converted, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(spec.converted, local_files_only=True)
         return model, tokenizer, set() if spec.weights is None else load_weights(model, spec.weights / WEIGHTS)
@@ -136,8 +145,9 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
         raise MissingPart(f"The language model {folder} cannot be loaded: {why}.") from error
     old = language_model.get_input_embeddings().weight.detach().mean(0)
     fresh = [token for token in mini.NEW_TOKENS if token not in tokenizer.get_vocab()]
-    tokenizer.add_special_tokens({"additional_special_tokens": list(mini.NEW_TOKENS)},
-                                 replace_additional_special_tokens=False)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": list(mini.NEW_TOKENS)}, replace_additional_special_tokens=False
+    )
     if language_model.get_input_embeddings().weight.shape[0] != len(tokenizer):
         language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     if fresh:  # the mean of all tokens, near which an untrained token is least in the way
@@ -153,8 +163,11 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
     with safe_open(spec.weights / "flamingo.safetensors", "pt") as file:
         low_rank = [key.removeprefix(lora.PREFIX).split(".")[:2] for key in file.keys() if key.startswith(lora.PREFIX)]
     adapted = [rf"\.layers\.{layer}\.decoder_layer\..*\b{name}\.weight" for layer, name in low_rank]
-    trained = {name for name, _ in model.named_parameters()
-               if AudioFlamingo.is_audio_parameter(name) or any(re.search(pattern, name) for pattern in adapted)}
+    trained = {
+        name
+        for name, _ in model.named_parameters()
+        if AudioFlamingo.is_audio_parameter(name) or any(re.search(pattern, name) for pattern in adapted)
+    }
     return model, tokenizer, trained | {ROWS + "input"}
 
 
@@ -166,8 +179,9 @@ def _settings(spec: Spec, language_model, tokenizer) -> AudioFlamingoConfig:
         stored = spec.weights if spec.weights and (spec.weights / "config.json").exists() else None
         return AudioFlamingoConfig(text_config=text, **mini.config_settings(spec.settings, stored, tokenizer, tags))
     try:
-        return AudioFlamingoConfig(text_config=text, audio_token_id=audio, endofchunk_token_id=eoc, sep_token_id=sep,
-                                   **spec.settings)
+        return AudioFlamingoConfig(
+            text_config=text, audio_token_id=audio, endofchunk_token_id=eoc, sep_token_id=sep, **spec.settings
+        )
     except (TypeError, ValueError) as error:
         raise BadRequest(f"The model's settings do not fit: {error}") from error
 
@@ -175,16 +189,20 @@ def _settings(spec: Spec, language_model, tokenizer) -> AudioFlamingoConfig:
 def add_lora(model: AudioFlamingo, settings: Lora) -> None:
     """peft's low-rank updates at the language model's own layers. Raises BadRequest where no layer is called so."""
     from peft import LoraConfig, inject_adapter_in_model
+
     wanted = rf".*\.decoder_layer\.(.*\.)?({'|'.join(map(re.escape, settings.targets))})"
     if not any(re.fullmatch(wanted, name) for name, _ in model.language_model.named_modules()):
         raise BadRequest(f"The language model has no layers called {', '.join(settings.targets)} for LoRA.")
-    adapters = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=wanted)
+    adapters = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=wanted
+    )
     inject_adapter_in_model(adapters, model.language_model)
 
 
 def merge_lora(model: AudioFlamingo) -> set[str]:
     """Adds the updates into the weights they belong to and takes the adapters out; returns those weights' names."""
     from peft.tuners.tuners_utils import BaseTunerLayer
+
     adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
     for name, module in adapted:
         module.merge()
@@ -199,6 +217,7 @@ def checkpoint_layers(model: AudioFlamingo) -> None:
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
     from afcore.model.flamingo import decoder_layers
+
     layers = decoder_layers(model.language_model)
     for i, layer in enumerate(layers):
         layers[i] = checkpoint_wrapper(layer)
@@ -213,6 +232,7 @@ def load_weights(model: AudioFlamingo, file: Path) -> set[str]:
     """Fills the model from a weights file and returns the names in it. Raises MissingPart for a file that is absent or
     does not fit."""
     from safetensors.torch import load_file
+
     if not file.is_file():
         raise MissingPart(f"There are no weights in {file}.")
     state = load_file(file)

@@ -3,6 +3,7 @@
 
 PyTorch's own `fully_shard` is called, since `accelerate.Accelerator` turns its FSDP plugin on for accelerators only and
 would run two CPU processes by other code than many GPUs."""
+
 from __future__ import annotations
 
 import os
@@ -77,6 +78,7 @@ def shard(net: AnswerLoss, world: World) -> AnswerLoss:
         return net
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(world.device.type, (world.size,))
     units: list[nn.Module] = [net.model.audio_transformer]
     for layer in decoder_layers(net.model.language_model):

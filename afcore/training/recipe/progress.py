@@ -1,5 +1,6 @@
 """What a run shows of itself: a line of JSON per so many steps, a page with its curves, and how well held-out sounds are
 named."""
+
 from __future__ import annotations
 
 import json
@@ -48,13 +49,18 @@ class Log:
         with self.file.open("a") as out:
             out.write(json.dumps(row) + "\n")
         shown = {key: value for key, value in row.items() if key != "gates"}
-        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key,
-                        value in shown.items()), flush=True)
+        print(
+            "  ".join(
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()
+            ),
+            flush=True,
+        )
 
     def plot(self, title: str) -> Path:
         """Writes `progress.html`: loss, gates, and held-out accuracy over steps."""
         import plotly.graph_objects as go
         from plotly.subplots import make_subplots
+
         names = ("loss of the answers' tokens", "tanh of each gate", "held-out accuracy")
         figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06, subplot_titles=names)
 
@@ -62,12 +68,14 @@ class Log:
             points = [(r["step"], get(r)) for r in self.rows if get(r) is not None]
             if points:
                 x, y = zip(*points)
-                figure.add_trace(go.Scatter(x=x, y=y, name=key, mode="lines" if len(x) > 1 else "markers"), row=row, col=1)
+                figure.add_trace(
+                    go.Scatter(x=x, y=y, name=key, mode="lines" if len(x) > 1 else "markers"), row=row, col=1
+                )
 
         line(1, "training", lambda r: r.get("loss"))
         line(1, "held out", lambda r: r.get("held_out_loss"))
         for kind in ("attn", "ff"):
-            for layer in (self.rows[-1]["gates"][kind] if self.rows else ()):
+            for layer in self.rows[-1]["gates"][kind] if self.rows else ():
                 line(2, f"{kind} {layer}", lambda r: r["gates"][kind].get(layer))
         line(3, "its sound", lambda r: r.get("held_out"))
         line(3, "another's sound", lambda r: r.get("held_out_other_audio"))
@@ -100,18 +108,24 @@ class HeldOutItems:
         rows = [row for row in manifests.read(data) if not row.turns]
         labels = texts.labels_of(data, rows)
         if len(labels) < config.held_out.options:
-            raise BadRequest(f"The held-out dataset {data.name} has {len(labels)} different answers, too few for "
-                             f"{config.held_out.options} options.")
+            raise BadRequest(
+                f"The held-out dataset {data.name} has {len(labels)} different answers, too few for "
+                f"{config.held_out.options} options."
+            )
         rng = np.random.default_rng([config.seed, 7])
-        rows = [rows[i] for i in rng.permutation(len(rows))[:config.held_out.items]]
+        rows = [rows[i] for i in rng.permutation(len(rows))[: config.held_out.items]]
         self.config, self.stage, self.windows = config, stage, windows
         self.sounds = [sound for row in rows for sound in row.sounds]
         self.items: list[list[Sample]] = []
         for row in rows:
             others = [label for label in labels if label != row.answer]
-            options = [row.answer] + [others[i] for i in rng.permutation(len(others))[:config.held_out.options - 1]]
-            self.items.append([texts.sample(replace(row, answer=option), plain, labels, rng,
-                                            config.model.marks) for option in options])
+            options = [row.answer] + [others[i] for i in rng.permutation(len(others))[: config.held_out.options - 1]]
+            self.items.append(
+                [
+                    texts.sample(replace(row, answer=option), plain, labels, rng, config.model.marks)
+                    for option in options
+                ]
+            )
         other = [self.items[(n + len(rows) // 2) % len(rows)][0].sounds for n in range(len(rows))]
         self.swapped = [[replace(sample, sounds=sounds) for sample in item] for item, sounds in zip(self.items, other)]
 
@@ -123,9 +137,14 @@ class HeldOutItems:
         for name, items in {"held_out": self.items, "held_out_other_audio": self.swapped}.items():
             hits, losses, counts = 0, 0.0, 0.0
             for item in items:
-                batch = collate(item, self.windows, tokenizer, net.model.config.max_windows_per_audio,
-                                self.stage.pad_audios_to,
-                                self.stage.max_tokens)
+                batch = collate(
+                    item,
+                    self.windows,
+                    tokenizer,
+                    net.model.config.max_windows_per_audio,
+                    self.stage.pad_audios_to,
+                    self.stage.max_tokens,
+                )
                 with precision():
                     sums, tokens = net({key: value.to(world.device) for key, value in batch.items()})
                 hits += int((sums / tokens).argmin()) == 0

@@ -6,6 +6,7 @@
 
 All that is random in a run follows from the seed and the number of the step or sample, so these numbers are its whole
 state. A checkpoint appears under its name when it is complete; the newest two are kept."""
+
 from __future__ import annotations
 
 import json
@@ -38,6 +39,7 @@ def trained(net: AnswerLoss) -> dict[str, torch.nn.Parameter]:
 def save(folder: Path, net: AnswerLoss, optimiser: torch.optim.Optimizer, facts: dict, world: World) -> None:
     """Every process calls it; the first writes. `facts`: JSON, with the number of steps done under "step"."""
     from safetensors.torch import save_file
+
     parameters: dict[str, Tensor] = {}
     moments: dict[str, Tensor] = {}
 
@@ -69,8 +71,10 @@ def facts_of(checkpoint: Path, fingerprint: str) -> dict:
     """Its `state.json`. Raises BadRequest where it belongs to other settings or data."""
     facts = json.loads((checkpoint / "state.json").read_text())
     if facts["fingerprint"] != fingerprint:
-        raise BadRequest(f"The checkpoint {checkpoint} was made with other settings or data: give another --work folder, or "
-                         "delete this one.")
+        raise BadRequest(
+            f"The checkpoint {checkpoint} was made with other settings or data: give another --work folder, or "
+            "delete this one."
+        )
     return facts
 
 
@@ -78,11 +82,13 @@ def load_parameters(checkpoint: Path, net: AnswerLoss) -> None:
     """Fills `net`, not sharded yet. Raises MissingPart where the checkpoint is damaged or of another model."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
     try:
         state = load_file(checkpoint / "model.safetensors")
     except (OSError, SafetensorError) as error:
-        raise MissingPart(f"The checkpoint {checkpoint} is damaged: delete it, and the run goes on from the one before."
-                          ) from error
+        raise MissingPart(
+            f"The checkpoint {checkpoint} is damaged: delete it, and the run goes on from the one before."
+        ) from error
     parameters = trained(net)
     if state.keys() != parameters.keys() or any(state[n].shape != p.shape for n, p in parameters.items()):
         raise MissingPart(f"The checkpoint {checkpoint} is of another model: give another --work folder.")
@@ -94,6 +100,7 @@ def load_parameters(checkpoint: Path, net: AnswerLoss) -> None:
 def load_optimiser(checkpoint: Path, net: AnswerLoss, optimiser: torch.optim.Optimizer) -> None:
     """Fills the optimiser of `net`, sharded or not, by however many processes the checkpoint was written."""
     from safetensors import safe_open
+
     parameters = trained(net)
     with safe_open(checkpoint / "optimiser.safetensors", "pt") as file:
         for key in file.keys():

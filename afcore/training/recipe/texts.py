@@ -13,6 +13,7 @@ sentence, length, paragraph   "describe the sound in a sentence.", "… at lengt
 
 Of interleaved samples only the query lists options. All is lower case but the questions of a dialogue.
 """
+
 from __future__ import annotations
 
 import re
@@ -40,8 +41,15 @@ class Sample:
         return "".join(text for text, _ in self.pieces)
 
 
-def sample(row: Row, data: Data, labels: list[str], rng: np.random.Generator, kind: str, shots: list[Row] = (),
-           similar: bool = True) -> Sample:
+def sample(
+    row: Row,
+    data: Data,
+    labels: list[str],
+    rng: np.random.Generator,
+    kind: str,
+    shots: list[Row] = (),
+    similar: bool = True,
+) -> Sample:
     """The training sample of `row`. `labels`: of its dataset. `shots`: rows in prompt order, where it is interleaved;
     those that stand in the row itself come first. `similar`: whether they are nearest neighbours."""
     if row.turns:
@@ -107,7 +115,7 @@ def loss_pieces(text: str, kind: str) -> tuple[tuple[str, bool], ...]:
     sep, eoc, eos = map(re.escape, (marks.sep, marks.eoc, marks.eos))
     pieces, end = [], 0
     for match in re.finditer(f"(?<={sep})(.*?{eoc}(?:{eos})?)", text, re.DOTALL):
-        pieces += [(text[end:match.start()], False), (match.group(), True)]
+        pieces += [(text[end : match.start()], False), (match.group(), True)]
         end = match.end()
     return tuple((piece, counts) for piece, counts in [*pieces, (text[end:], False)] if piece)
 

@@ -3,6 +3,7 @@
 A file per sound, `<first two hex digits>/<key>.npy` (windows, E) float16, in a folder named after the encoder's weights,
 so that others are never read by mistake; `silence.npy` (E,) is the embedding that fills padded places. Files are written
 whole, so that several processes may fill and read one cache. Nearest neighbours by CLAP are kept beside them."""
+
 from __future__ import annotations
 
 import hashlib
@@ -35,7 +36,9 @@ class Windows:
             stat = sound.file.stat()
         except OSError as error:
             raise AudioError(f"The sound {sound.file} cannot be opened: {error.strerror}.") from error
-        key = hashlib.sha256(f"{sound.file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{sound.start:.3f}".encode()).hexdigest()
+        key = hashlib.sha256(
+            f"{sound.file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{sound.start:.3f}".encode()
+        ).hexdigest()
         return self.folder / key[:2] / f"{key}.npy"
 
     def get(self, sound: Sound) -> np.ndarray:
@@ -43,7 +46,9 @@ class Windows:
         try:
             return np.load(self.file(sound)).astype(np.float32)
         except FileNotFoundError:
-            raise MissingPart(f"The sound {sound.file} has no windows yet: run the recipe with --prepare first.") from None
+            raise MissingPart(
+                f"The sound {sound.file} has no windows yet: run the recipe with --prepare first."
+            ) from None
 
     @cached_property
     def silence(self) -> np.ndarray:
@@ -60,8 +65,10 @@ class Windows:
         """Loaded when there is something to encode."""
         if self.model.encoder.is_dir():
             from afcore.encoders.mini import MiniEncoder
+
             return MiniEncoder.load(self.model.encoder, self.device)
         from afcore.encoders.clapcap import ClapCap
+
         return ClapCap.load(self.model.encoder).to(self.device)
 
     @cached_property
@@ -70,8 +77,10 @@ class Windows:
         place = self.model.clap or self.model.encoder
         if place.is_dir():
             from afcore.clap.mini import MiniClap
+
             return MiniClap.load(place)
         from afcore.clap.laion import LaionClap
+
         return LaionClap(place, self.device)
 
     def fill(self, sounds: Iterable[Sound], progress: Callable[[int, int], None] | None = None) -> int:
@@ -81,6 +90,7 @@ class Windows:
         """
         from afcore.audio.recording import open_recording
         from afcore.engine.hearing import listen
+
         missing, broken = self.missing(sounds), []
         if missing or not (self.folder / "silence.npy").exists():
             save(self.folder / "silence.npy", self.encoder.silence.float().cpu().numpy())
@@ -101,14 +111,16 @@ class Windows:
         """(d,) float32 unit CLAP vector, from the windows where CLAP stands on them."""
         from afcore.audio.recording import open_recording
         from afcore.clap import embed_sound
+
         features = torch.from_numpy(self.get(sound))
         clip = None if hasattr(self.clap, "audio_from_features") else open_recording(sound.file).clip(sound.start)
         return embed_sound(self.clap, clip, features)
 
     def neighbours_file(self, rows: list[Row]) -> Path:
         """Where `neighbours` keeps its answer; it changes with the CLAP and with the sounds."""
-        digest = hashlib.sha256(_digest(self.model.clap or self.model.encoder, "encoder.safetensors",
-                                        "clap.safetensors").encode())
+        digest = hashlib.sha256(
+            _digest(self.model.clap or self.model.encoder, "encoder.safetensors", "clap.safetensors").encode()
+        )
         for row in rows:
             digest.update(self.file(row.sound).name.encode())
         return self.folder / f"neighbours-{digest.hexdigest()[:16]}.npy"
@@ -121,8 +133,11 @@ class Windows:
         if file.exists():
             return np.load(file)
         if not make:
-            raise MissingPart("The nearest neighbours of a dataset are not known yet: run the recipe with --prepare first.")
+            raise MissingPart(
+                "The nearest neighbours of a dataset are not known yet: run the recipe with --prepare first."
+            )
         import faiss
+
         vectors = np.ascontiguousarray(np.stack([self.vector(row.sound) for row in rows]), np.float32)
         index = faiss.IndexFlatL2(vectors.shape[1])
         index.add(vectors)
@@ -134,7 +149,7 @@ class Windows:
                 if rows[j].sound.file not in seen:
                     seen.add(rows[j].sound.file)
                     kept.append(j)
-            out[i, :len(kept[:NEIGHBOURS])] = kept[:NEIGHBOURS]
+            out[i, : len(kept[:NEIGHBOURS])] = kept[:NEIGHBOURS]
         save(file, out)
         return out
 
