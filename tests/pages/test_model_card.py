@@ -1,15 +1,13 @@
 """The page with the model card: the card itself, and its failure cases played and asked."""
 
 import pytest
-from test_pages import app, button, engine, folder, good, page, texts, visit  # noqa: F401  fixtures
+from pages_support import button, good, page, texts, visit
 
 from afcore import paths
 from afcore.evaluation import failures
 from afcore.evaluation.failures import Sounds
 from afcore.retrieval.bank import Bank
 from afcore.teach import predict
-
-# ruff: noqa: F811  fixtures are arguments of their own name
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The pages over more than one model: choosing, fetching, changing it; decoding settings and candidates; too little memory."""
+"""The pages over several models: choosing, fetching, changing one; decoding settings, candidates; too little memory."""
 
 import io
 import json
@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 from fakes import FakeEngine
+from pages_support import ask, button, chat_texts, example, good, opened, page, slider, state, texts, visit
 from streamlit.testing.v1 import AppTest
-from test_pages import app, ask, button, chat_texts, engine, example, folder, good, page, state, texts, visit  # noqa: F401  fixtures
 
 from afcore.app.model_host import Shelf
 from afcore.engine import loading as engines
@@ -20,13 +20,7 @@ from afcore.published import download
 from pages import common
 from pages.session_file import pack
 
-# ruff: noqa: F811  fixtures are arguments of their own name
 CHAT, FOUNDATION = "audio-flamingo-chat", "audio-flamingo-foundation"
-
-
-def slider(at: AppTest, label: str):
-    [found] = [s for s in at.slider if s.label == label]
-    return found
 
 
 def test_whole_settings_can_be_chosen_and_changed(app, engine):
@@ -57,7 +51,7 @@ def test_the_answer_that_fits_best_comes_first(app, engine, monkeypatch):
     [others] = [box for box in app.expander if box.label == "2 other answers"]
     assert [m.value.replace("\\", "") for m in others.markdown] == ["0.40 · a wolf", "0.02 · a door"]
     ask(app, "And then?")
-    assert ("What is it?", "a dog") == (state(app).turns[0].question, state(app).turns[0].answer)
+    assert (state(app).turns[0].question, state(app).turns[0].answer) == ("What is it?", "a dog")
 
     data, second = pack(state(app)), visit()
     opened(second, data)
@@ -67,11 +61,6 @@ def test_the_answer_that_fits_best_comes_first(app, engine, monkeypatch):
     assert chat_texts(second) == chat_texts(app) and slider(second, "Answers to choose from").value == 3
     assert [box.label for box in second.expander if "other answers" in box.label] == ["2 other answers"] * 2
     assert pack(state(second)) == data
-
-
-def opened(at: AppTest, data: bytes) -> AppTest:
-    widget = next(w for w in at.file_uploader if w.label == "Open a session file")
-    return good(widget.upload("session.zip", data, "application/zip").run())
 
 
 def test_a_session_file_from_before_candidates_were_kept_opens(app, engine):
@@ -135,8 +124,8 @@ def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, othe
     example(app)
     good(page(app, "retrieve"))
     good(slider(app, "How many").set_value(6).run())
-    for number in range(4):
-        good([b for b in app.button if b.label == "Pin"][0].click().run())
+    for _ in range(4):
+        good(button(app, "Pin").click().run())
     good(page(app, "chat"))
     good(slider(app, "Longest answer").set_value(8).run())
     ask(app, "What is it?")

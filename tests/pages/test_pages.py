@@ -2,104 +2,38 @@
 
 import threading
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import streamlit as st
-from fakes import FakeEngine
 from media import chirps, encode
-from streamlit.testing.v1 import AppTest
+from pages_support import (
+    LABELS,
+    RATE,
+    ROOT,
+    ask,
+    button,
+    chat_texts,
+    example,
+    figures,
+    good,
+    page,
+    shot_boxes,
+    slider,
+    state,
+    texts,
+    upload,
+    visit,
+)
 
-from afcore import paths
 from afcore.app import plots
 from afcore.audio.recording import MAX_SECONDS
 from afcore.engine import loading as engines
 from afcore.errors import MissingPart
 from afcore.jobs import UNEXPECTED, Job
-from afcore.retrieval.bank import Bank
 from pages import common
 from pages.session_file import pack
 from pages.state import State, split_labels
-
-ROOT = Path(__file__).resolve().parents[2]
-RATE = 16_000
-LABELS = ("dog", "rain", "bell")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Twelve sounds, four of each label, as ``Bank.from_folder`` takes them."""
-    top = tmp_path_factory.mktemp("sounds")
-    for number, label in enumerate(LABELS * 4):
-        (top / label).mkdir(exist_ok=True)
-        name = f"{label} {'abcd'[number // 3]}.wav"
-        (top / label / name).write_bytes(encode(chirps(1.0, RATE, seed=number), RATE))
-    return top
-
-
-@pytest.fixture
-def engine(folder, monkeypatch):
-    """What the pages get instead of mini."""
-    monkeypatch.setattr(paths, "DATA", folder.parent / "data")
-    bank = Bank.from_folder(folder)
-    fake = FakeEngine(bank)
-    monkeypatch.setattr(engines, "load_engine", lambda name, progress: fake)
-    monkeypatch.setattr(common, "_shipped_bank", lambda: bank)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield fake
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def app(engine):
-    """One browser session on its first page."""
-    return visit()
-
-
-def visit() -> AppTest:
-    """A browser session."""
-    common.shelf().loading.wait(30)
-    return good(AppTest.from_file(str(ROOT / "app.py"), default_timeout=240).run())
-
-
-def good(at: AppTest) -> AppTest:
-    """Nothing went wrong."""
-    assert not at.exception and not at.error, [*at.exception, *at.error]
-    return at
-
-
-def state(at: AppTest) -> State:
-    return at.session_state["state"]
-
-
-def upload(at: AppTest, data: bytes, name: str = "sound.wav") -> AppTest:
-    widget = next(w for w in at.file_uploader if w.label == "A sound or a video file")
-    widget.upload(name, data, "audio/wav")
-    return at.run()
-
-
-def example(at: AppTest, label: str = "Dog") -> AppTest:
-    return good(button(at, label).click().run())
-
-
-def button(at: AppTest, label: str):
-    found = [b for b in at.button if b.label == label]
-    assert found, f"no button {label!r} among {[b.label for b in at.button]}"
-    return found[0]
-
-
-def page(at: AppTest, name: str) -> AppTest:
-    return at.switch_page(f"pages/{name}.py").run()
-
-
-def texts(at: AppTest) -> str:
-    return "\n".join(m.value for m in [*at.markdown, *at.caption, *at.info, *at.html]).replace("\\", "")
-
-
-def figures(at: AppTest) -> int:
-    return len(at.get("plotly_chart"))
 
 
 def test_first_visit_offers_examples_and_says_where_audio_goes(app):
@@ -183,10 +117,6 @@ def test_pages_without_a_sound_offer_one(app):
     assert "Rain" in state(app).recording.name.capitalize() and app.chat_input
 
 
-def shot_boxes(at: AppTest):
-    return [box for box in at.checkbox if box.key.startswith("use-")]
-
-
 def test_neighbours_are_unticked_pinned_and_added(app, engine):
     example(app)
     good(page(app, "retrieve"))
@@ -198,11 +128,11 @@ def test_neighbours_are_unticked_pinned_and_added(app, engine):
 
     kept = state(app).choices[3].id
     good([b for b in app.button if b.label == "Pin"][3].click().run())
-    good([s for s in app.slider if s.label == "How many"][0].set_value(2).run())
+    good(slider(app, "How many").set_value(2).run())
     assert kept in [choice.id for choice in state(app).choices] and len(state(app).choices) == 2
 
     good(app.text_input(key="search").set_value("bell").run())
-    fresh = [b for b in app.button if b.label == "Add"][0]
+    fresh = button(app, "Add")
     added = int(fresh.key.split("-")[1])
     good(fresh.click().run())
     assert state(app).choices[0].id == added and state(app).choices[0].pinned and state(app).k == 3
@@ -254,20 +184,12 @@ def test_one_label_is_too_few(app):
     assert not app.exception and "two labels" in app.error[0].value
 
 
-def ask(at: AppTest, question: str) -> AppTest:
-    return good(at.chat_input[0].set_value(question).run())
-
-
-def chat_texts(at: AppTest) -> list[str]:
-    return [message.markdown[0].value.replace("\\", "") for message in at.chat_message]
-
-
 def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
     example(app)
     good(page(app, "chat"))
     ask(app, "What is it?")
-    good([s for s in app.slider if s.label == "Temperature"][0].set_value(0.7).run())
-    good([s for s in app.slider if s.label == "Longest answer"][0].set_value(8).run())
+    good(slider(app, "Temperature").set_value(0.7).run())
+    good(slider(app, "Longest answer").set_value(8).run())
     ask(app, "How often?")
     answer = engine.answer.replace(" .", ".")
     assert chat_texts(app) == ["What is it?", answer, "How often?", answer]
@@ -282,7 +204,7 @@ def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
     good(page(app, "listen"))
     good(page(app, "chat"))
     assert len(chat_texts(app)) == 4
-    assert [s for s in app.slider if s.label == "Temperature"][0].value == 0.7
+    assert slider(app, "Temperature").value == 0.7
 
     good(app.toggle[0].set_value(True).run())
     ask(app, "And now?")
@@ -359,9 +281,9 @@ def test_a_session_is_kept_in_a_file_and_opened_again(app, engine):
     example(app)
     good(page(app, "retrieve"))
     good(shot_boxes(app)[1].uncheck().run())
-    good([b for b in app.button if b.label == "Pin"][0].click().run())
+    good(button(app, "Pin").click().run())
     good(page(app, "chat"))
-    good([s for s in app.slider if s.label == "Temperature"][0].set_value(0.7).run())
+    good(slider(app, "Temperature").set_value(0.7).run())
     ask(app, "What is it?")
     before = state(app)
     data = pack(before)

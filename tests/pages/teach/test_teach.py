@@ -1,139 +1,19 @@
 """The Teach page, driven by Streamlit's AppTest over an engine that takes each sound for the words of its name."""
 
 import io
+import threading
 import zipfile
 
-import pytest
-import streamlit as st
-from fakes import FakeEngine
-from streamlit.testing.v1 import AppTest
-from teaching import NamedEngine, sound
-from test_pages import button, page, texts, visit
+from pages_support import button, good, page, visit
+from teach_support import added, new, project, rested, reviewer, said_by, shown, tab, teach, tutorial, uploader
+from teaching import sound
 
-from afcore import paths
-from afcore.engine import loading as engines
-from afcore.retrieval.bank import Bank
 from afcore.teach.exports import to_csv
-from afcore.teach.project import Project
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, SKIPPED, TEST
 from afcore.teach.transfer import export_project
-from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED
-from pages import common, teach_export, teach_review, teach_state
-from pages.teach_state import EXPORT, LONG, PROOF, REVIEW, SETUP, Teach, store
-
-
-class BankEngine(NamedEngine):
-    """`NamedEngine` over a bank with sounds."""
-
-    def __init__(self, bank):
-        FakeEngine.__init__(self, bank)
-        self.said, self.heard_names = 0, []
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """As many sounds of each label as the tutorial takes."""
-    top = tmp_path_factory.mktemp("sounds")
-    for number, label in enumerate(CLASSES):
-        (top / label).mkdir()
-        for n in range(GIVEN + QUEUED + TESTED):
-            (top / label / f"{label} {chr(97 + n)}.wav").write_bytes(sound(100 * number + n))
-    return top
-
-
-@pytest.fixture
-def engine(folder, tmp_path, monkeypatch):
-    """What the pages get instead of mini, with an empty data folder."""
-    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
-    monkeypatch.delenv("AFCORE_PROJECTS", raising=False)
-    monkeypatch.delenv("AFCORE_SERVER_FOLDERS", raising=False)
-    bank = Bank.from_folder(folder)
-    fake = BankEngine(bank)
-    monkeypatch.setattr(engines, "load_engine", lambda name, progress: fake)
-    monkeypatch.setattr(common, "_shipped_bank", lambda: bank)
-    monkeypatch.setattr(teach_state, "name_in_browser", lambda: "")  # AppTest has no cookies
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield fake
-    store().close()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def app(engine):
-    """Mara's browser on the Teach page."""
-    return reviewer("Mara")
-
-
-def good(at: AppTest) -> AppTest:
-    """Nothing went wrong."""
-    assert not at.exception and not at.error, [entry.value for entry in (*at.exception, *at.error)]
-    return at
-
-
-def reviewer(name: str) -> AppTest:
-    at = good(page(visit(), "teach"))
-    return good(field(at, "Your name").set_value(name).run())
-
-
-def field(at: AppTest, label: str):
-    [found] = [w for w in at.text_input if w.label == label]
-    return found
-
-
-def uploader(at: AppTest, label: str):
-    [found] = [w for w in at.file_uploader if w.label == label]
-    return found
-
-
-def teach(at: AppTest) -> Teach:
-    return at.session_state["teach"]
-
-
-def project(at: AppTest) -> Project:
-    return store().open(teach(at).project_id)
-
-
-def tab(at: AppTest, name: str) -> AppTest:
-    teach(at).go(name)
-    return good(at.run())
-
-
-def rested(at: AppTest) -> AppTest:
-    """The page when the background work of the project and of the session is done."""
-    state = teach(at)
-    for job in (state.work, *state.jobs.values()):
-        assert job is None or job.wait(60)
-    return good(at.run())
-
-
-def tutorial(at: AppTest) -> AppTest:
-    return rested(good(button(at, "Try the tutorial project").click().run()))
-
-
-def shown(at: AppTest):
-    """The clip on the card."""
-    return project(at).item(teach(at).shown[0])
-
-
-def new(at: AppTest, name: str, labels: str) -> AppTest:
-    field(at, "Name").set_value(name)
-    next(w for w in at.text_area if w.label == "Labels, one a line").set_value(labels)
-    return good(button(at, "Make the project").click().run())
-
-
-def added(at: AppTest, files: list[tuple[str, bytes]], place: int = 0) -> AppTest:
-    """Uploads files; ``place`` 0: to be labelled, n: as examples of the n-th label."""
-    next(w for w in at.selectbox if w.label == "What are they?").set_value(place).run()
-    widget = uploader(at, "Sound files, as many as you like")
-    for name, data in files:
-        widget.upload(name, data, "audio/wav")
-    button(at, "Add").click().run()
-    return rested(at)
-
-
-def said_by(at: AppTest) -> str:
-    return texts(at) + "\n".join(m.value for m in [*at.success, *at.warning, *at.error]).replace("\\", "")
+from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
+from pages import teach_export, teach_review
+from pages.teach_state import EXPORT, LONG, PROOF, REVIEW, SETUP, store
 
 
 def test_the_tutorial_from_the_first_click_to_the_gain_and_the_csv(app):
@@ -337,13 +217,15 @@ def test_a_long_recording_is_labelled_and_goes_to_the_review(app):
     assert teach(app).tab == REVIEW and project(app).counts().open == before + 4
 
 
-def test_the_background_work_is_paused_and_resumed(app, engine):
+def test_the_background_work_is_paused_and_resumed(app, engine, monkeypatch):
     tutorial(app)
-    engine.pace = 0.02
+    go, probabilities = threading.Event(), engine.probabilities
+    monkeypatch.setattr(engine, "probabilities", lambda *a, **more: go.wait(60) and probabilities(*a, **more))
     state = teach(app)
     project(app).set_labels([*project(app).labels, "rain"], "Ben")
     good(app.run())
     state.work.stop()
+    go.set()
     assert state.work.wait(30)
     good(app.run())
     assert "Paused" in said_by(app)

@@ -6,8 +6,8 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from browser_support import PATIENCE, PHONE, fits, go, local, serve, settled, shown
 from playwright.sync_api import Locator, Page, expect
-from test_browser import PATIENCE, PHONE, _fits, _go, _local, _serve, _settled, _shown, chromium  # noqa: F401
 
 from afcore.teach.project import Project
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
@@ -20,21 +20,21 @@ CLIPS = QUEUED * len(CLASSES)
 PAUSED = "document.querySelector('.st-key-teach-player audio').paused"
 
 
-def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa: F811
+def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):
     projects = tmp_path / "projects"
-    with _serve([sys.executable, "-m", "streamlit"], tmp_path / "log", AFCORE_PROJECTS=str(projects)) as address:
+    with serve([sys.executable, "-m", "streamlit"], tmp_path / "log", AFCORE_PROJECTS=str(projects)) as address:
         context = chromium.new_context(viewport={"width": 1280, "height": 900})
         context.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page, outside = context.new_page(), []
-        page.on("request", lambda request: None if _local(request.url, address) else outside.append(request.url))
+        page.on("request", lambda request: None if local(request.url, address) else outside.append(request.url))
         page.goto(address)
-        _go(page, "Teach")
+        go(page, "Teach")
         page.get_by_label("Your name").fill("Mara")
         page.get_by_label("Your name").press("Enter")
         expect(page.locator(".st-key-teach-name")).to_have_count(0)
         page.get_by_role("button", name="Try the tutorial project").click()
-        _shown(page.get_by_text(f"{CLIPS} left"))
+        shown(page.get_by_text(f"{CLIPS} left"))
         [folder] = [file.parent for file in projects.glob("*/project.sqlite")]
         project = Project(folder)
 
@@ -43,32 +43,32 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         _key_amid_two_clips(page)
         assert project.item(first).label is None
         page.keyboard.press("1")
-        _shown(page.get_by_text(f"{CLIPS - 1} left"))
+        shown(page.get_by_text(f"{CLIPS - 1} left"))
         expect(_heading(page, first)).to_have_count(0)
-        assert project.item(first).label == list(CLASSES)[0] and _clip(page) != first
+        assert project.item(first).label == next(iter(CLASSES)) and _clip(page) != first
         _undo_amid_two_clips(page)
-        _shown(_heading(page, first))
+        shown(_heading(page, first))
         assert project.item(first).label is None
 
         last = 0
         for left in range(CLIPS, 0, -1):
-            _shown(page.get_by_text(f"{left} left"))
+            shown(page.get_by_text(f"{left} left"))
             expect(_heading(page, last)).to_have_count(0)
             page.wait_for_function(f"{CLIPS_ON_CARD} === 1")
             last = _clip(page)
             truth = project.item(last).truth
             page.keyboard.press(str(1 + list(CLASSES).index(truth)))
-        _shown(page.get_by_text("Every clip has been judged"))
+        shown(page.get_by_text("Every clip has been judged"))
 
         # What was said is saved, and the browser knows its reviewer: a new tab finds both.
         again = context.new_page()
         again.goto(page.url)
-        _shown(again.get_by_text("Every clip has been judged").or_(again.get_by_text("16 examples")))
+        shown(again.get_by_text("Every clip has been judged").or_(again.get_by_text("16 examples")))
         again.close()
 
         page.get_by_role("button", name="See what your labels brought").click()
-        _shown(page.get_by_text("Suggested:"))
-        _settled(page)
+        shown(page.get_by_text("Suggested:"))
+        settled(page)
         shares = [int(text.rstrip("%")) for text in page.get_by_test_id("stMetricValue").all_inner_texts()]
         assert len(shares) == 3 and shares[1] > shares[0], "the examples have brought something"
         page.get_by_role("tab", name="Export").click()
@@ -83,7 +83,7 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):  # noqa
         context.close()
 
 
-def _fits_a_phone(chromium, url: str) -> None:  # noqa: F811
+def _fits_a_phone(chromium, url: str) -> None:
     """No tab of the project at ``url`` scrolls sideways, the figures of the proof included."""
     context = chromium.new_context(**PHONE)
     context.set_default_timeout(PATIENCE)
@@ -92,12 +92,12 @@ def _fits_a_phone(chromium, url: str) -> None:  # noqa: F811
     page.goto(url)
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
-        _settled(page)
+        settled(page)
         if tab == PROOF:
             page.get_by_role("button", name="Start the test").click()
-            _shown(page.locator(".st-key-teach-confusion .js-plotly-plot"))
-            _settled(page)
-        _fits(page)
+            shown(page.locator(".st-key-teach-confusion .js-plotly-plot"))
+            settled(page)
+        fits(page)
     context.close()
 
 
@@ -109,7 +109,7 @@ def _heading(page: Page, clip: int) -> Locator:
 def _clip(page: Page) -> int:
     """The number of the clip on the card."""
     heading = page.get_by_role("heading", name=re.compile(r"^Clip \d+$"))
-    _shown(heading)
+    shown(heading)
     return int(re.fullmatch(r"Clip (\d+)", heading.inner_text())[1])
 
 
@@ -118,7 +118,7 @@ def _key_amid_two_clips(page: Page) -> None:
     with _stray(page):
         page.keyboard.press("1")
         page.wait_for_timeout(1500)
-        _shown(page.get_by_text(f"{CLIPS} left"))
+        shown(page.get_by_text(f"{CLIPS} left"))
 
 
 def _undo_amid_two_clips(page: Page) -> None:
@@ -126,7 +126,7 @@ def _undo_amid_two_clips(page: Page) -> None:
     with _stray(page):
         page.keyboard.press("u")
         page.wait_for_timeout(1500)
-        _shown(page.get_by_text(f"{CLIPS - 1} left"))
+        shown(page.get_by_text(f"{CLIPS - 1} left"))
 
 
 @contextmanager
@@ -142,12 +142,12 @@ def _stray(page: Page):
 
 def _space(page: Page) -> None:
     """The space bar plays and pauses, also where a button has the focus."""
-    _settled(page)
-    _shown(page.locator(".st-key-teach-player audio"))
+    settled(page)
+    shown(page.locator(".st-key-teach-player audio"))
     page.locator(".st-key-teach-labels button").first.focus()
     assert page.evaluate(PAUSED)
     page.keyboard.press("Space")
     page.wait_for_function(f"!{PAUSED}")
     page.keyboard.press("Space")
     page.wait_for_function(PAUSED)
-    _shown(page.get_by_text(f"{CLIPS} left"))
+    shown(page.get_by_text(f"{CLIPS} left"))

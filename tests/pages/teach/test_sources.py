@@ -1,27 +1,11 @@
-"""Teach by AppTest: sounds from a zip, the microphone, the example bank and a folder of the server; and none of these."""
+"""Teach by AppTest: sounds from a zip, the microphone, the example bank and a folder of the server; none of these."""
 
 import io
 import zipfile
 
+from pages_support import button, good
+from teach_support import added, field, new, project, rested, said_by, shown, tab, teach, tutorial, uploader
 from teaching import sound
-from test_pages import button
-from test_teach import (  # noqa: F401
-    added,
-    app,
-    engine,
-    field,
-    folder,
-    good,
-    new,
-    project,
-    rested,
-    said_by,
-    shown,
-    tab,
-    teach,
-    tutorial,
-    uploader,
-)
 
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, TEST
 from pages import teach_export
@@ -59,7 +43,7 @@ def labelled(at):
     return {(item.name, item.label) for item in project(at).items()}
 
 
-def test_a_zip_is_labelled_by_its_folders_and_what_was_left_out_is_named(app):  # noqa: F811
+def test_a_zip_is_labelled_by_its_folders_and_what_was_left_out_is_named(app):
     new(app, "Pumps", "dog\ncat")
     source(app, "Zip")
     members = {
@@ -84,7 +68,7 @@ def test_a_zip_is_labelled_by_its_folders_and_what_was_left_out_is_named(app):  
     assert "“no.zip”" in error.value and len(labelled(app)) == 3
 
 
-def test_a_recording_is_added_and_the_recorder_is_empty_for_the_next(app):  # noqa: F811
+def test_a_recording_is_added_and_the_recorder_is_empty_for_the_next(app):
     new(app, "Pumps", "dog\ncat")
     source(app, "Record", 1)
     for number in (1, 2):
@@ -95,7 +79,7 @@ def test_a_recording_is_added_and_the_recorder_is_empty_for_the_next(app):  # no
     assert labelled(app) == {("recording 1.wav", "dog"), ("recording 2.wav", "dog")}
 
 
-def test_sounds_of_the_bank_are_found_by_words_and_added_once(app, engine):  # noqa: F811
+def test_sounds_of_the_bank_are_found_by_words_and_added_once(app, engine):
     new(app, "Zaps", "zap\ndrum")
     source(app, "Example bank", 1)
     good(field(app, "Search the example bank").set_value("laser gun").run())
@@ -109,7 +93,7 @@ def test_sounds_of_the_bank_are_found_by_words_and_added_once(app, engine):  # n
     assert "in the project already" in said_by(app) and len(project(app).items()) == 1
 
 
-def test_a_folder_of_the_server_is_read_where_that_is_allowed(app, tmp_path, monkeypatch):  # noqa: F811
+def test_a_folder_of_the_server_is_read_where_that_is_allowed(app, tmp_path, monkeypatch):
     new(app, "Pumps", "dog\ncat")
     assert "Server folder" not in control(app).options
     for name in ("recordings", "secret"):
@@ -137,7 +121,7 @@ def test_a_folder_of_the_server_is_read_where_that_is_allowed(app, tmp_path, mon
     assert [(item.name, item.label) for item in project(app).items(TEST)] == [("cat 7.wav", "cat")]
 
 
-def test_a_limit_for_none_of_these_is_found_and_keeps_strangers_out(app):  # noqa: F811
+def test_a_limit_for_none_of_these_is_found_and_keeps_strangers_out(app):
     new(app, "Zaps", "djembe\nlaser gun")
     tab(app, PROOF)
     button(app, "Find the limit").click().run()
@@ -170,7 +154,7 @@ def test_a_limit_for_none_of_these_is_found_and_keeps_strangers_out(app):  # noq
     assert stranger.name == "missile launch 9.wav"
 
 
-def test_a_change_is_taken_back_from_the_history_unless_somebody_was_there_since(app):  # noqa: F811
+def test_a_change_is_taken_back_from_the_history_unless_somebody_was_there_since(app):
     tutorial(app)
     item = shown(app)
     good(button(app, "djembe").click().run())
