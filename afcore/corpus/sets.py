@@ -1,0 +1,57 @@
+"""Step `sets`: further sounds beside those of packages, decoded into the same form.
+
+A folder of sets has a folder per set, with Opus files and `manifest.csv` (path, label, source, author, licence,
+seconds). What lies in DIR/sounds afterwards: `audio.i16` and `index.jsonl` as `afcore.corpus.extract` writes them,
+`package` being the set; a line has `label` and `source` of the manifest too.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from afcore.corpus.extract import RATE, SAY, active_seconds, decode, group_key
+from afcore.corpus.fingerprint import fingerprint
+
+
+def decode_sets(sets: Path, out: Path, progress=SAY) -> None:
+    """Writes `out/audio.i16` and `out/index.jsonl`; `progress` hears a line about each set. Raises
+    av.error.FFmpegError or ValueError for a file that cannot be read."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows, offset = [], 0
+    with (out / "audio.tmp").open("wb") as audio:
+        for folder in sorted(p.parent for p in sets.glob("*/manifest.csv")):
+            with (folder / "manifest.csv").open(newline="") as manifest:
+                listed = list(csv.DictReader(manifest))
+            for line in listed:
+                pieces, _, rate = decode((folder / line["path"]).read_bytes())
+                x = pieces[0][1]
+                rows.append(
+                    {
+                        "id": f"{folder.name}:{line['path']}",
+                        "package": folder.name,
+                        "path": line["path"],
+                        "label": line["label"],
+                        "source": line["source"],
+                        "seconds": round(len(x) / RATE, 3),
+                        "offset": offset,
+                        "length": len(x),
+                        "peak": int(np.abs(x.astype(np.int32)).max()),
+                        "active": round(active_seconds(x), 2),
+                        "sha256": hashlib.sha256(x.tobytes()).hexdigest(),
+                        "group": group_key(folder.name, line["path"]),
+                        "fingerprint": fingerprint(x),
+                        "source_rate": rate,
+                    }
+                )
+                audio.write(x.tobytes())
+                offset += len(x)
+            progress(f"{folder.name}: {len(listed)} sounds, {offset / RATE / 3600:.2f} h so far")
+    os.replace(out / "audio.tmp", out / "audio.i16")
+    (out / "index.tmp").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(out / "index.tmp", out / "index.jsonl")
