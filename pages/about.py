@@ -46,8 +46,8 @@ def main() -> None:
         )
         st.subheader("Your audio", anchor=False)
         st.markdown(
-            "Sounds are read on this server, in memory, and are gone when your page is closed. Nothing is sent elsewhere, "
-            "and no usage statistics are collected."
+            "Sounds are read on this server, in memory, and are gone when your page is closed. Nothing is sent "
+            "elsewhere, and no usage statistics are collected."
         )
     with limits:
         st.subheader("Limits", anchor=False)

@@ -5,9 +5,13 @@ from dataclasses import replace
 import streamlit as st
 
 from afcore.app import transcripts
+from afcore.app.markdown import markdown_safe
+from afcore.app.session import BEAMS, CANDIDATES, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, BrowserSession, Turn
+from afcore.audio.clock import clock_text
+from afcore.engine.engine import Engine
+from afcore.engine.results import Heard
 from afcore.model.generation import PRESETS, GenerationSettings
 from pages import common, frame
-from pages.state import BEAMS, CANDIDATES, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, State, Turn, current
 
 SUGGESTIONS = ("What do you hear?", "Is there an animal?", "Is someone speaking?", "Where could this be?")
 TRAINED_TURNS = 4  # dialogues that the chat models were trained on; reference section 7
@@ -25,36 +29,36 @@ YOU, MODEL = ":material/person:", ":material/graphic_eq:"
 
 def main() -> None:
     """Draw the page."""
-    state = current()
+    session = common.session()
     common.heading("Chat", "Ask anything about the sound; each answer remembers the ones before.")
     common.need_clip("The chat is about a sound.")
-    common.player(state.clip)
-    question = st.chat_input("Ask about this sound", key=state.key("ask"), max_chars=1000)
+    common.player(session.clip)
+    question = st.chat_input("Ask about this sound", key=session.key("ask"), max_chars=1000)
     engine = common.engine()
     heard = common.heard(engine)
-    _tools(state, engine, heard)
-    waiting = state.turns[-1] if state.turns and state.turns[-1].open else None
-    for turn in state.turns if waiting is None else state.turns[:-1]:
-        _turn(state, turn)
+    _tools(session, engine, heard)
+    waiting = session.turns[-1] if session.turns and session.turns[-1].open else None
+    for turn in session.turns if waiting is None else session.turns[:-1]:
+        _turn(session, turn)
     question = question or st.session_state.pop("suggested", None)
     if question:
-        turn = state.ask(engine, heard, question)
+        turn = session.ask(engine, heard, question)
         if waiting is not None:
             waiting.job.wait(5)
-            _turn(state, waiting)
-        _answering(state, turn)
+            _turn(session, waiting)
+        _answering(session, turn)
     elif waiting is not None:
-        _answering(state, waiting)
-    elif not state.turns:
+        _answering(session, waiting)
+    elif not session.turns:
         st.caption("Some questions to begin with")
         with st.container(horizontal=True, key="suggestions"):
             for text in SUGGESTIONS:
                 st.button(text, on_click=_suggest, args=(text,))
-    if state.turns and not engine.dialogues:
+    if session.turns and not engine.dialogues:
         st.caption(
             "This model answers each question by itself, without the turns before. For a conversation choose another."
         )
-    elif len(state.history) > TRAINED_TURNS:
+    elif len(session.history) > TRAINED_TURNS:
         st.caption(
             f"The model was trained on up to {TRAINED_TURNS} turns; later answers may wander. Clear starts afresh."
         )
@@ -64,34 +68,34 @@ def _suggest(text: str) -> None:
     st.session_state["suggested"] = text
 
 
-def _tools(state: State, engine, heard) -> None:
+def _tools(session: BrowserSession, engine: Engine, heard: Heard) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="tools"):
-        shots = state.choose(engine, heard) and state.shots()
-        state.with_shots = st.toggle(
+        shots = session.choose(engine, heard) and session.shots()
+        session.with_shots = st.toggle(
             f"Show the model {len(shots)} similar examples" if len(shots) != 1 else "Show the model 1 similar example",
-            value=state.with_shots,
-            key=state.key("with-shots"),
+            value=session.with_shots,
+            key=session.key("with-shots"),
             help="The examples ticked on the Retrieve page stand before the sound in the prompt.",
         )
         with st.popover("Settings", icon=":material/tune:"):
-            _settings(state)
-        with st.popover("Download", icon=":material/download:", disabled=not state.turns):
-            _downloads(state)
-        st.button("Clear", icon=":material/delete_sweep:", disabled=not state.turns, on_click=state.clear_chat)
+            _settings(session)
+        with st.popover("Download", icon=":material/download:", disabled=not session.turns):
+            _downloads(session)
+        st.button("Clear", icon=":material/delete_sweep:", disabled=not session.turns, on_click=session.clear_chat)
 
 
-def _settings(state: State) -> None:
-    settings = state.settings
+def _settings(session: BrowserSession) -> None:
+    settings = session.settings
     for name, whole in SETTINGS.items():
         st.button(
             name,
-            key=state.key(f"preset-{name}"),
+            key=session.key(f"preset-{name}"),
             width="stretch",
             type="primary" if settings == whole else "secondary",
-            on_click=_use,
-            args=(state, whole),
+            on_click=session.use_settings,
+            args=(whole,),
         )
-    key = state.key(f"{state.tuned}-settings")
+    key = session.key(f"{session.tuned}-settings")
     temperature = st.slider(
         "Temperature",
         *TEMPERATURES,
@@ -116,7 +120,8 @@ def _settings(state: State) -> None:
         0.05,
         key=f"top-p-{key}",
         disabled=greedy,
-        help="Only the most likely words that together reach this probability are drawn from. No effect at temperature 0.",
+        help="Only the most likely words that together reach this probability are drawn from. No effect at "
+        "temperature 0.",
     )
     beams = st.slider(
         "Beams",
@@ -134,13 +139,13 @@ def _settings(state: State) -> None:
         format="%d tokens",
         help="A token is about three quarters of a word.",
     )
-    state.settings = replace(
+    session.settings = replace(
         settings, temperature=temperature, top_k=top_k, top_p=top_p, num_beams=beams, max_new_tokens=length
     )
-    state.candidates = st.slider(
+    session.candidates = st.slider(
         "Answers to choose from",
         *CANDIDATES,
-        state.candidates,
+        session.candidates,
         key=f"candidates-{key}",
         disabled=greedy,
         help="So many answers are drawn, and the one that fits the sound best, by CLAP similarity, comes first; the "
@@ -148,14 +153,9 @@ def _settings(state: State) -> None:
     )
 
 
-def _use(state: State, settings: GenerationSettings) -> None:
-    state.settings = settings
-    state.tuned += 1
-
-
-def _downloads(state: State) -> None:
-    turns, name = [turn.as_dict() for turn in state.turns], "audio-flamingo-chat"
-    about = about_chat(state)
+def _downloads(session: BrowserSession) -> None:
+    turns, name = [turn.as_dict() for turn in session.turns], "audio-flamingo-chat"
+    about = transcripts.facts(session, common.loaded().name)
     st.download_button(
         "Markdown",
         transcripts.to_markdown(about, turns),
@@ -174,37 +174,20 @@ def _downloads(state: State) -> None:
     )
 
 
-def about_chat(state: State) -> dict[str, str | float]:
-    """What a transcript says about its chat."""
-    settings = state.settings
-    return {
-        "Sound": state.recording.name,
-        "Length in seconds": round(state.recording.duration, 2),
-        "Heard from second": round(state.start, 2),
-        "Model": common.loaded().name,
-        "Temperature": settings.temperature,
-        "Top-k": settings.top_k,
-        "Top-p": settings.top_p,
-        "Beams": settings.num_beams,
-        "Longest answer in tokens": settings.max_new_tokens,
-        "Answers to choose from": state.candidates,
-    }
-
-
-def _question(state: State, turn: Turn) -> None:
+def _question(session: BrowserSession, turn: Turn) -> None:
     with st.chat_message("user", avatar=YOU):
-        st.markdown(common.markdown_safe(turn.question))
-        if turn.start != state.start:
-            st.caption(f"About the part from {common.clock(turn.start)} on")
+        st.markdown(markdown_safe(turn.question))
+        if turn.start != session.start:
+            st.caption(f"About the part from {clock_text(turn.start)} on")
 
 
-def _turn(state: State, turn: Turn) -> None:
-    _question(state, turn)
+def _turn(session: BrowserSession, turn: Turn) -> None:
+    _question(session, turn)
     with st.chat_message("assistant", avatar=MODEL):
         # Laid out as `_answering` does: what it drew would stay on the screen while the next answer streams.
         with st.container():
             st.empty()
-            st.markdown(common.markdown_safe(turn.answer))
+            st.markdown(markdown_safe(turn.answer))
         st.empty()
         _footer(turn)
 
@@ -221,18 +204,18 @@ def _footer(turn: Turn) -> None:
         with st.expander(f"{others} other answer{'s' * (others > 1)}", icon=":material/format_list_numbered:"):
             st.caption(f"The answer above fits the sound best, with a similarity of {turn.ranked[0][1]:.2f}.")
             for text, similarity in turn.ranked[1:]:
-                st.markdown(f"{similarity:.2f} · {common.markdown_safe(text)}")
+                st.markdown(f"{similarity:.2f} · {markdown_safe(text)}")
     elif turn.ranked and turn.candidates > 1:
         st.caption(f"All {turn.candidates} answers were the same.")
     if turn.shots:
-        st.caption(":material/hub: With " + ", ".join(common.markdown_safe(shot.example.label) for shot in turn.shots))
+        st.caption(":material/hub: With " + ", ".join(markdown_safe(shot.example.label) for shot in turn.shots))
 
 
-def _answering(state: State, turn: Turn) -> None:
-    _question(state, turn)
+def _answering(session: BrowserSession, turn: Turn) -> None:
+    _question(session, turn)
     with st.chat_message("assistant", avatar=MODEL):
         words, stop = st.container(), st.empty()
-        stop.button("Stop", icon=":material/stop_circle:", on_click=turn.job.stop, key=state.key("stop"))
+        stop.button("Stop", icon=":material/stop_circle:", on_click=turn.job.stop, key=session.key("stop"))
         with words:
             common.stream(turn.job, "Thinking")
     # Once more as a whole, so that the answer takes its place in the history and the downloads.

@@ -18,8 +18,8 @@ if (!window.closesSidebar) {
 }
 </script>
 """
-"""Streamlit takes its sidebar away after a choice only where the browser says that it is a phone's; this does it in every
-window in which the sidebar covers the page."""
+"""Streamlit takes its sidebar away after a choice only where the browser says that it is a phone's; this does it in
+every window in which the sidebar covers the page."""
 _framed: ContextVar[bool] = ContextVar("framed", default=False)
 
 
@@ -49,7 +49,7 @@ def run() -> None:
         # Only the server's first visitor waits for this: torch and transformers take seconds to import.
         with st.spinner("Starting …"):
             from pages import common, sidebar
-    with common.sentences():
+    with common.error_boundary():
         sidebar.draw()
     st.sidebar.html(_NARROW, unsafe_allow_javascript=True)  # at its end, where an element without height leaves no gap
     before = _framed.set(True)
@@ -71,5 +71,5 @@ def show(main) -> None:
         return
     from pages import common
 
-    with common.sentences():
+    with common.error_boundary():
         main()

@@ -6,53 +6,57 @@ from urllib.parse import urlparse
 import streamlit as st
 
 from afcore.app import plots
+from afcore.app.markdown import markdown_safe
+from afcore.app.session import BrowserSession
 from afcore.audio import windows
+from afcore.audio.clock import clock_text
 from afcore.audio.recording import MAX_SECONDS
+from afcore.engine.results import Heard
+from afcore.retrieval.bank import Example
 from pages import common, frame
-from pages.state import State, current
 
 SHOWN_TAGS = 6
 
 
 def main() -> None:
     """Draw the page."""
-    state = current()
+    session = common.session()
     common.heading("Listen", "Drop in a sound and Audio Flamingo tells you what it hears.")
-    if state.clip is None:
+    if session.clip is None:
         with st.container(border=True, key="try"):
             st.subheader("Try one now", anchor=False)
             common.example_buttons(8)
         with st.container(border=True):
             st.subheader("Or use your own sound", anchor=False)
-            _bring(state)
+            _bring(session)
         with st.expander(f"All {len(common.bank().examples())} examples", icon=":material/library_music:"):
-            _browse(state)
+            _browse(session)
         return
     with st.expander("Choose another sound", icon=":material/swap_horiz:"):
         common.example_buttons(8)
-        _bring(state)
-        _browse(state)
-    _show(state)
+        _bring(session)
+        _browse(session)
+    _show(session)
 
 
-def _bring(state: State) -> None:
-    upload, record = st.tabs([":material/upload: Upload", ":material/mic: Record"], key=state.key("bring"))
+def _bring(session: BrowserSession) -> None:
+    upload, record = st.tabs([":material/upload: Upload", ":material/mic: Record"], key=session.key("bring"))
     with upload:
         file = st.file_uploader(
             "A sound or a video file",
-            key=state.key("upload"),
+            key=session.key("upload"),
             help="WAV, FLAC, OGG, MP3, M4A, WebM and most others; of a video, its sound. Up to 200 MB.",
         )
-        if file is not None and file.file_id not in state.seen:
-            state.seen.add(file.file_id)
+        if file is not None and file.file_id not in session.seen:
+            session.seen.add(file.file_id)
             with st.spinner("Reading the sound …"):
                 common.take(file.getvalue(), file.name, "upload")
             st.rerun()
     with record:
-        _record(state)
+        _record(session)
 
 
-def _record(state: State) -> None:
+def _record(session: BrowserSession) -> None:
     address = urlparse(st.context.url or "")
     if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1", None):
         st.warning(
@@ -60,43 +64,43 @@ def _record(state: State) -> None:
             "at this address. Uploading works.",
             icon=":material/mic_off:",
         )
-    data = _recorder(state) if shutil.which("ffmpeg") and shutil.which("ffprobe") else _built_in(state)
+    data = _recorder(session) if shutil.which("ffmpeg") and shutil.which("ffprobe") else _built_in(session)
     if data:
         with st.spinner("Reading the sound …"):
             common.take(data, "Recording.wav", "microphone")
         st.rerun()
 
 
-def _built_in(state: State) -> bytes | None:
-    file = st.audio_input("Record a sound", sample_rate=48_000, key=state.key("microphone"))
+def _built_in(session: BrowserSession) -> bytes | None:
+    file = st.audio_input("Record a sound", sample_rate=48_000, key=session.key("microphone"))
     st.caption("This is Streamlit's own recorder: ffmpeg, which streamlit-audiorecorder needs, is not installed here.")
-    if file is None or file.file_id in state.seen:
+    if file is None or file.file_id in session.seen:
         return None
-    state.seen.add(file.file_id)
+    session.seen.add(file.file_id)
     return file.getvalue()
 
 
-def _recorder(state: State) -> bytes | None:
+def _recorder(session: BrowserSession) -> bytes | None:
     from audiorecorder import audiorecorder  # imports pydub, which complains where ffmpeg is missing
     from pydub.exceptions import CouldntDecodeError
 
     try:
-        segment = audiorecorder("Record", "Stop", key=state.key("recorder"))
+        segment = audiorecorder("Record", "Stop", key=session.key("recorder"))
     except CouldntDecodeError:
         st.error("The recording could not be read, so please record it again.", icon=":material/error:")
         return None
     # The component hands the same recording over again each time the page is drawn.
     mark = f"recorder-{hash(segment.raw_data)}"
-    if len(segment) == 0 or mark in state.seen:
+    if len(segment) == 0 or mark in session.seen:
         return None
-    state.seen.add(mark)
+    session.seen.add(mark)
     return segment.export(format="wav").read()
 
 
-def _browse(state: State) -> None:
+def _browse(session: BrowserSession) -> None:
     examples = {example.id: example for example in common.bank().examples()}
     order = sorted(examples, key=lambda i: (examples[i].label.lower(), i))
-    key = state.key("browse")
+    key = session.key("browse")
     st.selectbox(
         "Pick an example",
         order,
@@ -109,18 +113,18 @@ def _browse(state: State) -> None:
     )
 
 
-def _picked(key: str, examples: dict) -> None:
+def _picked(key: str, examples: dict[int, Example]) -> None:
     picked = st.session_state[key]
     if picked is not None:
         common.take_example(examples[picked])
 
 
-def _show(state: State) -> None:
-    recording, clip = state.recording, state.clip
-    facts = [common.clock(recording.duration), f"{recording.rate / 1000:g} kHz"]
+def _show(session: BrowserSession) -> None:
+    recording, clip = session.recording, session.clip
+    facts = [clock_text(recording.duration), f"{recording.rate / 1000:g} kHz"]
     if recording.channels > 1:
         facts.append("stereo" if recording.channels == 2 else f"{recording.channels} channels")
-    st.subheader(common.markdown_safe(recording.name), anchor=False)
+    st.subheader(markdown_safe(recording.name), anchor=False)
     st.caption(" · ".join(facts))
 
     answer, tags = st.columns([3, 2], gap="large")
@@ -133,13 +137,14 @@ def _show(state: State) -> None:
         tag_place = st.container()
 
     st.subheader("What the model hears", anchor=False)
-    _part(state)
+    _part(session)
     plan = common.loaded().encoder.plan if common.loaded() else windows.MINI
-    times = [(clip.start + a, clip.start + b) for a, b in plan.times(round(clip.duration * plan.rate))]
+    times = plots.window_times(clip, plan)
     several = f"{len(times)} windows" if len(times) > 1 else "one window"
     overlap = f", one every {plan.hop_seconds:g} s, so that neighbours overlap" if len(times) > 1 else ""
     st.caption(
-        f"The model hears this sound in {several} of {plan.seconds:g} s{overlap}. At most {plan.max_seconds:g} s are heard."
+        f"The model hears this sound in {several} of {plan.seconds:g} s{overlap}. At most {plan.max_seconds:g} s are "
+        "heard."
     )
     common.figure(
         plots.waveform(recording.envelope, recording.duration, times, clip.start, plan.max_seconds, clip.samples),
@@ -162,7 +167,7 @@ def _show(state: State) -> None:
     with tag_place:
         _tags(heard)
     with caption:
-        common.stream(state.caption(engine, heard), "Finding words")
+        common.stream(session.caption(engine, heard), "Finding words")
         if engine.kind == "mini":
             st.caption("Mini answers are short and can be wrong: check them by ear.")
     with onward:
@@ -170,26 +175,26 @@ def _show(state: State) -> None:
         st.page_link("pages/retrieve.py", label="See similar sounds", icon=":material/hub:")
 
 
-def _part(state: State) -> None:
-    last = state.recording.duration - MAX_SECONDS
+def _part(session: BrowserSession) -> None:
+    last = session.recording.duration - MAX_SECONDS
     if last < 0.05:
         return
     start = st.slider(
         f"Which {MAX_SECONDS:g} s should the model hear? (start, in seconds)",
         0.0,
         float(int(last * 4) / 4) if last >= 0.25 else float(last),
-        float(state.start),
+        float(session.start),
         step=min(0.25 if last < 600 else 1.0, last),
         format="%.1f s",
-        key=state.key("start"),
+        key=session.key("start"),
         help="The rest of the recording, shown pale below, is not heard.",
     )
-    if start != state.start:
-        state.move(start)
+    if start != session.start:
+        session.move(start)
         st.rerun()
 
 
-def _tags(heard) -> None:
+def _tags(heard: Heard) -> None:
     if not heard.tags:
         st.caption("This model's encoder names no tags.")
         return

@@ -1,16 +1,18 @@
 """Model card: the card that ships with mini, and its failure cases to play and to ask again."""
 
 import re
+from typing import Any
 
 import streamlit as st
 
 from afcore import paths
+from afcore.app.failure_answers import FailureAnswers, weights_of
+from afcore.app.markdown import markdown_safe
+from afcore.audio.wav import wav_bytes
 from afcore.evaluation import failures
-from afcore.evaluation.failures import Case, Sounds, Verdict
-from afcore.jobs import Job
+from afcore.evaluation.failures import Case, Verdict
 from afcore.retrieval.bank import Bank
 from pages import common, frame
-from pages.state import current
 
 JOB = "failures"
 
@@ -36,41 +38,29 @@ def _card() -> None:
 
 
 @st.cache_resource(show_spinner=False)
-def _sounds() -> Sounds:
-    return Sounds(Bank(paths.SHIPPED_BANK))
-
-
-@st.cache_resource(show_spinner=False)
-def _answers() -> dict[tuple[str, Case], Verdict]:
-    """What was said, by the model's name with its weights and the case: other weights are asked anew."""
-    return {}
+def _answers() -> FailureAnswers:
+    return FailureAnswers(Bank(paths.SHIPPED_BANK))
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _wav(_case: Case, key: str) -> bytes:
-    clip = _sounds().clip(_case)
-    return common.wav(clip.samples, clip.rate)
-
-
-def _weights(engine) -> str:
-    from afcore.teach.predict import model_name
-
-    return model_name(engine)
+    clip = _answers().clip(_case)
+    return wav_bytes(clip.samples, clip.rate)
 
 
 def _failures() -> None:
-    cases = failures.read()
+    cases, answers = failures.read(), _answers()
     engine = common.loaded()
-    name = engine.name if engine is not None else common.shelf().name
+    name = engine.name if engine is not None else common.model_host().name
     st.markdown(
         f"{len(cases)} sounds of the example bank on which mini was wrong when they were listed. Play one, answer the "
-        f"question yourself, then ask **{common.markdown_safe(name)}**: it answers now, with the weights that are here."
+        f"question yourself, then ask **{markdown_safe(name)}**: it answers now, with the weights that are here."
     )
     if st.button(f"Ask {name} about all of them", icon=":material/hearing:", type="primary", key="ask-failures"):
-        engine = common.engine()
-        current().jobs.pop(JOB, None)
-        current().run(JOB, _weights(engine), lambda job: _ask(job, engine, cases), None)
-    weights = _weights(engine) if engine is not None else ""
+        asked = engine = common.engine()
+        common.session().jobs.pop(JOB, None)
+        common.session().run(JOB, weights_of(asked), lambda job: answers.ask(job, asked, cases), None)
+    weights = weights_of(engine) if engine is not None else ""
     summary = st.container()
     places = {}
     for kind in failures.KINDS:
@@ -78,58 +68,34 @@ def _failures() -> None:
         if listed:
             st.subheader(kind.capitalize(), anchor=False)
             st.markdown(failures.WHY[kind])
-            places |= {case: _draw(case) for case in listed}
+            places |= {case: _draw(answers, case) for case in listed}
     with summary:
-        _follow(places, weights)
+        _follow(answers, places, weights)
 
 
-def _ask(job: Job, engine, cases: list[Case]) -> None:
-    """Asks about what has not been asked yet, one turn in the queue for each."""
-    answers, weights = _answers(), _weights(engine)
-    for number, case in enumerate(cases):
-        job.report(f"Asking about sound {number + 1} of {len(cases)}", number / len(cases))
-        if (weights, case) not in answers:
-            with engine.turns.wait(stop=job.stopping):
-                answers[weights, case] = failures.ask(engine, case, _sounds().clip(case))
-
-
-def _draw(case: Case):
+def _draw(answers: FailureAnswers, case: Case) -> Any:
     """A case with its player; returns the place for what the model says."""
-    sounds = _sounds()
-    examples = [sounds.examples[part.sha256] for part in case.sounds if part.sha256 in sounds.examples]
     with st.container(border=True):
         sound, asked = st.columns([2, 3], gap="medium")
         with sound:
             st.audio(_wav(case, repr(case)), format="audio/wav")
-            st.caption(f"Truly: **{_truth(case, sounds.labels(case))}**")
-            credits = dict.fromkeys(f"{example.author}, {example.licence} ({example.package})" for example in examples)
-            st.caption(common.markdown_safe("; ".join(credits)))
+            st.caption(f"Truly: **{answers.truth(case)}**")
+            st.caption(markdown_safe("; ".join(answers.credits(case))))
         with asked:
             choice = f" ({', '.join(case.options)}?)" if case.kind == failures.ALIKE else ""
-            st.markdown(common.markdown_safe(f"{case.question}{choice}"))
-            st.markdown(f"Right would be: **{common.markdown_safe(case.right)}**")
+            st.markdown(markdown_safe(f"{case.question}{choice}"))
+            st.markdown(f"Right would be: **{markdown_safe(case.right)}**")
             return st.empty()
 
 
-def _truth(case: Case, labels: list[str]) -> str:
-    """What is to be heard, in words."""
-    if case.kind == failures.COUNT:
-        return f"{labels[0]}, {len(labels)} times"
-    if case.kind == failures.ORDER:
-        return f"{labels[0]}, then {labels[1]}"
-    if case.kind == failures.QUIET:
-        return f"{labels[0]}, with {labels[1]} {-case.sounds[1].gain:.0f} dB below it"
-    return labels[0]
-
-
-def _follow(places: dict, weights: str) -> None:
+def _follow(answers: FailureAnswers, places: dict[Case, Any], weights: str) -> None:
     """Fill the places with what is known, as it comes."""
-    job = current().jobs.get(JOB)
+    job = common.session().jobs.get(JOB)
     progress, drawn = st.empty(), {}
     while True:
         done = job is None or job.wait(0.2)
         for case, place in places.items():
-            verdict = _answers().get((weights, case))
+            verdict = answers.verdict(weights, case)
             if verdict is not drawn.get(case, ...):
                 _say(place, verdict)
                 drawn[case] = verdict
@@ -144,11 +110,11 @@ def _follow(places: dict, weights: str) -> None:
         st.markdown(f"Of {len(known)} it gets **{sum(not verdict.right for verdict in known)} wrong** now.")
 
 
-def _say(place, verdict: Verdict | None) -> None:
+def _say(place: Any, verdict: Verdict | None) -> None:
     if verdict is None:
         place.caption("Not asked yet.")
         return
-    said = common.markdown_safe(verdict.said) or "(nothing)"
+    said = markdown_safe(verdict.said) or "(nothing)"
     if verdict.right:
         place.success(f"Gets it right now: “{said}”", icon=":material/check:")
     else:

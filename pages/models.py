@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from afcore.app.model_host import Shelf
+from afcore.app.model_host import ModelHost
 from afcore.engine import loading as engines
 from pages import common
 
@@ -19,51 +19,52 @@ GUIDE = Path(__file__).parent.parent / "docs" / "published-model.md"
 
 def draw() -> None:
     """Draw it; call once per run."""
-    shelf = common.shelf()
+    host = common.model_host()
     names = list(engines.MODELS)
     # The key names the model in use, so that the box follows when another visitor has chosen.
-    key = f"model-{shelf.name}"
+    key = f"model-{host.name}"
     name = st.selectbox(
         "Model",
         names,
-        names.index(shelf.name) if shelf.name in names else None,
+        names.index(host.name) if host.name in names else None,
         key=key,
         format_func=lambda name: TITLES.get(name, name),
         on_change=_choose,
-        args=(shelf, key),
-        help="One model at a time answers everybody on this server. Your sound, chat and examples stay when you change it.",
+        args=(host, key),
+        help="One model at a time answers everybody on this server. Your sound, chat and examples stay when you "
+        "change it.",
     )
-    if name is not None and name != shelf.name:
-        _missing(shelf, name)
+    if name is not None and name != host.name:
+        _missing(host, name)
 
 
-def _choose(shelf: Shelf, key: str) -> None:
+def _choose(host: ModelHost, key: str) -> None:
     name = st.session_state[key]
-    if name is not None and Shelf.is_here(name):
-        common.attempt(shelf.choose, name)
+    if name is not None and ModelHost.is_here(name):
+        common.attempt(host.choose, name)
 
 
-def _missing(shelf: Shelf, name: str) -> None:
+def _missing(host: ModelHost, name: str) -> None:
     with st.container(border=True, key="get"):
-        job = shelf.getting.get(name)
+        job = host.getting.get(name)
         if job is not None and not job.done:
             _progress(name)
             st.button("Cancel", icon=":material/close:", on_click=job.stop, key="get-cancel")
             return
-        if Shelf.is_here(name):
+        if ModelHost.is_here(name):
             if job is not None and job.error is not None:  # all but LAION-CLAP has come
                 st.warning(job.error, icon=":material/hub:")
-                st.button("Get the rest", on_click=shelf.get, args=(name,), key="get-rest", width="stretch")
-            st.button("Use it now", type="primary", on_click=shelf.choose, args=(name,), key="get-use", width="stretch")
+                st.button("Get the rest", on_click=host.get, args=(name,), key="get-rest", width="stretch")
+            st.button("Use it now", type="primary", on_click=host.choose, args=(name,), key="get-use", width="stretch")
             return
         if job is not None and job.error is not None:
             st.error(job.error, icon=":material/error:")
         elif job is not None:
             st.caption("Stopped. What has been downloaded is kept, and Get goes on from there.")
-        _offer(shelf, name)
+        _offer(host, name)
 
 
-def _offer(shelf: Shelf, name: str) -> None:
+def _offer(host: ModelHost, name: str) -> None:
     from afcore.published.items import CONVERTED, items  # here, since mini does without
 
     wanted = items(name)
@@ -89,7 +90,7 @@ def _offer(shelf: Shelf, name: str) -> None:
         type="primary",
         disabled=not agreed,
         on_click=_get,
-        args=(shelf, name),
+        args=(host, name),
         key="get-start",
         width="stretch",
     )
@@ -101,14 +102,14 @@ def _guide() -> None:
     st.markdown(text)
 
 
-def _get(shelf: Shelf, name: str) -> None:
+def _get(host: ModelHost, name: str) -> None:
     st.session_state[_AGREED] = True  # the box is gone while the download runs
-    shelf.get(name)
+    host.get(name)
 
 
 @st.fragment(run_every=1.0)
 def _progress(name: str) -> None:
-    job = common.shelf().getting[name]
+    job = common.model_host().getting[name]
     if job.done:
         st.rerun()
     st.progress(job.fraction or 0.0, text=job.stage or "Asking the hub")

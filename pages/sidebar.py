@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from afcore.app.session import BrowserSession
+from afcore.app.session_file import pack, unpack
 from pages import common, models
-from pages.session_file import pack, unpack
-from pages.state import State, current
 
 
 def draw() -> None:
@@ -13,16 +13,16 @@ def draw() -> None:
         st.session_state["_status"] = st.empty()
         ready = common.loaded()
         if ready is not None:
-            current().meet(ready)
+            common.session().follow_model(ready)
         common.status()
-        job = common.shelf().loading
+        job = common.model_host().loading
         if not job.done:
             _progress()
         elif job.error is not None:
             st.markdown(":material/error: The model is not ready")
         models.draw()
         st.divider()
-        _keep(current())
+        _keep(common.session())
         st.caption(
             ":material/lock: Your audio stays on this server: nothing is sent elsewhere, and no usage statistics are "
             "collected. It is gone when you close the page, unless you save it."
@@ -31,28 +31,28 @@ def draw() -> None:
 
 @st.fragment(run_every=0.5)
 def _progress() -> None:
-    job = common.shelf().loading
+    job = common.model_host().loading
     if job.done:
         # Once more as a whole: the fragment ends and the pages find their model.
         st.rerun()
-    st.progress(job.fraction or 0.0, text=common._stage(job))
+    common.loading_progress(job)
 
 
-def _keep(state: State) -> None:
+def _keep(session: BrowserSession) -> None:
     with st.popover("Save or open a session", icon=":material/save:", width="stretch"):
         st.caption("A session file holds the sound, the examples you chose, the chat and the settings.")
         st.download_button(
             "Save this session",
-            data=lambda: pack(state),
+            data=lambda: pack(session),
             file_name="audio-flamingo-session.zip",
             mime="application/zip",
             icon=":material/download:",
-            disabled=state.recording is None,
+            disabled=session.recording is None,
             on_click="ignore",
             width="stretch",
         )
-        file = st.file_uploader("Open a session file", type="zip", key=state.key("session-file"))
-        if file is not None and file.file_id not in state.seen:
-            state.seen.add(file.file_id)
-            common.attempt(unpack, state, file.getvalue(), common.bank())
+        file = st.file_uploader("Open a session file", type="zip", key=session.key("session-file"))
+        if file is not None and file.file_id not in session.seen:
+            session.seen.add(file.file_id)
+            common.attempt(unpack, session, file.getvalue(), common.bank())
             st.rerun()

@@ -2,8 +2,11 @@
 
 import streamlit as st
 
+from afcore.app.markdown import markdown_safe
+from afcore.app.teach_session import EXPORT, LONG, PROOF, REVIEW, SETUP, TABS, TeachSession
+from afcore.teach.project import Project
 from pages import common, frame, teach_export, teach_long, teach_proof, teach_review, teach_setup, teach_start
-from pages.teach_state import EXPORT, LONG, PROOF, REVIEW, SETUP, TABS, Teach, current, remember
+from pages.teach_common import remember, teach_session
 
 DRAWN = {
     SETUP: teach_setup.draw,
@@ -16,7 +19,7 @@ DRAWN = {
 
 def main() -> None:
     """Draw the page."""
-    teach = current()
+    teach = teach_session()
     if teach.who:
         remember(teach.who)
     project = teach.project() if common.attempt(teach.project) else None
@@ -33,17 +36,17 @@ def main() -> None:
     tabs = st.tabs(TABS, default=teach.tab, key=key, on_change=_switch, args=(teach, key))
     if teach.tab != REVIEW:
         teach.let_go()
-    for name, tab in zip(TABS, tabs):
+    for name, tab in zip(TABS, tabs, strict=True):
         if name == teach.tab:
             with tab:
                 DRAWN[name](teach, project)
 
 
-def _switch(teach: Teach, key: str) -> None:
+def _switch(teach: TeachSession, key: str) -> None:
     teach.tab = st.session_state[key]
 
 
-def _bar(teach: Teach, project) -> None:
+def _bar(teach: TeachSession, project: Project) -> None:
     counts = project.counts()
     # The review counts for itself, with every click.
     clips = "" if teach.tab == REVIEW else f" · **{counts.example}** examples · **{counts.open}** clips to label"
@@ -58,7 +61,7 @@ def _bar(teach: Teach, project) -> None:
                 on_click=teach.open,
                 args=(None,),
             )
-            with st.popover(common.markdown_safe(teach.who), icon=":material/person:", type="tertiary"):
+            with st.popover(markdown_safe(teach.who), icon=":material/person:", type="tertiary"):
                 teach_start.ask_name(teach)
     if teach.said:
         st.success(teach.said, icon=":material/check:")

@@ -4,19 +4,20 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from afcore.app.markdown import markdown_safe
+from afcore.app.teach_session import TeachSession
 from afcore.jobs import Job
 from afcore.teach.ingest import Added, add_files, add_folder, add_from_bank, add_zip, allowed_folders
 from afcore.teach.project import Project
 from pages import common
-from pages.teach_jobs import under_way
-from pages.teach_state import Teach
+from pages.teach_common import under_way
 
 TO_LABEL, BY_FOLDER = "Clips to label", "Examples, each labelled by its folder"
 FOUND = 6
 NAMED = 30
 
 
-def draw(teach: Teach, project: Project) -> None:
+def draw(teach: TeachSession, project: Project) -> None:
     """Draw it."""
     kinds = [TO_LABEL, *(f"Examples of “{label.name}”" for label in project.labels)]
     kind = st.selectbox("What are they?", range(len(kinds)), format_func=kinds.__getitem__, key=teach.key("add-as"))
@@ -30,7 +31,7 @@ def draw(teach: Teach, project: Project) -> None:
     report(teach, "add")
 
 
-def _upload(teach: Teach, project: Project, label: str | None) -> None:
+def _upload(teach: TeachSession, project: Project, label: str | None) -> None:
     with st.form(teach.key("upload-form"), border=False, clear_on_submit=True):
         files = st.file_uploader(
             "Sound files, as many as you like", accept_multiple_files=True, key=teach.key("upload")
@@ -40,7 +41,7 @@ def _upload(teach: Teach, project: Project, label: str | None) -> None:
             add(teach, lambda job, **more: add_files(project, sounds, teach.who, label, **more))
 
 
-def _zip(teach: Teach, project: Project, label: str | None) -> None:
+def _zip(teach: TeachSession, project: Project, label: str | None) -> None:
     with st.form(teach.key("zip-form"), border=False, clear_on_submit=True):
         file = st.file_uploader("A zip of sound files", type="zip", key=teach.key("zip"))
         folders = st.checkbox(BY_FOLDER, key=teach.key("zip-folders"), help="Labels that are new are added.")
@@ -49,7 +50,7 @@ def _zip(teach: Teach, project: Project, label: str | None) -> None:
             add(teach, lambda job, **more: add_zip(project, file, teach.who, label, folders, name=shown, **more))
 
 
-def _record(teach: Teach, project: Project, label: str | None) -> None:
+def _record(teach: TeachSession, project: Project, label: str | None) -> None:
     count = st.session_state.setdefault("teach-recordings", 1)
     file = st.audio_input("Record a sound", sample_rate=48_000, key=teach.key(f"microphone-{count}"))
     if file is not None and st.button("Add the recording", icon=":material/add:", key=teach.key("add-recording")):
@@ -57,7 +58,7 @@ def _record(teach: Teach, project: Project, label: str | None) -> None:
         add(teach, lambda job, **more: add_files(project, [(f"recording {count}.wav", file)], teach.who, label, **more))
 
 
-def _bank(teach: Teach, project: Project, label: str | None) -> None:
+def _bank(teach: TeachSession, project: Project, label: str | None) -> None:
     bank, engine = common.bank(), common.loaded()
     words = st.text_input(
         "Search the example bank", placeholder="metal clicks", key=teach.key("bank-words"), max_chars=200
@@ -73,7 +74,7 @@ def _bank(teach: Teach, project: Project, label: str | None) -> None:
         st.caption("Nothing in the bank fits.")
     for example in found:
         with st.container(border=True, key=f"bank-{example.id}"):
-            st.markdown(f"**{common.markdown_safe(example.label)}** · {common.markdown_safe(example.caption)}")
+            st.markdown(f"**{markdown_safe(example.label)}** · {markdown_safe(example.caption)}")
             st.audio(str(bank.audio_path(example.id)), format="audio/ogg")
             st.button(
                 "Add",
@@ -84,11 +85,11 @@ def _bank(teach: Teach, project: Project, label: str | None) -> None:
             )
 
 
-def _add_example(teach: Teach, project: Project, example_id: int, label: str | None) -> None:
+def _add_example(teach: TeachSession, project: Project, example_id: int, label: str | None) -> None:
     add(teach, lambda job, **more: add_from_bank(project, common.bank(), [example_id], teach.who, label), rerun=False)
 
 
-def _folder(teach: Teach, project: Project, label: str | None) -> None:
+def _folder(teach: TeachSession, project: Project, label: str | None) -> None:
     with st.form(teach.key("folder-form"), border=False):
         allowed = ", ".join(f"`{folder}`" for folder in allowed_folders())
         st.caption(f"Sounds in these folders and the folders in them: {allowed}")
@@ -98,7 +99,7 @@ def _folder(teach: Teach, project: Project, label: str | None) -> None:
             add(teach, lambda job, **more: add_folder(project, folder, teach.who, label, folders, **more))
 
 
-def add(teach: Teach, action: Callable[..., Added], name: str = "add", rerun: bool = True) -> None:
+def add(teach: TeachSession, action: Callable[..., Added], name: str = "add", rerun: bool = True) -> None:
     """Has ``action(job, progress=, stop=)`` add sounds in the background; ``report`` follows it."""
 
     def work(job: Job) -> Added:
@@ -113,7 +114,7 @@ def add(teach: Teach, action: Callable[..., Added], name: str = "add", rerun: bo
         st.rerun()
 
 
-def report(teach: Teach, name: str) -> None:
+def report(teach: TeachSession, name: str) -> None:
     """How far the adding is, and in the end what was added and, a sentence each, what was not."""
     job = teach.jobs.get(name)
     if under_way(job, "Reading the sounds", teach.key(f"stop-{name}")) or job is None or job.result is None:
@@ -126,6 +127,6 @@ def report(teach: Teach, name: str) -> None:
         st.warning("There was no sound in it.", icon=":material/info:")
     sentences = [*added.refused, *added.known]
     if sentences:
-        lines = "\n".join(f"- {common.markdown_safe(sentence)}" for sentence in sentences[:NAMED])
+        lines = "\n".join(f"- {markdown_safe(sentence)}" for sentence in sentences[:NAMED])
         rest = f"\n- and {len(sentences) - NAMED} more" if len(sentences) > NAMED else ""
         st.warning(f"{len(sentences)} not added:\n\n{lines}{rest}", icon=":material/info:")

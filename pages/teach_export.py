@@ -7,15 +7,15 @@ from itertools import groupby
 
 import streamlit as st
 
+from afcore.app.teach_session import TeachSession
 from afcore.teach import exports
 from afcore.teach.exports import Row
 from afcore.teach.project import Project
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, SKIPPED
 from afcore.teach.transfer import export_project
-from pages.teach_state import Teach
 
 
-def draw(teach: Teach, project: Project) -> None:
+def draw(teach: TeachSession, project: Project) -> None:
     """Draw it."""
     st.subheader("Labels", anchor=False)
     guesses = st.toggle("Also what the model says about clips that nobody has judged", key=teach.key("guesses"))
@@ -53,9 +53,13 @@ def draw(teach: Teach, project: Project) -> None:
     st.caption(f"A large project is moved faster as its folder: `{project.folder}`")
 
 
-def downloads(teach: Teach, rows: list[Row], title: str, key: str, high: Callable[[str], float] | None = None) -> None:
-    """A button for each format; for several recordings those that know only one come as a zip of files. ``high``: the upper
-    edge of a recording's Raven boxes in Hz, by its hash."""
+def downloads(
+    teach: TeachSession, rows: list[Row], title: str, key: str, high: Callable[[str], float] | None = None
+) -> None:
+    """A button for each format; for several recordings those that know only one come as a zip of files.
+
+    ``high``: the upper edge of a recording's Raven boxes in Hz, by its hash.
+    """
     name = _file_name(title)
 
     def raven(some: list[Row]) -> str:

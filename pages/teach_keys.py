@@ -20,7 +20,7 @@ if (!window.teachKeys) {
   window.teachKeys = true;
   const writing = e => e.closest &&
     e.closest('input, textarea, select, [contenteditable=true], [role=slider], [role=combobox]');
-  // A button that was clicked keeps the focus, and space would press it again: on the card, space belongs to the player.
+  // A button that was clicked keeps the focus, and space would press it again: on the card it belongs to the player.
   const elsewhere = e => e.closest &&
     e.closest('button, a, summary, [role=button], [role=tab]') && !e.closest('.st-key-CARD');
   // While the next clip is being drawn, parts of the one before still stand on the card: a key would judge both.
@@ -61,8 +61,11 @@ if (!window.teachKeys) {
 
 
 def key_of(item: Item, part: str) -> str:
-    """The key of the ``part`` of the card that belongs to ``item``: a new one after each change of the clip, so that a second
-    click that comes too late still means the clip that it was made for, and a key is taken by one clip alone."""
+    """The key of the ``part`` of the card that belongs to ``item``.
+
+    It is a new one after each change of the clip, so that a second click that comes too late still means the clip that
+    it was made for, and a key is taken by one clip alone.
+    """
     return f"{OF_CLIP}{item.id}-{item.version}-{part}"
 
 

@@ -5,6 +5,9 @@ import io
 import streamlit as st
 
 from afcore.app import teach_plots
+from afcore.app.markdown import markdown_safe
+from afcore.app.teach_session import REVIEW, TeachSession
+from afcore.audio.clock import clock_text
 from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
 from afcore.errors import BadRequest
 from afcore.jobs import Job
@@ -17,15 +20,14 @@ from afcore.teach.project import Project
 from afcore.teach.schema import CUT, OPEN, SKIPPED, Prediction
 from afcore.teach.segments import Segment
 from pages import common, teach_sound
+from pages.teach_common import under_way
 from pages.teach_export import downloads
-from pages.teach_jobs import under_way
-from pages.teach_state import REVIEW, Teach
 
 FIXED, ENERGY = "Equal pieces", "Where something sounds"
 LONG = 8.0  # seconds from which a clip of the project is offered here
 
 
-def draw(teach: Teach, project: Project) -> None:
+def draw(teach: TeachSession, project: Project) -> None:
     """Draw it."""
     st.markdown("What happens when? A long recording is cut into segments, and each gets a label.")
     if len(project.labels) < 2 or not project.counts().example:
@@ -34,7 +36,7 @@ def draw(teach: Teach, project: Project) -> None:
     recording = _choose(teach, project)
     if recording is None:
         return
-    st.markdown(f"**{common.markdown_safe(recording.name)}** · {common.clock(recording.duration)}")
+    st.markdown(f"**{markdown_safe(recording.name)}** · {clock_text(recording.duration)}")
     st.audio(recording.data)
     engine = common.engine()
     loop = teach.loop_for(project, engine)
@@ -56,7 +58,7 @@ def draw(teach: Teach, project: Project) -> None:
         st.info("Nothing in it is loud enough to be a segment.", icon=":material/volume_mute:")
 
 
-def _choose(teach: Teach, project: Project) -> Recording | None:
+def _choose(teach: TeachSession, project: Project) -> Recording | None:
     with st.form(teach.key("long-form"), border=False, clear_on_submit=True):
         file = st.file_uploader(
             "A long recording",
@@ -72,7 +74,7 @@ def _choose(teach: Teach, project: Project) -> Recording | None:
         item for item in project.items(OPEN, SKIPPED) if item.seconds >= LONG and item.start == 0 and not item.fault
     ]
     if long:
-        names = [f"{item.name} · {common.clock(item.seconds)}" for item in long]
+        names = [f"{item.name} · {clock_text(item.seconds)}" for item in long]
         place = st.selectbox(
             "Or one of this project",
             range(len(long)),
@@ -86,7 +88,7 @@ def _choose(teach: Teach, project: Project) -> Recording | None:
     return teach.recording
 
 
-def _how(teach: Teach) -> tuple[str, float, float]:
+def _how(teach: TeachSession) -> tuple[str, float, float]:
     how = st.radio("Segments", [FIXED, ENERGY], horizontal=True, key=teach.key("long-how"))
     if how == FIXED:
         longest = float(int(MAX_SECONDS))
@@ -97,7 +99,7 @@ def _how(teach: Teach) -> tuple[str, float, float]:
     return how, 0.0, below
 
 
-def _begin(teach: Teach, loop: Loop, recording: Recording, how: str, seconds: float, top_db: float) -> None:
+def _begin(teach: TeachSession, loop: Loop, recording: Recording, how: str, seconds: float, top_db: float) -> None:
     project, engine = loop.project, loop.engine
 
     def work(job: Job) -> None:
@@ -118,7 +120,7 @@ def _begin(teach: Teach, loop: Loop, recording: Recording, how: str, seconds: fl
     teach.begin("long", work, recording.sha256)
 
 
-def _result(teach: Teach, project: Project, recording: Recording, found: list[Segment]) -> None:
+def _result(teach: TeachSession, project: Project, recording: Recording, found: list[Segment]) -> None:
     merged = segments.merge(found)
     chart = teach_plots.timeline(merged, recording.duration)
     common.figure(chart, "teach-timeline", f"Labels of {recording.name} over time")
@@ -139,7 +141,7 @@ def _result(teach: Teach, project: Project, recording: Recording, found: list[Se
     )
 
 
-def _to_review(teach: Teach, project: Project, recording: Recording, spans: list[tuple[float, float]]) -> None:
+def _to_review(teach: TeachSession, project: Project, recording: Recording, spans: list[tuple[float, float]]) -> None:
     def act() -> None:
         # Saved first, unless it is in the project already.
         add_files(project, [(recording.name, io.BytesIO(recording.data))], teach.who)

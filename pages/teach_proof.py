@@ -5,6 +5,8 @@ from dataclasses import replace
 import streamlit as st
 
 from afcore.app import teach_plots
+from afcore.app.markdown import markdown_safe
+from afcore.app.teach_session import TeachSession
 from afcore.errors import Cancelled
 from afcore.jobs import Job
 from afcore.teach import threshold
@@ -15,11 +17,10 @@ from afcore.teach.project import Project
 from afcore.teach.proof import RULE, Proof, Score, of_project
 from afcore.teach.schema import Settings
 from pages import common, teach_add
-from pages.teach_jobs import under_way
-from pages.teach_state import Teach
+from pages.teach_common import under_way
 
 
-def draw(teach: Teach, project: Project) -> None:
+def draw(teach: TeachSession, project: Project) -> None:
     """Draw it."""
     counts = project.counts()
     st.markdown(
@@ -61,7 +62,7 @@ def draw(teach: Teach, project: Project) -> None:
     _reject(teach, loop)
 
 
-def _tests(teach: Teach, project: Project) -> None:
+def _tests(teach: TeachSession, project: Project) -> None:
     st.caption(
         "A zip with a folder for each label, named like it: `running/a.wav`, `blocked/b.wav`. These clips are never "
         "examples. Take them from other recordings than the examples, or the result will be too good."
@@ -69,7 +70,7 @@ def _tests(teach: Teach, project: Project) -> None:
     with st.form(teach.key("test-form"), border=False, clear_on_submit=True):
         file = st.file_uploader("A zip of labelled folders", type="zip", key=teach.key("test-zip"))
         if st.form_submit_button("Add the test clips", icon=":material/add:") and file is not None:
-            how = dict(folders_are_labels=True, test=True, name=f"“{file.name}”")
+            how = {"folders_are_labels": True, "test": True, "name": f"“{file.name}”"}
             teach_add.add(teach, lambda job, **more: add_zip(project, file, teach.who, **how, **more), "tests")
     if allowed_folders():
         with st.form(teach.key("test-folder-form"), border=False):
@@ -79,7 +80,7 @@ def _tests(teach: Teach, project: Project) -> None:
                 key=teach.key("test-folder"),
             )
             if st.form_submit_button("Add the folder's test clips", icon=":material/add:"):
-                how = dict(folders_are_labels=True, test=True)
+                how = {"folders_are_labels": True, "test": True}
                 teach_add.add(teach, lambda job, **more: add_folder(project, folder, teach.who, **how, **more), "tests")
     teach_add.report(teach, "tests")
 
@@ -89,7 +90,7 @@ def _about(loop: Loop) -> tuple:
     return project.revision, project.version("labels"), project.counts().test, model_name(loop.engine)
 
 
-def begin(teach: Teach, loop: Loop) -> None:
+def begin(teach: TeachSession, loop: Loop) -> None:
     """Starts the test."""
 
     def work(job: Job) -> Proof | None:
@@ -106,8 +107,8 @@ def begin(teach: Teach, loop: Loop) -> None:
     teach.begin("proof", work, _about(loop))
 
 
-def _result(teach: Teach, project: Project, proof: Proof) -> None:
-    st.caption(f"{common.markdown_safe(proof.note)} {proof.done} clips of {proof.sources} sources.")
+def _result(teach: TeachSession, project: Project, proof: Proof) -> None:
+    st.caption(f"{markdown_safe(proof.note)} {proof.done} clips of {proof.sources} sources.")
     _headline(proof)
     common.figure(teach_plots.accuracy(proof), "teach-accuracy", "Share of clips that each method labels rightly")
     st.caption("Lines: 95 % intervals. Few clips make long lines: differences within them may be chance.")
@@ -127,7 +128,7 @@ def _headline(proof: Proof) -> None:
     plain = [score for score in proof.scores if not score.method.language_model]
     places = st.columns(3)
     places[0].metric("Without examples", f"{first.accuracy:.0%}", border=True)
-    for place, some in zip(places[1:], (shots, plain)):
+    for place, some in zip(places[1:], (shots, plain), strict=True):
         if some:
             best = max(some, key=lambda score: score.right)
             title = f"With {best.method.title}" if some is shots else best.method.title
@@ -140,10 +141,10 @@ def _headline(proof: Proof) -> None:
     )
 
 
-def _suggestion(teach: Teach, project: Project, proof: Proof) -> None:
+def _suggestion(teach: TeachSession, project: Project, proof: Proof) -> None:
     method, now = proof.suggested, project.settings
     with st.container(border=True, key="teach-suggestion"):
-        st.markdown(f"**Suggested:** {common.markdown_safe(proof.reason)}", help=RULE)
+        st.markdown(f"**Suggested:** {markdown_safe(proof.reason)}", help=RULE)
         new = replace(now, method=method.name, k=method.k or now.k)
         said = f"{method.title} is used from now on."
         if method.name != now.method and now.reject_below is not None:
@@ -169,7 +170,7 @@ def _in_use(proof: Proof, settings: Settings) -> str:
     return titles.get((settings.method, k), f"{k} shots")
 
 
-def _use(teach: Teach, project: Project, settings: Settings, said: str) -> None:
+def _use(teach: TeachSession, project: Project, settings: Settings, said: str) -> None:
     if common.attempt(project.set_settings, settings, teach.who):
         teach.expect.pop("settings", None)
         teach.epoch += 1
@@ -196,7 +197,7 @@ def _closer(proof: Proof, score: Score) -> None:
 # --- none of these -------------------------------------------------------------------------------------------------
 
 
-def _reject(teach: Teach, loop: Loop) -> None:
+def _reject(teach: TeachSession, loop: Loop) -> None:
     st.subheader("None of these", anchor=False)
     project = loop.project
     st.caption(
@@ -235,7 +236,7 @@ def _reject(teach: Teach, loop: Loop) -> None:
         )
 
 
-def _calibrate(teach: Teach, loop: Loop, about: tuple) -> None:
+def _calibrate(teach: TeachSession, loop: Loop, about: tuple) -> None:
     def work(job: Job) -> threshold.Threshold:
         job.report("Trying", 0.0)
 

@@ -2,18 +2,20 @@
 
 import streamlit as st
 
+from afcore.app.markdown import markdown_safe
+from afcore.app.teach_session import EXPORT, PROOF, SETUP, TeachSession
+from afcore.audio.clock import clock_text
 from afcore.teach.changes import METHODS, UNDOABLE
 from afcore.teach.loop import Loop
 from afcore.teach.project import Project
-from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Change, Item, Prediction
+from afcore.teach.schema import EXAMPLE, Change, Item, Prediction
 from pages import common, teach_keys, teach_proof, teach_sound, teach_why
 from pages.teach_start import ago
-from pages.teach_state import EXPORT, PROOF, SETUP, Teach
 
 KEYS, SHOWN_LABELS = 9, 12
 
 
-def draw(teach: Teach, project: Project) -> None:
+def draw(teach: TeachSession, project: Project) -> None:
     """Draw it."""
     counts = project.counts()
     if len(project.labels) < 2:
@@ -33,7 +35,7 @@ def draw(teach: Teach, project: Project) -> None:
     _faulty(project)
 
 
-def _first(teach: Teach, why: str) -> None:
+def _first(teach: TeachSession, why: str) -> None:
     st.info(why, icon=":material/lightbulb:")
     st.button("Go to Set up", key=teach.key("to-setup"), on_click=teach.go, args=(SETUP,))
 
@@ -42,9 +44,9 @@ def _first(teach: Teach, why: str) -> None:
 
 
 @st.fragment(run_every=1.5)
-def _work(teach: Teach, loop: Loop) -> None:
-    """What the model is doing for this project; draws the page again when the clip on the card has another prediction."""
-    with common.sentences(), st.container(horizontal=True, vertical_alignment="center", key="teach-work"):
+def _work(teach: TeachSession, loop: Loop) -> None:
+    """What the model is doing for this project; draws the page again when the card's clip has another prediction."""
+    with common.error_boundary(), st.container(horizontal=True, vertical_alignment="center", key="teach-work"):
         if loop.engine.closed:
             st.rerun()
         job = teach.keep_working()
@@ -75,8 +77,8 @@ def _seen(project: Project, clip_id: int) -> tuple[int, float]:
 
 
 @st.fragment
-def _card(teach: Teach, loop: Loop) -> None:
-    with common.sentences():
+def _card(teach: TeachSession, loop: Loop) -> None:
+    with common.error_boundary():
         if loop.engine.closed:  # another model was chosen: the page finds the new one
             st.rerun()
         common.problem()
@@ -95,13 +97,13 @@ def _card(teach: Teach, loop: Loop) -> None:
                 with st.expander("Why?", icon=":material/help:"):
                     teach_why.draw(teach, loop, item, prediction)
         _history(teach, project)
-        # Last: whoever reads that there is one less has the next one before them. Until the page is drawn to its end the card
-        # before stands in it too, and a key would press the buttons of both.
+        # Last: whoever reads that there is one less has the next one before them. Until the page is drawn to its end,
+        # the card before stands in it too, and a key would press the buttons of both.
         with left:
             _left(teach, loop)
 
 
-def _left(teach: Teach, loop: Loop) -> None:
+def _left(teach: TeachSession, loop: Loop) -> None:
     counts, waiting = loop.project.counts(), loop.queue.waiting()
     judged = counts.example + counts.none
     st.progress(
@@ -112,19 +114,19 @@ def _left(teach: Teach, loop: Loop) -> None:
     )
     for item, who in loop.queue.in_hands():
         if who != teach.who:
-            said = common.markdown_safe(f"{who} is judging “{item.name}” just now, so you get another clip.")
+            said = markdown_safe(f"{who} is judging “{item.name}” just now, so you get another clip.")
             st.caption(f":material/group: {said}")
 
 
-def _clip(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None) -> None:
+def _clip(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction | None) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         with st.container(key=teach_keys.key_of(item, "name")):
             # A file's name may give the tutorial's answer away.
-            st.markdown(f"##### {common.markdown_safe(item.name) if item.truth is None else f'Clip {item.id}'}")
-        end = common.clock(item.start + item.seconds)
-        stretch = f"{common.clock(item.start)} – {end}" if item.start else end
-        st.caption(common.markdown_safe(" · ".join(part for part in (stretch, item.source) if part)))
+            st.markdown(f"##### {markdown_safe(item.name) if item.truth is None else f'Clip {item.id}'}")
+        end = clock_text(item.start + item.seconds)
+        stretch = f"{clock_text(item.start)} – {end}" if item.start else end
+        st.caption(markdown_safe(" · ".join(part for part in (stretch, item.source) if part)))
         with st.container(key=teach_keys.PLAYER):
             # Only once somebody is at it: nobody wants a page that makes a noise when it is opened.
             part = teach_sound.player(loop.project, item, autoplay=teach.judged > 0)
@@ -146,24 +148,24 @@ def _guess(loop: Loop, prediction: Prediction | None) -> None:
     else:
         st.markdown("The model thinks:")
     for label, p in prediction.top:
-        st.progress(min(p, 1.0), text=f"**{common.markdown_safe(label)}** {100 * p:.0f} %")
+        st.progress(min(p, 1.0), text=f"**{markdown_safe(label)}** {100 * p:.0f} %")
     if not loop.is_fresh(prediction):
         st.caption(":material/update: Stale: examples, labels or settings have changed since. It is being made afresh.")
 
 
-def _buttons(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None) -> None:
+def _buttons(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction | None) -> None:
     st.markdown("What is it?")
     best = prediction.label if prediction else None
     with st.container(horizontal=True, key="teach-labels"):
         for number, label in enumerate(loop.project.labels):
             st.button(
-                common.markdown_safe(label.name),
+                markdown_safe(label.name),
                 key=teach_keys.key_of(item, f"label-{number}"),
                 type="primary" if label.name == best else "secondary",
                 help=label.description or None,
                 shortcut=str(number + 1) if number < KEYS else None,
-                on_click=_judge,
-                args=(teach, loop, item, label.name),
+                on_click=common.attempt,
+                args=(teach.judge, item, label.name),
             )
     with st.container(horizontal=True):
         st.button(
@@ -171,44 +173,30 @@ def _buttons(teach: Teach, loop: Loop, item: Item, prediction: Prediction | None
             key=teach_keys.key_of(item, "none"),
             shortcut="0",
             icon=":material/block:",
-            on_click=_judge,
-            args=(teach, loop, item, None),
+            on_click=common.attempt,
+            args=(teach.judge, item, None),
         )
         st.button(
             "Skip",
             key=teach_keys.key_of(item, "skip"),
             shortcut="s",
             icon=":material/skip_next:",
-            on_click=_skip,
-            args=(teach, loop, item),
+            on_click=common.attempt,
+            args=(teach.skip, item),
         )
-        _undo_button(teach, loop)
+        _undo_button(teach)
     st.caption("Keys: **1–9** for a label, **0** none of these, **space** plays, **u** undoes, **s** skips.")
 
 
-def _undo_button(teach: Teach, loop: Loop) -> None:
+def _undo_button(teach: TeachSession) -> None:
     st.button(
-        "Undo", key=teach.key(teach_keys.UNDO), shortcut="u", icon=":material/undo:", on_click=_undo, args=(teach, loop)
+        "Undo",
+        key=teach.key(teach_keys.UNDO),
+        shortcut="u",
+        icon=":material/undo:",
+        on_click=common.attempt,
+        args=(teach.undo,),
     )
-
-
-def _judge(teach: Teach, loop: Loop, item: Item, label: str | None) -> None:
-    now = loop.project.item(item.id)
-    if (now.version, now.state, now.label, now.who) == (item.version + 1, EXAMPLE if label else NONE, label, teach.who):
-        return  # the same key twice
-    if common.attempt(loop.queue.accept, item.id, label, teach.who, item.version):
-        teach.judged += 1
-        teach.nudge()
-
-
-def _skip(teach: Teach, loop: Loop, item: Item) -> None:
-    if loop.project.item(item.id).state != SKIPPED:
-        common.attempt(loop.queue.skip, item.id, teach.who, item.version)
-
-
-def _undo(teach: Teach, loop: Loop) -> None:
-    if common.attempt(loop.queue.undo, teach.who):
-        teach.nudge()
 
 
 def _shots(project: Project, prediction: Prediction) -> None:
@@ -219,11 +207,11 @@ def _shots(project: Project, prediction: Prediction) -> None:
     st.markdown("**Examples that the model was shown with it**, the most similar first")
     shots = prediction.shots[:8]
     for row in range(0, len(shots), 4):
-        for column, shot in zip(st.columns(4), shots[row : row + 4]):
+        for column, shot in zip(st.columns(4), shots[row : row + 4], strict=False):
             with column, st.container(border=True):
                 st.progress(
                     max(0.0, min(shot["similarity"], 1.0)),
-                    text=f"**{common.markdown_safe(shot['label'])}** {shot['similarity']:.2f}",
+                    text=f"**{markdown_safe(shot['label'])}** {shot['similarity']:.2f}",
                 )
                 teach_sound.player(project, project.item(shot["id"]))
     if len(prediction.shots) > len(shots):
@@ -233,12 +221,12 @@ def _shots(project: Project, prediction: Prediction) -> None:
 # --- the end, and what happened ------------------------------------------------------------------------------------
 
 
-def _nothing_left(teach: Teach, loop: Loop) -> None:
+def _nothing_left(teach: TeachSession, loop: Loop) -> None:
     counts = loop.project.counts()
     others = sorted({who for _, who in loop.queue.in_hands() if who != teach.who})
     if others:
         st.info(
-            f"What is left is in the hands of {', '.join(map(common.markdown_safe, others))}; a clip that is not judged "
+            f"What is left is in the hands of {', '.join(map(markdown_safe, others))}; a clip that is not judged "
             "within ten minutes comes back.",
             icon=":material/group:",
         )
@@ -263,15 +251,15 @@ def _nothing_left(teach: Teach, loop: Loop) -> None:
                 _leave(teach, PROOF)
             if st.button("Download the labels", icon=":material/download:", key=teach.key("to-export")):
                 _leave(teach, EXPORT)
-        _undo_button(teach, loop)
+        _undo_button(teach)
 
 
-def _leave(teach: Teach, tab: str) -> None:
+def _leave(teach: TeachSession, tab: str) -> None:
     teach.go(tab)
     st.rerun()
 
 
-def _labels(teach: Teach, project: Project) -> None:
+def _labels(teach: TeachSession, project: Project) -> None:
     box = st.expander(
         "What the labels sound like", icon=":material/menu_book:", key=teach.key("sounds"), on_change="rerun"
     )
@@ -281,14 +269,14 @@ def _labels(teach: Teach, project: Project) -> None:
         first = {item.label: item for item in reversed(project.items(EXAMPLE))}
         labels = project.labels[:SHOWN_LABELS]
         for row in range(0, len(labels), 3):
-            for column, label in zip(st.columns(3), labels[row : row + 3]):
+            for column, label in zip(st.columns(3), labels[row : row + 3], strict=False):
                 with column:
-                    st.markdown(f"**{common.markdown_safe(label.name)}** {common.markdown_safe(label.description)}")
+                    st.markdown(f"**{markdown_safe(label.name)}** {markdown_safe(label.description)}")
                     if label.name in first:
                         teach_sound.player(project, first[label.name])
 
 
-def _history(teach: Teach, project: Project) -> None:
+def _history(teach: TeachSession, project: Project) -> None:
     changes = project.history(12)
     if not changes:
         return
@@ -308,7 +296,7 @@ def _history(teach: Teach, project: Project) -> None:
                     )
 
 
-def _take_back(teach: Teach, project: Project, change: Change) -> None:
+def _take_back(teach: TeachSession, project: Project, change: Change) -> None:
     if common.attempt(project.undo_change, change.id, teach.who):
         teach.nudge()
 
@@ -318,11 +306,11 @@ def _said(project: Project, change: Change) -> str:
     label = change.after.get("label")
     taken_back = ", taken back since" if change.undone_by else ""
     said = f"{change.who} · {change.action}{what}{f' as “{label}”' if label else ''}{taken_back}, {ago(change.at)}"
-    return common.markdown_safe(said)
+    return markdown_safe(said)
 
 
 def _faulty(project: Project) -> None:
     faulty = [item for item in project.items() if item.fault]
     if faulty:
         with st.expander(f"{len(faulty)} clips cannot be heard", icon=":material/volume_off:"):
-            st.markdown("\n".join(f"- {common.markdown_safe(item.fault)}" for item in faulty[:50]))
+            st.markdown("\n".join(f"- {markdown_safe(item.fault)}" for item in faulty[:50]))

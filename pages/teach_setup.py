@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import streamlit as st
 
-from afcore.errors import BadRequest
+from afcore.app.labels import described_labels
+from afcore.app.markdown import markdown_safe
+from afcore.app.teach_session import REVIEW, TeachSession
+from afcore.audio.clock import clock_text
 from afcore.teach.changes import MAX_K, METHODS
 from afcore.teach.project import Project
 from afcore.teach.schema import EXAMPLE, Item
 from pages import common, teach_add, teach_sound
-from pages.teach_start import labels_of
-from pages.teach_state import REVIEW, Teach, store
 
 PER_PAGE = 12
 
 
-def draw(teach: Teach, project: Project) -> None:
+def draw(teach: TeachSession, project: Project) -> None:
     """Draw it."""
     labels, sounds = st.columns([2, 3], gap="large")
     with labels:
@@ -33,7 +34,7 @@ def draw(teach: Teach, project: Project) -> None:
         _project(teach, project)
 
 
-def _labels(teach: Teach, project: Project) -> None:
+def _labels(teach: TeachSession, project: Project) -> None:
     expect = teach.expect.setdefault("labels", project.version("labels"))
     key = teach.key("labels")
     with st.form(teach.key("label-form"), border=False):
@@ -49,7 +50,7 @@ def _labels(teach: Teach, project: Project) -> None:
             "Save the labels", icon=":material/save:", on_click=_save_labels, args=(teach, project, key, expect)
         )
     if project.version("labels") != expect:
-        st.button("Show what is saved", key=teach.key("theirs"), on_click=_afresh, args=(teach,))
+        st.button("Show what is saved", key=teach.key("theirs"), on_click=teach.begin_anew)
     if project.labels:
         with st.popover("Rename a label", icon=":material/edit:", type="tertiary"):
             old = st.selectbox("Label", [label.name for label in project.labels], key=teach.key("rename-old"))
@@ -59,31 +60,26 @@ def _labels(teach: Teach, project: Project) -> None:
             )
 
 
-def _save_labels(teach: Teach, project: Project, key: str, expect: int) -> None:
-    if common.attempt(project.set_labels, labels_of(st.session_state[key]), teach.who, expect):
+def _save_labels(teach: TeachSession, project: Project, key: str, expect: int) -> None:
+    if common.attempt(project.set_labels, described_labels(st.session_state[key]), teach.who, expect):
         teach.said = "The labels are saved."
-        _afresh(teach)
+        teach.begin_anew()
 
 
-def _rename(teach: Teach, project: Project, old: str, new: str) -> None:
+def _rename(teach: TeachSession, project: Project, old: str, new: str) -> None:
     if common.attempt(project.rename_label, old, new, teach.who):
         teach.said = f"“{old}” is now called “{new.strip()}” everywhere."
-        _afresh(teach)
+        teach.begin_anew()
 
 
-def _afresh(teach: Teach) -> None:
-    teach.expect.clear()
-    teach.epoch += 1
-
-
-def _examples(teach: Teach, project: Project) -> None:
+def _examples(teach: TeachSession, project: Project) -> None:
     examples = project.items(EXAMPLE)
     counts = {label.name: sum(item.label == label.name for item in examples) for label in project.labels}
     st.subheader("Examples so far", anchor=False)
     name = st.segmented_control(
         "Label",
         list(counts),
-        format_func=lambda label: f"{common.markdown_safe(label)} ({counts[label]})",
+        format_func=lambda label: f"{markdown_safe(label)} ({counts[label]})",
         label_visibility="collapsed",
         key=teach.key("examples-of"),
     )
@@ -94,21 +90,21 @@ def _examples(teach: Teach, project: Project) -> None:
     if not mine:
         st.caption("None yet.")
     for row in range(0, min(len(mine), PER_PAGE), 3):
-        for column, item in zip(st.columns(3), mine[row : min(row + 3, PER_PAGE)]):
+        for column, item in zip(st.columns(3), mine[row : min(row + 3, PER_PAGE)], strict=False):
             with column, st.container(border=True):
                 _example(teach, project, item, list(counts))
     if len(mine) > PER_PAGE:
         st.caption(f"The latest {PER_PAGE} of {len(mine)}; the Export tab lists all.")
 
 
-def _example(teach: Teach, project: Project, item: Item, labels: list[str]) -> None:
-    st.markdown(f"**{common.markdown_safe(item.name)}**")
+def _example(teach: TeachSession, project: Project, item: Item, labels: list[str]) -> None:
+    st.markdown(f"**{markdown_safe(item.name)}**")
     if item.fault:
         st.warning(item.fault, icon=":material/volume_off:")
     else:
         teach_sound.player(project, item)
-    facts = (common.clock(item.seconds), f"by {item.who}", item.source)
-    st.caption(common.markdown_safe(" · ".join(fact for fact in facts if fact)))
+    facts = (clock_text(item.seconds), f"by {item.who}", item.source)
+    st.caption(markdown_safe(" · ".join(fact for fact in facts if fact)))
     key = teach.key(f"relabel-{item.id}-{item.version}")
     with st.container(horizontal=True):
         st.selectbox(
@@ -130,11 +126,11 @@ def _example(teach: Teach, project: Project, item: Item, labels: list[str]) -> N
         )
 
 
-def _relabel(teach: Teach, project: Project, item: Item, key: str) -> None:
+def _relabel(teach: TeachSession, project: Project, item: Item, key: str) -> None:
     common.attempt(project.relabel, item.id, st.session_state[key], teach.who, item.version)
 
 
-def _onward(teach: Teach, project: Project) -> None:
+def _onward(teach: TeachSession, project: Project) -> None:
     counts = project.counts()
     shown = {item.label for item in project.items(EXAMPLE)}
     lacking = [label.name for label in project.labels if label.name not in shown]
@@ -142,7 +138,7 @@ def _onward(teach: Teach, project: Project) -> None:
         if lacking:
             st.info(
                 "No examples yet of "
-                + ", ".join(f"“{common.markdown_safe(name)}”" for name in lacking[:5])
+                + ", ".join(f"“{markdown_safe(name)}”" for name in lacking[:5])
                 + ". The review works without, but the model guesses better with one or two of each.",
                 icon=":material/lightbulb:",
             )
@@ -156,7 +152,7 @@ def _onward(teach: Teach, project: Project) -> None:
         )
 
 
-def _settings(teach: Teach, project: Project) -> None:
+def _settings(teach: TeachSession, project: Project) -> None:
     settings, expect = project.settings, teach.expect.setdefault("settings", project.version("settings"))
     with st.form(teach.key("settings"), border=False):
         method = st.selectbox(
@@ -226,13 +222,13 @@ def _settings(teach: Teach, project: Project) -> None:
             )
             if common.attempt(project.set_settings, new, teach.who, expect):
                 teach.said = "Saved. Predictions are made afresh."
-                _afresh(teach)
+                teach.begin_anew()
             st.rerun()
     if project.version("settings") != expect:
-        st.button("Show what is saved", key=teach.key("their-settings"), on_click=_afresh, args=(teach,))
+        st.button("Show what is saved", key=teach.key("their-settings"), on_click=teach.begin_anew)
 
 
-def _project(teach: Teach, project: Project) -> None:
+def _project(teach: TeachSession, project: Project) -> None:
     st.caption(f":material/folder: Saved in `{project.folder}`, after every click.")
     key = teach.key("name")
     st.text_input(
@@ -244,21 +240,11 @@ def _project(teach: Teach, project: Project) -> None:
         icon=":material/delete:",
         disabled=not agreed,
         key=teach.key("remove"),
-        on_click=_remove,
-        args=(teach, project),
+        on_click=common.attempt,
+        args=(teach.remove_project, project),
         help="Its folder stays on the server, hidden, until somebody deletes it.",
     )
 
 
-def _rename_project(teach: Teach, project: Project, key: str) -> None:
+def _rename_project(teach: TeachSession, project: Project, key: str) -> None:
     common.attempt(project.rename, st.session_state[key], teach.who)
-
-
-def _remove(teach: Teach, project: Project) -> None:
-    def act() -> None:
-        if teach.work is not None and not teach.work.done:
-            raise BadRequest("The model is at work on this project: pause that in the Review tab first.")
-        store().remove(project.id, teach.who)
-        teach.open(None)
-
-    common.attempt(act)

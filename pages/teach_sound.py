@@ -8,6 +8,7 @@ import streamlit as st
 from afcore.app import plots
 from afcore.audio.envelope import envelope_of
 from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
+from afcore.audio.wav import wav_bytes
 from afcore.errors import AfcoreError
 from afcore.teach.project import Project
 from afcore.teach.schema import Item
@@ -34,7 +35,7 @@ def recording(path: str, name: str) -> Recording:
 @st.cache_data(show_spinner=False, max_entries=64)
 def _part(path: str, name: str, start: float, seconds: float) -> Part:
     clip = recording(path, name).clip(start, seconds)
-    return Part(common.wav(clip.samples, clip.rate), envelope_of(clip.samples), clip.duration)
+    return Part(wav_bytes(clip.samples, clip.rate), envelope_of(clip.samples), clip.duration)
 
 
 def player(project: Project, item: Item, autoplay: bool = False) -> Part | None:

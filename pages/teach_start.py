@@ -1,17 +1,22 @@
 """Teach, before a project is open: who you are, the tutorial, the projects there are, a new one, one from a file."""
 
 import time
+from collections.abc import Callable
 
 import streamlit as st
 
-from afcore.teach.schema import Label, Summary
+from afcore.app.labels import described_labels
+from afcore.app.markdown import markdown_safe
+from afcore.app.teach_session import REVIEW, SETUP, TeachSession, first_tab
+from afcore.teach.project import Project
+from afcore.teach.schema import Summary
 from afcore.teach.transfer import import_project
 from afcore.teach.tutorial import make_tutorial
 from pages import common
-from pages.teach_state import REVIEW, SETUP, Teach, check_named, store
+from pages.teach_common import store
 
 
-def draw(teach: Teach) -> None:
+def draw(teach: TeachSession) -> None:
     """Draw it."""
     if not teach.who:
         with st.container(border=True, key="teach-name"):
@@ -44,7 +49,7 @@ def draw(teach: Teach) -> None:
     )
 
 
-def ask_name(teach: Teach) -> None:
+def ask_name(teach: TeachSession) -> None:
     """The field for the reviewer's name."""
     key = teach.key("who")
     st.text_input(
@@ -53,29 +58,26 @@ def ask_name(teach: Teach) -> None:
     st.caption("It stands beside what you change, so that others know. This browser remembers it.")
 
 
-def _named(teach: Teach, key: str) -> None:
-    teach.let_go()
-    teach.who = " ".join(st.session_state[key].split())
+def _named(teach: TeachSession, key: str) -> None:
+    teach.rename_reviewer(st.session_state[key])
 
 
-def _opened(teach: Teach, make, tab: str) -> bool:
+def _opened(teach: TeachSession, make: Callable[[], Project], tab: str) -> bool:
     """Opens the project that ``make`` returns; a refusal is shown by `common.problem`."""
 
     def act() -> None:
-        check_named(teach)
+        teach.check_named()
         teach.open(make().id, tab)
 
     return common.attempt(act)
 
 
-def _line(teach: Teach, summary: Summary) -> None:
+def _line(teach: TeachSession, summary: Summary) -> None:
     counts = summary.counts
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"project-{summary.id}"):
         with st.container():
-            st.markdown(
-                f"**{common.markdown_safe(summary.name)}** · {counts.example} examples · {counts.open} to label"
-            )
-            st.caption(common.markdown_safe(f"{summary.who}: {summary.action}, {ago(summary.at)}"))
+            st.markdown(f"**{markdown_safe(summary.name)}** · {counts.example} examples · {counts.open} to label")
+            st.caption(markdown_safe(f"{summary.who}: {summary.action}, {ago(summary.at)}"))
         st.button(
             "Open",
             key=teach.key(f"open-{summary.id}"),
@@ -85,11 +87,11 @@ def _line(teach: Teach, summary: Summary) -> None:
         )
 
 
-def _open(teach: Teach, summary: Summary) -> None:
-    _opened(teach, lambda: store().open(summary.id), REVIEW if summary.counts.open and summary.labels else SETUP)
+def _open(teach: TeachSession, summary: Summary) -> None:
+    _opened(teach, lambda: store().open(summary.id), first_tab(summary))
 
 
-def _new(teach: Teach) -> None:
+def _new(teach: TeachSession) -> None:
     with st.form(teach.key("new"), border=False):
         name = st.text_input("Name", max_chars=120, placeholder="Pumps in hall 3", key=teach.key("new-name"))
         labels = st.text_area(
@@ -99,12 +101,12 @@ def _new(teach: Teach) -> None:
             help="After a colon, a few words on what it sounds like. You can change all this later.",
         )
         if st.form_submit_button("Make the project", icon=":material/add:"):
-            if _opened(teach, lambda: store().create(name, labels_of(labels), teach.who), SETUP):
+            if _opened(teach, lambda: store().create(name, described_labels(labels), teach.who), SETUP):
                 teach.said = "Saved. Now give it some examples of each label, and the clips to be labelled."
             st.rerun()
 
 
-def _import(teach: Teach) -> None:
+def _import(teach: TeachSession) -> None:
     with st.form(teach.key("import"), border=False, clear_on_submit=True):
         file = st.file_uploader("A project that was exported, as a zip", type="zip", key=teach.key("import-file"))
         if st.form_submit_button("Open the file", icon=":material/unarchive:") and file is not None:
@@ -112,12 +114,6 @@ def _import(teach: Teach) -> None:
                 if _opened(teach, lambda: import_project(store(), file, teach.who), SETUP):
                     teach.said = "The project is here, with all its sounds, labels and history."
             st.rerun()
-
-
-def labels_of(text: str) -> list[Label]:
-    """``name: description`` a line."""
-    pairs = (line.partition(":") for line in text.splitlines() if line.strip())
-    return [Label(name.strip(), description.strip()) for name, _, description in pairs]
 
 
 def ago(at: float) -> str:

@@ -3,16 +3,17 @@
 import streamlit as st
 
 from afcore.app import teach_plots
+from afcore.app.markdown import markdown_safe
+from afcore.app.teach_session import TeachSession
 from afcore.jobs import Job
 from afcore.teach.explain import Why, of_prediction
 from afcore.teach.loop import Loop
 from afcore.teach.schema import Item, Prediction
 from pages import common
-from pages.teach_jobs import under_way
-from pages.teach_state import Teach
+from pages.teach_common import under_way
 
 
-def draw(teach: Teach, loop: Loop, item: Item, prediction: Prediction) -> None:
+def draw(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction) -> None:
     """Draw it."""
     about = (item.id, prediction.at)
     job = teach.jobs.get("why")
@@ -42,7 +43,7 @@ def draw(teach: Teach, loop: Loop, item: Item, prediction: Prediction) -> None:
         st.code(text, language=None, wrap_lines=True)
 
 
-def _begin(teach: Teach, loop: Loop, item: Item, prediction: Prediction, about: tuple) -> None:
+def _begin(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction, about: tuple) -> None:
     def work(job: Job) -> Why | None:
         why = None
         for why in of_prediction(loop.engine, loop.heard(item), loop.examples(), prediction, job.stopping):
@@ -53,8 +54,8 @@ def _begin(teach: Teach, loop: Loop, item: Item, prediction: Prediction, about: 
 
 
 def _draw(why: Why) -> None:
-    st.markdown(common.markdown_safe(why.sentence()))
-    label = common.markdown_safe(why.label)
+    st.markdown(markdown_safe(why.sentence()))
+    label = markdown_safe(why.label)
     shots, windows = st.columns(2, gap="large")
     if why.shots:
         with shots:

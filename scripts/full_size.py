@@ -146,21 +146,21 @@ def exchange(work: Path) -> dict:
     import torch
 
     from afcore import paths, prompts
-    from afcore.app.model_host import Shelf
+    from afcore.app.model_host import ModelHost
     from afcore.checkpoints.mini import language_model_folder
     from afcore.model.generation import GenerationSettings
 
     (work / "mini-lm").symlink_to(language_model_folder())
     paths.DATA, paths.BANK = work, work / "bank-exchange"
     write_bank(paths.BANK)
-    shelf, held = Shelf(EXCHANGED[0]), []
+    host, held = ModelHost(EXCHANGED[0]), []
     for name in EXCHANGED:
         begun = time.perf_counter()
-        shelf.choose(name)
-        shelf.loading.wait()
-        if shelf.loading.error:
-            raise RuntimeError(shelf.loading.error)
-        engine, seconds = shelf.loading.result, time.perf_counter() - begun
+        host.choose(name)
+        host.loading.wait()
+        if host.loading.error:
+            raise RuntimeError(host.loading.error)
+        engine, seconds = host.loading.result, time.perf_counter() - begun
         heard = engine.silence()
         list(engine.stream(heard, engine.build_prompt(heard, prompts.CAPTION), GenerationSettings(max_new_tokens=2)))
         gpu = torch.cuda.memory_allocated() if engine.device.type == "cuda" else 0

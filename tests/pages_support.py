@@ -4,8 +4,8 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
+from afcore.app.session import BrowserSession, session_in
 from pages import common
-from pages.state import State
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 16_000  # Hz
@@ -15,7 +15,7 @@ LABELS = ("dog", "rain", "bell")
 
 def visit() -> AppTest:
     """A browser session."""
-    common.shelf().loading.wait(30)
+    common.model_host().loading.wait(30)
     return good(AppTest.from_file(str(ROOT / "app.py"), default_timeout=240).run())
 
 
@@ -25,8 +25,9 @@ def good(at: AppTest) -> AppTest:
     return at
 
 
-def state(at: AppTest) -> State:
-    return at.session_state["state"]
+def session(at: AppTest) -> BrowserSession:
+    """What the browser session holds."""
+    return session_in(at.session_state)
 
 
 def upload(at: AppTest, data: bytes, name: str = "sound.wav") -> AppTest:

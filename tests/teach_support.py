@@ -3,8 +3,9 @@
 from pages_support import button, good, page, texts, visit
 from streamlit.testing.v1 import AppTest
 
+from afcore.app.teach_session import TeachSession
 from afcore.teach.project import Project
-from pages.teach_state import Teach, store
+from pages.teach_common import store
 
 
 def reviewer(name: str) -> AppTest:
@@ -22,7 +23,7 @@ def uploader(at: AppTest, label: str):
     return found
 
 
-def teach(at: AppTest) -> Teach:
+def teach(at: AppTest) -> TeachSession:
     return at.session_state["teach"]
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from afcore.engine import loading as engines
 from afcore.errors import BadRequest, Cancelled
 from afcore.jobs import Job
 from afcore.published import folders
 
+if TYPE_CHECKING:
+    from afcore.engine.engine import Engine
 
-class Shelf:
+
+class ModelHost:
     """Two published models rarely fit beside each other, so everybody who uses the process uses the same one."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         self._lock = threading.Lock()
         self._old: list[Job] = []
         """Loadings whose engines are still to be put away."""
@@ -26,12 +31,13 @@ class Shelf:
     @staticmethod
     def is_here(name: str) -> bool:
         """Whether the model's files are on this machine; mini's always are."""
-        kinds = dict(zip(folders.NAMES, folders.KINDS))
+        kinds = dict(zip(folders.NAMES, folders.KINDS, strict=True))
         return name not in kinds or folders.is_ready(kinds[name])
 
     def choose(self, name: str) -> None:
-        """Put the present model away, after the answer that it is giving, and load another; a second call goes before
-        the first. Choosing the model that failed to load tries again.
+        """Put the present model away, after the answer that it is giving, and load another.
+
+        A second call goes before the first. Choosing the model that failed to load tries again.
 
         Raises BadRequest for a name that is unknown, or of files that are not here.
         """
@@ -60,7 +66,7 @@ class Shelf:
             return job
 
     def _load(self, name: str) -> Job:
-        def work(job: Job):
+        def work(job: Job) -> Engine:
             def report(stage: str, fraction: float) -> None:
                 if job.stopping.is_set():  # yet another was chosen
                     raise Cancelled()
@@ -71,7 +77,7 @@ class Shelf:
 
         return Job(work).start()
 
-    def _put_away(self, report) -> None:
+    def _put_away(self, report: Callable[[str, float], None]) -> None:
         """Free what earlier loadings hold. One of them may be at this very thing, so each is waited for."""
         while self._old:
             old = self._old[-1]
@@ -84,3 +90,9 @@ class Shelf:
                 old.result.close()
                 old.result = None
             self._old.remove(old)
+
+
+def device_name(device: Any) -> str:
+    """``CPU`` or ``GPU (cuda:0)``, as people say it."""
+    kind = str(device)
+    return "CPU" if kind == "cpu" else f"GPU ({kind})"

@@ -14,9 +14,11 @@ import plotly.colors
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from afcore.audio.clock import minutes_text
 from afcore.audio.envelope import envelope_of
 from afcore.audio.recording import Clip
 from afcore.audio.spectrum import mel_decibels
+from afcore.audio.windows import WindowPlan
 
 ACCENT = "#c43a69"
 """What the model hears."""
@@ -35,17 +37,17 @@ LANES = 4
 
 _GRID = "rgba(143,139,150,0.25)"
 _TEMPLATE = go.layout.Template(
-    layout=dict(
-        font=dict(size=14, color="#807c88"),
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        colorway=list(SERIES),
-        margin=dict(l=18, r=18, t=8, b=8),  # half a time's width: labels past the edge would be left out
-        hoverlabel=dict(font=dict(size=14)),
-        xaxis=dict(gridcolor=_GRID, zeroline=False, automargin=True),
-        yaxis=dict(gridcolor=_GRID, zeroline=False, automargin=True),
-        legend=dict(orientation="h", x=0, y=1.02, yanchor="bottom"),
-    )
+    layout={
+        "font": {"size": 14, "color": "#807c88"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "colorway": list(SERIES),
+        "margin": {"l": 18, "r": 18, "t": 8, "b": 8},  # half a time's width: labels past the edge would be left out
+        "hoverlabel": {"font": {"size": 14}},
+        "xaxis": {"gridcolor": _GRID, "zeroline": False, "automargin": True},
+        "yaxis": {"gridcolor": _GRID, "zeroline": False, "automargin": True},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    }
 )
 
 
@@ -79,7 +81,7 @@ def waveform(
     figure.update_yaxes(range=[-1.25 * peak, 1.25 * peak], visible=False, fixedrange=True, row=1, col=1)
     if magnified:
         figure.add_vrect(
-            heard_start, heard_end, line=dict(color=ACCENT, width=2), fillcolor=ACCENT, opacity=0.35, row=1, col=1
+            heard_start, heard_end, line={"color": ACCENT, "width": 2}, fillcolor=ACCENT, opacity=0.35, row=1, col=1
         )
         figure.update_xaxes(range=[0, duration], row=1, col=1)
         clock_ticks(figure, 0.0, duration, row=1)
@@ -100,6 +102,11 @@ def waveform(
     return finished(figure, height=sum(heights) + sum(gaps) + 40, barmode="overlay", showlegend=False)
 
 
+def window_times(clip: Clip, plan: WindowPlan) -> list[tuple[float, float]]:
+    """Start and end of each window of ``clip``, in seconds of the recording."""
+    return [(clip.start + start, clip.start + end) for start, end in plan.times(round(clip.duration * plan.rate))]
+
+
 def mel(clip: Clip, bands: int = 64, columns: int = 300) -> go.Figure:
     """The mel spectrogram of a clip in dB below its loudest place, at most ``columns`` wide; time in seconds of the
     recording. The highest frequency is half the sampling rate, 20 kHz at most."""
@@ -115,7 +122,7 @@ def mel(clip: Clip, bands: int = 64, columns: int = 300) -> go.Figure:
             zmin=-80,
             zmax=0,
             colorscale=_HEAT,
-            colorbar=dict(title="dB", thickness=12, len=1, ticks="", tickvals=[0, -20, -40, -60, -80]),
+            colorbar={"title": "dB", "thickness": 12, "len": 1, "ticks": "", "tickvals": [0, -20, -40, -60, -80]},
             hovertemplate="%{x:.2f} s, %{z} dB<extra></extra>",
         )
     )
@@ -159,14 +166,18 @@ def neighbours(
     places, here = (vectors - centre) @ axes.T, (query - centre) @ axes.T
     names = [html.escape(label) for label in labels]
     figure = go.Figure()
-    figure.add_trace(_dots(places[rows], [names[i] for i in rows], "the bank", dict(color=QUIET, size=6, opacity=0.5)))
+    figure.add_trace(
+        _dots(places[rows], [names[i] for i in rows], "the bank", {"color": QUIET, "size": 6, "opacity": 0.5})
+    )
     if len(shots):
-        dots = _dots(places[list(shots)], [names[i] for i in shots], "nearest examples", dict(color=ACCENT, size=11))
+        dots = _dots(places[list(shots)], [names[i] for i in shots], "nearest examples", {"color": ACCENT, "size": 11})
         # Names of dots that stand side by side would run into each other: above and below in turn, from left to right.
         rank = np.argsort(np.argsort(places[list(shots), 0]))
         above = np.where(rank % 2, "bottom center", "top center").tolist()
         figure.add_trace(dots.update(mode="markers+text", textposition=above, cliponaxis=False))
-    figure.add_trace(_dots(here[None], ["your sound"], "your sound", dict(color="#e69f00", size=18, symbol="star")))
+    figure.add_trace(
+        _dots(here[None], ["your sound"], "your sound", {"color": "#e69f00", "size": 18, "symbol": "star"})
+    )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return finished(figure, height=380)
@@ -203,7 +214,7 @@ def _outline(
         y=np.concatenate([high, low[::-1]]),
         fill="toself",
         fillcolor=colour,
-        line=dict(color=colour, width=1),
+        line={"color": colour, "width": 1},
         mode="lines",
         opacity=1 if heard else 0.45,
         name="heard" if heard else "not heard",
@@ -225,9 +236,9 @@ def _add_windows(figure: go.Figure, windows: Sequence[tuple[float, float]], row:
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            textfont=dict(color="white", size=14),
+            textfont={"color": "white", "size": 14},
             constraintext="none",
-            marker=dict(color=ACCENT, line=dict(color="rgba(0,0,0,0)", width=2), cornerradius=6),
+            marker={"color": ACCENT, "line": {"color": "rgba(0,0,0,0)", "width": 2}, "cornerradius": 6},
             customdata=np.stack([numbers + 1, starts, ends], axis=1),
             hovertemplate="Window %{customdata[0]}: %{customdata[1]:.2f} to %{customdata[2]:.2f} s<extra></extra>",
             name="windows",
@@ -253,11 +264,11 @@ def _bars(labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> go.Fi
                 text=[_percent(value) for value in values],
                 textposition="outside",
                 cliponaxis=False,
-                marker=dict(
-                    color=ACCENT if alone else SERIES[number % len(SERIES)],
-                    pattern=dict(shape="" if alone else PATTERNS[number % len(PATTERNS)], solidity=0.35),
-                    cornerradius=4,
-                ),
+                marker={
+                    "color": ACCENT if alone else SERIES[number % len(SERIES)],
+                    "pattern": {"shape": "" if alone else PATTERNS[number % len(PATTERNS)], "solidity": 0.35},
+                    "cornerradius": 4,
+                },
                 hovertemplate="%{customdata}: %{text}<extra></extra>",
                 customdata=[html.escape(label) for label in labels],
             )
@@ -291,7 +302,7 @@ def _dots(places: np.ndarray, names: Sequence[str], title: str, marker: dict) ->
 
 
 def _label(figure: go.Figure, x: float, y: float, text: str, row: int) -> None:
-    figure.add_annotation(x=x, y=y, text=text, showarrow=False, yanchor="bottom", font=dict(size=13), row=row, col=1)
+    figure.add_annotation(x=x, y=y, text=text, showarrow=False, yanchor="bottom", font={"size": 13}, row=row, col=1)
 
 
 def clock_ticks(figure: go.Figure, first: float, last: float, row: int | None = None) -> None:
@@ -324,18 +335,13 @@ def clock_ticks(figure: go.Figure, first: float, last: float, row: int | None = 
     step = next((s for s in steps if (last - first) / s <= 6), (last - first) / 6)
     ticks = np.arange(int(np.ceil(first / step - 1e-9)), int(last / step + 1e-9) + 1) * step
     if last >= 60 and step >= 1:
-        texts = [_minutes(t) for t in ticks]
+        texts = [minutes_text(round(t)) for t in ticks]
     elif last < 0.5:
         texts = [f"{1000 * t:.4g} ms" for t in ticks]
     else:
         texts = [f"{t:.4g} s" for t in ticks]
-    place = {} if row is None else dict(row=row, col=1)
+    place = {} if row is None else {"row": row, "col": 1}
     figure.update_xaxes(tickvals=ticks, ticktext=texts, **place)
-
-
-def _minutes(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def _hertz(frequency: float) -> str:

@@ -1,191 +1,122 @@
-"""A browser session as one file that can be kept and opened again: the sound, the shots, the chat, the settings.
+"""Between a browser session and the file that it is kept in, whose format is `afcore.app.session_format`."""
 
-The file is a zip of exactly two members, ``session.json`` and ``sound`` (the recording's file as it was uploaded).
-Opening one is reading a stranger's file: nothing is unpacked to disk, no name in it is used as a path, sizes are
-checked before and while reading, the JSON is held to a schema, and nothing is ever unpickled. The sound itself is
-still to be opened with ``afcore.audio.recording.open_recording``, which has its own refusals.
-"""
-
-import hashlib
-import json
-import struct
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from io import BytesIO
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-import jsonschema
-
-from afcore.audio.recording import MAX_BYTES
-from afcore.errors import BadRequest
-from afcore.safe_files import read_description
-
-FORMAT, VERSION = "audio-flamingo-session", 1
-MAX_JSON_BYTES = 8 * 2**20  # thousands of turns
-_JSON, _SOUND = "session.json", "sound"
-
-Scalar = str | int | float | bool | None
-
-
-@dataclass(frozen=True)
-class SavedShot:
-    """An example on the Retrieve page."""
-
-    id: int
-    """Its number in the bank it came from."""
-    sha256: str = ""
-    """Names its audio, so that it is found in another build of the bank, where numbers differ."""
-    used: bool = True
-    """Ticked: it goes into the prompt."""
-    pinned: bool = False
-
-
-@dataclass(frozen=True)
-class Session:
-    """What a session file holds."""
-
-    name: str
-    """Of the recording, as it was uploaded; for show, never a path."""
-    sound: bytes = field(repr=False)
-    """The recording's file."""
-    start: float = 0.0
-    """Where the heard part begins, in seconds."""
-    shots: tuple[SavedShot, ...] = ()
-    turns: tuple[Mapping[str, Any], ...] = ()
-    """Chat turns: ``question``, ``answer``, and perhaps ``candidates`` (``answer`` and ``similarity`` of each, best first),
-    ``start``, ``shots``, ``stopped``, ``error``."""
-    settings: Mapping[str, Scalar] = field(default_factory=dict)
-    """Of generation."""
-    page: Mapping[str, Scalar] = field(default_factory=dict)
-    """What else the pages hold: the question, the labels, how many neighbours, how many candidates."""
-
-
-def _object(required: Sequence[str] = (), **properties) -> dict:
-    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
-
-
-def _list(items: dict, most: int) -> dict:
-    return {"type": "array", "items": items, "maxItems": most}
-
-
-_TEXT, _FLAG = {"type": "string"}, {"type": "boolean"}
-_ID = {"type": "integer", "minimum": 0, "maximum": 2**53}
-_SECONDS = {"type": "number", "minimum": 0, "maximum": 1e6}
-_SIMILARITY = {"type": "number", "minimum": -2, "maximum": 2}  # a cosine, and room for rounding
-_HASH = {"type": "string", "pattern": "^([0-9a-f]{64})?$"}
-_SCALARS = {
-    "type": "object",
-    "maxProperties": 100,
-    "additionalProperties": {"type": ["string", "number", "boolean", "null"], "minimum": -1e15, "maximum": 1e15},
-}
-_TURN = _object(
-    ["question", "answer"],
-    question=_TEXT,
-    answer=_TEXT,
-    candidates=_list(_object(["answer", "similarity"], answer=_TEXT, similarity=_SIMILARITY), 100),
-    start=_SECONDS,
-    shots=_list(_object(["id"], id=_ID, sha256=_HASH, label=_TEXT, caption=_TEXT, similarity={"type": "number"}), 100),
-    stopped=_FLAG,
-    error=_TEXT,
+from afcore.app.session import (
+    BEAMS,
+    CANDIDATES,
+    LENGTHS,
+    TEMPERATURES,
+    TOP_KS,
+    TOP_PS,
+    BrowserSession,
+    Choice,
+    Turn,
 )
-_SCHEMA = _object(
-    ["format", "version", "name", "start", "sha256", "shots", "turns", "settings", "page"],
-    format={"const": FORMAT},
-    version={"const": VERSION},
-    name={"type": "string", "maxLength": 1000},
-    start=_SECONDS,
-    sha256=_HASH,
-    shots=_list(_object(["id", "sha256", "used", "pinned"], id=_ID, sha256=_HASH, used=_FLAG, pinned=_FLAG), 1000),
-    turns=_list(_TURN, 10_000),
-    settings=_SCALARS,
-    page=_SCALARS,
-)
+from afcore.app.session_format import SavedSession, SavedShot, open_session, save_session
+from afcore.audio.recording import open_recording
+from afcore.model.generation import GenerationSettings
+from afcore.retrieval.bank import Bank, Example
+from afcore.retrieval.nearest import Shot
+
+_Find = Callable[[int, str], Example | None]
+"""An example of the bank by its number and the hash of its sound."""
 
 
-def save_session(session: Session) -> bytes:
-    """The session as the bytes of a file; raises BadRequest where it could not be opened again for its size."""
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "name": session.name,
-        "start": session.start,
-        "sha256": hashlib.sha256(session.sound).hexdigest(),
-        "shots": [asdict(shot) for shot in session.shots],
-        "turns": [dict(turn) for turn in session.turns],
-        "settings": dict(session.settings),
-        "page": dict(session.page),
-    }
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1).encode()
-    jsonschema.validate(json.loads(text), _SCHEMA)
-    file = BytesIO()
-    with zipfile.ZipFile(file, "w") as out:
-        # A fixed date: the same session gives the same file. The sound is stored, being compressed or noisy already.
-        out.writestr(zipfile.ZipInfo(_JSON), text, zipfile.ZIP_DEFLATED)
-        out.writestr(zipfile.ZipInfo(_SOUND), session.sound, zipfile.ZIP_STORED)
-    data = file.getvalue()
-    if len(data) > MAX_BYTES or len(text) > MAX_JSON_BYTES:
-        raise BadRequest(f"This session is too large to keep as a file: {MAX_BYTES // 2**20} MB is the most.")
-    return data
-
-
-def open_session(data: bytes) -> Session:
-    """Read a session file; raises BadRequest, in one sentence, for anything that is not a whole one."""
-    if len(data) > MAX_BYTES:
-        raise BadRequest(f"This session file is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
-    text, sound = _members(data)
-    content = read_description(text, "session file", FORMAT, VERSION, _SCHEMA)
-    if hashlib.sha256(sound).hexdigest() != content["sha256"]:
-        raise BadRequest("This session file is damaged: its sound is not the one that was saved.")
-    return Session(
-        name=content["name"],
-        sound=sound,
-        start=float(content["start"]),
-        shots=tuple(SavedShot(**shot) for shot in content["shots"]),
-        turns=tuple(content["turns"]),
-        settings=content["settings"],
-        page=content["page"],
+def pack(session: BrowserSession) -> bytes:
+    """The session as the bytes of a file; raises BadRequest where it is too large."""
+    shots = tuple(SavedShot(c.id, c.shot.example.sha256, c.use, c.pinned) for c in session.choices)
+    return save_session(
+        SavedSession(
+            name=session.recording.name,
+            sound=session.recording.data,
+            start=session.start,
+            shots=shots,
+            turns=tuple(turn.as_dict() for turn in session.turns),
+            settings=asdict(session.settings),
+            page={
+                "k": session.k,
+                "question": session.question,
+                "labels": session.labels,
+                "with_shots": session.with_shots,
+                "candidates": session.candidates,
+            },
+        )
     )
 
 
-def _members(data: bytes) -> tuple[bytes, bytes]:
-    """The JSON and the sound of the zip."""
-    _check_directory(data)
-    try:
-        with zipfile.ZipFile(BytesIO(data)) as file:
-            infos = {info.filename: info for info in file.infolist()}
-            if infos.keys() != {_JSON, _SOUND}:
-                raise BadRequest("This is not a session file: it is a zip of something else.")
-            return _read(file, infos[_JSON], MAX_JSON_BYTES), _read(file, infos[_SOUND], MAX_BYTES)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-        struct.error,
-    ) as error:
-        raise BadRequest("This session file is damaged.") from error
+def unpack(session: BrowserSession, data: bytes, bank: Bank) -> None:
+    """Put what a session file holds in the place of the present session.
+
+    Examples that ``bank`` does not have are left out. Raises BadRequest or AudioError and changes nothing where the
+    file cannot be used.
+    """
+    saved = open_session(data)
+    recording = open_recording(saved.sound, saved.name)
+    find = _finder(bank)
+    choices = [
+        Choice(Shot(example, 0.0, shot.pinned, bank), shot.used)
+        for shot in saved.shots
+        if (example := find(shot.id, shot.sha256)) is not None
+    ]
+    turns = [_turn(entry, find, bank) for entry in saved.turns]
+    session.open(recording, "session", saved.start)
+    # The similarities come with the next retrieval, which keeps ticks and pins.
+    session.choices, session.chosen_for = choices, None
+    session.chats[recording.sha256] = turns
+    session.settings = _settings(saved.settings)
+    page = saved.page
+    session.k = int(_number(page.get("k"), 0, 64, session.k))
+    session.question = str(page.get("question") or session.question)[:500]
+    session.labels = str(page.get("labels") or "")[:1000]
+    session.with_shots = bool(page.get("with_shots"))
+    session.candidates = int(_number(page.get("candidates"), *CANDIDATES, session.candidates))
 
 
-def _check_directory(data: bytes) -> None:
-    """Refuse, before ``zipfile`` reads it, a directory of other than two members: it may list millions."""
-    end = data[-22:]  # the record that ends a zip without a comment, as ours are
-    if not data.startswith(b"PK") or len(end) < 22 or not end.startswith(b"PK\x05\x06"):
-        raise BadRequest("This is not a session file.")
-    members, size = struct.unpack("<HL", end[10:16])
-    if members != 2 or size > 1000 or data[-42:-38] == b"PK\x06\x07":  # the last: sizes given elsewhere (zip64)
-        raise BadRequest("This is not a session file: it is a zip of something else.")
+def _finder(bank: Bank) -> _Find:
+    """By content, since another build of the bank has other numbers; by number for files without hashes."""
+    by_hash = {example.sha256: example for example in bank.examples()}
+    by_id = {example.id: example for example in by_hash.values()}
+
+    def find(number: int, sha256: str) -> Example | None:
+        return by_hash.get(sha256) if sha256 else by_id.get(number)
+
+    return find
 
 
-def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
-    """One member, never more than ``most`` bytes whatever its header says."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BadRequest("This session file is packed in a way that is not ours.")
-    with file.open(info) as member:
-        content = member.read(most + 1)
-    if len(content) > most:
-        raise BadRequest("This session file unpacks to more than a session can hold.")
-    return content
+def _turn(entry: Mapping[str, Any], find: _Find, bank: Bank) -> Turn:
+    shots = [
+        Shot(example, float(shot.get("similarity", 0.0)), False, bank)
+        for shot in entry.get("shots", ())
+        if (example := find(shot["id"], shot.get("sha256", ""))) is not None
+    ]
+    ranked = tuple((candidate["answer"], float(candidate["similarity"])) for candidate in entry.get("candidates", ()))
+    return Turn(
+        entry["question"],
+        float(entry.get("start", 0.0)),
+        tuple(shots),
+        saved_answer=entry["answer"],
+        saved_ranked=ranked,
+        saved_stopped=bool(entry.get("stopped")),
+        saved_error=entry.get("error"),
+    )
+
+
+def _settings(saved: Mapping[str, Any]) -> GenerationSettings:
+    default = GenerationSettings()
+    return GenerationSettings(
+        max_new_tokens=int(_number(saved.get("max_new_tokens"), *LENGTHS, default.max_new_tokens)),
+        temperature=_number(saved.get("temperature"), *TEMPERATURES, default.temperature),
+        top_p=_number(saved.get("top_p"), *TOP_PS, default.top_p),
+        top_k=int(_number(saved.get("top_k"), *TOP_KS, default.top_k)),
+        num_beams=int(_number(saved.get("num_beams"), *BEAMS, default.num_beams)),
+    )
+
+
+def _number(value: Any, least: float, most: float, default: float) -> float:
+    """A stranger's file may hold anything; sliders fail on values beyond their ends."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return default
+    return float(min(max(value, least), most))

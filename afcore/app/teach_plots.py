@@ -22,7 +22,7 @@ MOST_SEGMENTS = 2000
 
 
 def accuracy(proof: Proof) -> go.Figure:
-    """A bar for each method in its order, with its 95 % interval; the suggested one says so, and a line marks chance."""
+    """A bar for each method in its order, with its 95 % interval; a line marks chance, words the suggested method."""
     figure = go.Figure()
     for name, mine in (("Language model", True), ("Plain CLAP", False)):
         scores = [(place, s) for place, s in enumerate(proof.scores) if s.method.language_model is mine]
@@ -35,7 +35,7 @@ def accuracy(proof: Proof) -> go.Figure:
     if proof.labels:
         figure.add_hline(
             1 / len(proof.labels),
-            line=dict(color=QUIET, width=1, dash="dot"),
+            line={"color": QUIET, "width": 1, "dash": "dot"},
             annotation_text="chance",
             annotation_position="top right",
         )
@@ -60,9 +60,9 @@ def _accuracies(name: str, scores: Sequence[tuple[int, Score]], colour: str, pat
         text=[f"<b>{score.accuracy:.0%}</b>" for _, score in scores],
         textposition="inside",
         insidetextanchor="start",
-        textfont=dict(color="#2b2530" if pattern else "white"),
-        error_y=dict(type="data", array=above, arrayminus=below, color=QUIET, thickness=2, width=6),
-        marker=dict(color=colour, cornerradius=4, pattern=dict(shape=pattern, solidity=0.2)),
+        textfont={"color": "#2b2530" if pattern else "white"},
+        error_y={"type": "data", "array": above, "arrayminus": below, "color": QUIET, "thickness": 2, "width": 6},
+        marker={"color": colour, "cornerradius": 4, "pattern": {"shape": pattern, "solidity": 0.2}},
         hovertemplate="%{customdata}<extra></extra>",
         customdata=said,
     )
@@ -76,7 +76,10 @@ def label_gains(proof: Proof, score: Score) -> go.Figure:
 
 
 def confusion(labels: Sequence[str], matrix: np.ndarray) -> go.Figure:
-    """Clips by true label (row) and answer (column), ``matrix`` (n, n); colours are shares of the row, for rare labels."""
+    """Clips by true label (row) and answer (column), ``matrix`` (n, n).
+
+    Colours are shares of the row, so that rare labels show.
+    """
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [_wrapped(label, 18) for label in labels]
@@ -104,8 +107,10 @@ def confusion(labels: Sequence[str], matrix: np.ndarray) -> go.Figure:
 
 
 def timeline(segments: Sequence[Segment], duration: float) -> go.Figure:
-    """A long recording of ``duration`` seconds: each label's segments in a lane of its own, fainter where less sure; none of
-    these at the bottom. Of more than `MOST_SEGMENTS` segments the longest are drawn."""
+    """A long recording of ``duration`` seconds: each label's segments in a lane of its own, fainter where less sure.
+
+    "None of these" is at the bottom. Of more than `MOST_SEGMENTS` segments the longest are drawn.
+    """
     drawn = sorted(sorted(segments, key=lambda s: s.start - s.end)[:MOST_SEGMENTS], key=lambda s: s.start)
     labels = sorted({s.label for s in drawn}, key=lambda label: (label is None, label or ""))
     figure = go.Figure()
@@ -118,12 +123,12 @@ def timeline(segments: Sequence[Segment], duration: float) -> go.Figure:
                 x=[s.end - s.start for s in mine],
                 y=[lane] * len(mine),
                 width=0.7,
-                marker=dict(
-                    color=QUIET if label is None else SERIES[1 + lane % (len(SERIES) - 1)],
-                    opacity=[0.35 + 0.65 * s.probability for s in mine],
-                    pattern=dict(shape=PATTERNS[lane % len(PATTERNS)], solidity=0.3),
-                    cornerradius=3,
-                ),
+                marker={
+                    "color": QUIET if label is None else SERIES[1 + lane % (len(SERIES) - 1)],
+                    "opacity": [0.35 + 0.65 * s.probability for s in mine],
+                    "pattern": {"shape": PATTERNS[lane % len(PATTERNS)], "solidity": 0.3},
+                    "cornerradius": 3,
+                },
                 customdata=[[html.escape(shown(label)), s.start, s.end, 100 * s.probability] for s in mine],
                 hovertemplate="%{customdata[0]}, %{customdata[1]:.2f} to %{customdata[2]:.2f} s, %{customdata[3]:.0f} %"
                 "<extra></extra>",
@@ -173,18 +178,18 @@ def _signed(names: Sequence[str], values: Sequence[float], said: Sequence[str]) 
             text=[f"{100 * value:+.1f}" for value in values],
             textposition="outside",
             cliponaxis=False,
-            marker=dict(
-                color=[ACCENT if value >= 0 else QUIET for value in values],
-                pattern=dict(shape=["" if value >= 0 else "/" for value in values], solidity=0.35),
-                cornerradius=4,
-            ),
+            marker={
+                "color": [ACCENT if value >= 0 else QUIET for value in values],
+                "pattern": {"shape": ["" if value >= 0 else "/" for value in values], "solidity": 0.35},
+                "cornerradius": 4,
+            },
             customdata=list(said),
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
     reach = 1.5 * max([0.01, *(abs(value) for value in values)])
     figure.update_xaxes(range=[-reach, reach], visible=False)
-    figure.add_vline(0, line=dict(color=QUIET, width=1))
+    figure.add_vline(0, line={"color": QUIET, "width": 1})
     figure.update_yaxes(
         tickvals=places,
         ticktext=[_wrapped(name, 24) for name in names],

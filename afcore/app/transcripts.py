@@ -4,13 +4,32 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from afcore.app.session import BrowserSession
+
+
+def facts(session: BrowserSession, model: str) -> dict[str, str | float]:
+    """What a transcript says about the chat of ``session``, which the model named ``model`` answers."""
+    settings = session.settings
+    return {
+        "Sound": session.recording.name,
+        "Length in seconds": round(session.recording.duration, 2),
+        "Heard from second": round(session.start, 2),
+        "Model": model,
+        "Temperature": settings.temperature,
+        "Top-k": settings.top_k,
+        "Top-p": settings.top_p,
+        "Beams": settings.num_beams,
+        "Longest answer in tokens": settings.max_new_tokens,
+        "Answers to choose from": session.candidates,
+    }
+
 
 def to_markdown(about: dict[str, Any], turns: Sequence[dict[str, Any]]) -> str:
     """The chat as Markdown.
 
     ``about``: facts in the order to show, name to value. ``turns``: dicts with ``question`` and ``answer``, and where
-    they apply ``candidates`` (list of dicts with ``answer`` and ``similarity``, the best first), ``shots`` (list of dicts
-    with ``label``), ``stopped`` and ``error``.
+    they apply ``candidates`` (list of dicts with ``answer`` and ``similarity``, the best first), ``shots`` (list of
+    dicts with ``label``), ``stopped`` and ``error``.
     """
     lines = ["# A chat about a sound", ""]
     lines += [f"- {name}: {value}" for name, value in about.items()]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import tiny_engine, tone_clip
 
-from afcore.app.model_host import Shelf
+from afcore.app.model_host import ModelHost
 from afcore.engine import loading as engines
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.model.generation import GenerationSettings
@@ -34,58 +34,58 @@ def load(tmp_path, monkeypatch):
 
     load_engine.hold, load_engine.begun = {}, threading.Event()
     monkeypatch.setattr(engines, "load_engine", load_engine)
-    monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: True))
+    monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: True))
     return load_engine
 
 
-def ready(shelf):
-    assert shelf.loading.wait(60) and shelf.loading.error is None
-    return shelf.loading.result
+def ready(host):
+    assert host.loading.wait(60) and host.loading.error is None
+    return host.loading.result
 
 
 def test_a_change_frees_the_memory_of_the_model_before(load):
-    shelf = Shelf("mini")
-    mini = ready(shelf)
+    host = ModelHost("mini")
+    mini = ready(host)
     heard = mini.hear(tone_clip(430))
     list(mini.stream(heard, mini.build_prompt(heard, "What?", mini.neighbours(heard, 2)), GenerationSettings(4)))
     model, before = weakref.ref(mini.model), psutil.Process().memory_info().rss
-    shelf.choose(CHAT)
-    assert ready(shelf).name == CHAT and shelf.name == CHAT
+    host.choose(CHAT)
+    assert ready(host).name == CHAT and host.name == CHAT
     assert mini.closed and model() is None
     assert psutil.Process().memory_info().rss - before < 50e6  # the new one's 200 MB came in the place of the old one's
-    shelf.choose(CHAT)
-    assert not ready(shelf).closed
+    host.choose(CHAT)
+    assert not ready(host).closed
 
 
 def test_an_answer_under_way_ends_first(load):
-    shelf = Shelf("mini")
-    mini = ready(shelf)
+    host = ModelHost("mini")
+    mini = ready(host)
     with mini.turns.wait():
-        shelf.choose(CHAT)
-        assert not shelf.loading.wait(0.5) and not mini.closed and mini.model is not None
-    assert ready(shelf).name == CHAT and mini.closed
+        host.choose(CHAT)
+        assert not host.loading.wait(0.5) and not mini.closed and mini.model is not None
+    assert ready(host).name == CHAT and mini.closed
 
 
 def test_who_chooses_last_decides(load):
-    shelf = Shelf("mini")
-    mini = ready(shelf)
+    host = ModelHost("mini")
+    mini = ready(host)
     load.hold[CHAT] = threading.Event()
-    shelf.choose(CHAT)
+    host.choose(CHAT)
     assert load.begun.wait(60)
-    abandoned = shelf.loading
-    shelf.choose(FOUNDATION)
+    abandoned = host.loading
+    host.choose(FOUNDATION)
     load.hold[CHAT].set()
-    assert ready(shelf).name == FOUNDATION and mini.closed
-    assert abandoned.done and abandoned.result is None and shelf._old == []
+    assert ready(host).name == FOUNDATION and mini.closed
+    assert abandoned.done and abandoned.result is None and host._old == []
 
 
 def test_choosing_again_in_a_hurry_leaves_one_model(load):
-    shelf = Shelf("mini")
-    loadings = [shelf.loading]
+    host = ModelHost("mini")
+    loadings = [host.loading]
     for name in (CHAT, FOUNDATION, "mini", CHAT):
-        shelf.choose(name)
-        loadings.append(shelf.loading)
-    assert ready(shelf).name == CHAT and shelf._old == []
+        host.choose(name)
+        loadings.append(host.loading)
+    assert ready(host).name == CHAT and host._old == []
     assert [job.result for job in loadings[:-1]] == [None] * 4
 
 
@@ -95,30 +95,30 @@ def test_a_model_that_does_not_load_can_be_tried_again(load, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(engines, "load_engine", absent)
-        shelf = Shelf("mini")
-        assert shelf.loading.wait(60) and shelf.loading.error == "Not there."
-    shelf.choose("mini")
-    assert ready(shelf).name == "mini"
+        host = ModelHost("mini")
+        assert host.loading.wait(60) and host.loading.error == "Not there."
+    host.choose("mini")
+    assert ready(host).name == "mini"
 
 
 def test_what_cannot_be_chosen(load, monkeypatch):
-    shelf = Shelf("mini")
-    monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: name == "mini"))
+    host = ModelHost("mini")
+    monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: name == "mini"))
     with pytest.raises(BadRequest, match="not on this machine"):
-        shelf.choose(CHAT)
+        host.choose(CHAT)
     with pytest.raises(BadRequest, match="no model"):
-        shelf.choose("nothing")
-    assert not ready(shelf).closed
+        host.choose("nothing")
+    assert not ready(host).closed
 
 
 def test_mini_is_always_here_and_others_once_they_are_converted(tmp_path, monkeypatch):
     monkeypatch.setattr("afcore.paths.DATA", tmp_path)
-    assert Shelf.is_here("mini") and not Shelf.is_here(CHAT)
+    assert ModelHost.is_here("mini") and not ModelHost.is_here(CHAT)
     folder = tmp_path / "published" / CHAT
     folder.mkdir(parents=True)
     for name in ("config.json", "clapcap.safetensors"):
         (folder / name).touch()
-    assert Shelf.is_here(CHAT) and not Shelf.is_here(FOUNDATION)
+    assert ModelHost.is_here(CHAT) and not ModelHost.is_here(FOUNDATION)
 
 
 def test_getting_files_can_be_stopped_and_started_again(load, monkeypatch):
@@ -129,12 +129,12 @@ def test_getting_files_can_be_stopped_and_started_again(load, monkeypatch):
         raise Cancelled("Stopped.")
 
     monkeypatch.setattr(download, "get", get)
-    shelf = Shelf("mini")
-    job = shelf.get(CHAT)
-    assert shelf.get(CHAT) is job
+    host = ModelHost("mini")
+    job = host.get(CHAT)
+    assert host.get(CHAT) is job
     job.stop()
     assert job.wait(60) and job.stopped
     monkeypatch.setattr(download, "get", lambda name, **_: "Ready.")
-    again = shelf.get(CHAT)
+    again = host.get(CHAT)
     assert again is not job and again.wait(60) and again.result == "Ready."
-    ready(shelf)
+    ready(host)

@@ -1,5 +1,7 @@
 """Figures: the right data at the right place, few points, no theme's background, and text that is not markup."""
 
+import itertools
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -42,7 +44,7 @@ def test_every_window_is_numbered_at_its_time_and_no_two_touch_in_a_lane(seconds
     np.testing.assert_allclose(np.add(bars.base, bars.x), [b for _, b in times])
     for lane in set(bars.y):
         spans = [span for span, y in zip(times, bars.y, strict=True) if y == lane]
-        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
     assert figure.layout.yaxis.domain[0] >= getattr(figure.layout, f"yaxis{bars.yaxis[1:]}").domain[1], (
         "below, not over"
     )

@@ -19,8 +19,13 @@ MARKUP = ("<b>cat", "<i>")
 @pytest.fixture(scope="module")
 def found():
     trials = [Trial(n, LABELS[n % 2]) for n in range(8)]
-    say = lambda label: {other: float(other == label) for other in LABELS}
-    predict = lambda heard, labels, k: say("dog" if k == 0 or heard == 1 else LABELS[heard % 2])
+
+    def say(label):
+        return {other: float(other == label) for other in LABELS}
+
+    def predict(heard, labels, k):
+        return say("dog" if k == 0 or heard == 1 else LABELS[heard % 2])
+
     nearest = {Method("clap-nn", 0, "CLAP, nearest example"): lambda heard, labels: say("<b>cat</b>")}
     return list(proof.run(trials, LABELS, predict, nearest, shots=(0, 4)))[-1].result()
 
@@ -62,7 +67,7 @@ def test_a_timeline_has_a_lane_for_each_label():
     parts = [owls[0], Segment(4, 6, None, 0.2), Segment(6, 7200, "dog", 0.5), owls[1]]
     figure = teach_plots.timeline(parts, 7300)
     assert list(figure.layout.yaxis.ticktext) == ["dog", "owl", "(none of these)"]
-    dog, owl, none = figure.data
+    _, owl, none = figure.data
     assert list(owl.base) == [0, 7200] and list(np.add(owl.base, owl.x)) == [4, 7210]
     assert owl.marker.opacity[0] < owl.marker.opacity[1] and set(none.y) == {2}
     assert tuple(figure.layout.xaxis.range) == (0, 7300) and "2:00:00" in figure.layout.xaxis.ticktext

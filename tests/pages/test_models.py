@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import pytest
 from fakes import FakeEngine
-from pages_support import ask, button, chat_texts, example, good, opened, page, slider, state, texts, visit
+from pages_support import ask, button, chat_texts, example, good, opened, page, session, slider, texts, visit
 from streamlit.testing.v1 import AppTest
 
-from afcore.app.model_host import Shelf
+from afcore.app.model_host import ModelHost
+from afcore.app.session_file import pack
 from afcore.engine import loading as engines
 from afcore.engine.memory import OutOfMemory
 from afcore.errors import Cancelled, MissingPart
 from afcore.model.generation import PRESETS
 from afcore.published import download
 from pages import common
-from pages.session_file import pack
 
 CHAT, FOUNDATION = "audio-flamingo-chat", "audio-flamingo-foundation"
 
@@ -27,7 +27,7 @@ def test_whole_settings_can_be_chosen_and_changed(app, engine):
     example(app)
     good(page(app, "chat"))
     good(button(app, "As in the paper's benchmarks").click().run())
-    assert state(app).settings == PRESETS["benchmark"] and slider(app, "Beams").value == 3
+    assert session(app).settings == PRESETS["benchmark"] and slider(app, "Beams").value == 3
     good(button(app, "As the published chat demo").click().run())
     assert (slider(app, "Top-k").value, slider(app, "Top-p").value, slider(app, "Temperature").value) == (50, 0.95, 1.0)
     good(slider(app, "Top-k").set_value(7).run())
@@ -51,23 +51,23 @@ def test_the_answer_that_fits_best_comes_first(app, engine, monkeypatch):
     [others] = [box for box in app.expander if box.label == "2 other answers"]
     assert [m.value.replace("\\", "") for m in others.markdown] == ["0.40 · a wolf", "0.02 · a door"]
     ask(app, "And then?")
-    assert (state(app).turns[0].question, state(app).turns[0].answer) == ("What is it?", "a dog")
+    assert (session(app).turns[0].question, session(app).turns[0].answer) == ("What is it?", "a dog")
 
-    data, second = pack(state(app)), visit()
+    data, second = pack(session(app)), visit()
     opened(second, data)
-    assert [turn.ranked for turn in state(second).turns] == [[("a dog", 0.51), ("a wolf", 0.4), ("a door", 0.02)]] * 2
-    assert state(second).candidates == 3
+    assert [turn.ranked for turn in session(second).turns] == [[("a dog", 0.51), ("a wolf", 0.4), ("a door", 0.02)]] * 2
+    assert session(second).candidates == 3
     good(page(second, "chat"))
     assert chat_texts(second) == chat_texts(app) and slider(second, "Answers to choose from").value == 3
     assert [box.label for box in second.expander if "other answers" in box.label] == ["2 other answers"] * 2
-    assert pack(state(second)) == data
+    assert pack(session(second)) == data
 
 
 def test_a_session_file_from_before_candidates_were_kept_opens(app, engine):
     example(app)
     good(page(app, "chat"))
     ask(app, "What is it?")
-    with zipfile.ZipFile(io.BytesIO(pack(state(app)))) as file:
+    with zipfile.ZipFile(io.BytesIO(pack(session(app)))) as file:
         content, sound = json.loads(file.read("session.json")), file.read("sound")
     assert "candidates" not in content["turns"][0] and content["page"].pop("candidates") == 1
     old = io.BytesIO()
@@ -77,7 +77,7 @@ def test_a_session_file_from_before_candidates_were_kept_opens(app, engine):
     second = visit()
     opened(second, old.getvalue())
     good(page(second, "chat"))
-    assert chat_texts(second) == chat_texts(app) and state(second).candidates == 1
+    assert chat_texts(second) == chat_texts(app) and session(second).candidates == 1
 
 
 def test_a_gpu_without_enough_memory_is_said_and_the_chat_goes_on(app, engine, monkeypatch):
@@ -107,14 +107,14 @@ def other(engine, monkeypatch):
     for fake in (engine, other):
         fake._prompt_caches = {}
     monkeypatch.setattr(engines, "load_engine", lambda name, progress: other if name == CHAT else engine)
-    monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: name != FOUNDATION))
+    monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: name != FOUNDATION))
     return other
 
 
 def choose_model(at: AppTest, name: str) -> AppTest:
     [box] = [box for box in at.selectbox if box.label == "Model"]
     box.set_value(name).run()
-    common.shelf().loading.wait(30)
+    common.model_host().loading.wait(30)
     return good(at.run())
 
 
@@ -129,10 +129,10 @@ def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, othe
     good(page(app, "chat"))
     good(slider(app, "Longest answer").set_value(8).run())
     ask(app, "What is it?")
-    clip, answer = state(app).clip.key, state(app).turns[0].answer
+    clip, answer = session(app).clip.key, session(app).turns[0].answer
     choose_model(app, CHAT)
     assert engine.closed and common.loaded() is other
-    assert state(app).clip.key == clip and state(app).settings.max_new_tokens == 8
+    assert session(app).clip.key == clip and session(app).settings.max_new_tokens == 8
     assert chat_texts(app) == ["What is it?", answer]
     assert any("mini CLAP" in warning.value for warning in app.warning)
     good(app.toggle[0].set_value(True).run())
@@ -141,8 +141,10 @@ def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, othe
     prompt = other.prompts[-1][0]
     assert prompt.text.count("<audio>") == 4 and prompt.kind == "chat" and "user: What is it?" in prompt.text
     good(page(app, "retrieve"))
-    assert slider(app, "How many").max == 3 and len(state(app).choices) == 4 and len(state(app).shots()) == 3
-    assert good(second.run()) and state(second).model == CHAT and "Bell" in state(second).recording.name.capitalize()
+    assert slider(app, "How many").max == 3 and len(session(app).choices) == 4 and len(session(app).shots()) == 3
+    assert (
+        good(second.run()) and session(second).model == CHAT and "Bell" in session(second).recording.name.capitalize()
+    )
 
 
 def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, other, monkeypatch):
@@ -167,7 +169,7 @@ def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, oth
     assert button(app, "Get").disabled
     good(next(box for box in app.checkbox if "I agree" in box.label).check().run())
     good(button(app, "Get").click().run())
-    job = common.shelf().getting[FOUNDATION]
+    job = common.model_host().getting[FOUNDATION]
     assert begun.wait(30) and asked == [(FOUNDATION, True)] and not job.done
     good(button(app, "Cancel").click().run())
     assert job.wait(30) and job.stopped
@@ -178,23 +180,23 @@ def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, oth
 
     monkeypatch.setattr(download, "get", fail)
     button(app, "Get").click().run()
-    common.shelf().getting[FOUNDATION].wait(30)
+    common.model_host().getting[FOUNDATION].wait(30)
     app.run()
     assert not app.exception and app.error[0].value == "No connection."
 
     def rest(name, agreed, progress, stop):
-        monkeypatch.setattr(Shelf, "is_here", staticmethod(lambda name: True))
+        monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: True))
         raise MissingPart("The model is ready, but without LAION-CLAP.")
 
     monkeypatch.setattr(download, "get", rest)
     button(app, "Get").click().run()
-    common.shelf().getting[FOUNDATION].wait(30)
+    common.model_host().getting[FOUNDATION].wait(30)
     assert "without LAION-CLAP" in good(app.run()).warning[0].value
     monkeypatch.setattr(download, "get", lambda *_, **__: "Ready.")
     good(button(app, "Get the rest").click().run())
-    assert common.shelf().getting[FOUNDATION].wait(30)
+    assert common.model_host().getting[FOUNDATION].wait(30)
     good(button(good(app.run()), "Use it now").click().run())
-    assert common.shelf().name == FOUNDATION
+    assert common.model_host().name == FOUNDATION
 
 
 def test_models_are_told_apart_in_a_chat(app, engine):
@@ -206,9 +208,9 @@ def test_models_are_told_apart_in_a_chat(app, engine):
         assert ("trained on up to 4 turns" in texts(app)) == (number == 4)
     last, _ = engine.prompts[-1]
     assert last.text.count("user: Question") == 5  # a further turn works, and with all turns before it
-    state(app).start = 1.0  # another part of the sound is another dialogue
+    session(app).start = 1.0  # another part of the sound is another dialogue
     assert "trained on up to" not in texts(good(app.run()))
-    state(app).start = 0.0
+    session(app).start = 0.0
     engine.kind = "foundation"
     good(app.run())
     assert "answers each question by itself" in texts(app) and "trained on up to" not in texts(app)

@@ -18,22 +18,22 @@ from pages_support import (
     figures,
     good,
     page,
+    session,
     shot_boxes,
     slider,
-    state,
     texts,
     upload,
     visit,
 )
 
 from afcore.app import plots
+from afcore.app.session import BrowserSession
+from afcore.app.session_file import pack
 from afcore.audio.recording import MAX_SECONDS
 from afcore.engine import loading as engines
 from afcore.errors import MissingPart
 from afcore.jobs import UNEXPECTED, Job
 from pages import common
-from pages.session_file import pack
-from pages.state import State, split_labels
 
 
 def test_first_visit_offers_examples_and_says_where_audio_goes(app):
@@ -58,7 +58,7 @@ def test_uploads_of_every_kind_are_heard(app):
         "a.webm": encode(sound, 48_000, "webm", "libopus", video=True),
     }.items():
         good(upload(app, data, name))
-        assert state(app).recording.name == name and name in texts(app)
+        assert session(app).recording.name == name and name in texts(app)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_what_cannot_be_read_is_refused_in_a_sentence_and_the_session_goes_on(ap
     assert not app.exception
     [error] = app.error
     assert name in error.value and error.value.count("\n") == 0 and "Traceback" not in error.value
-    assert state(app).recording is None
+    assert session(app).recording is None
     example(app)
-    assert state(app).recording is not None
+    assert session(app).recording is not None
 
 
 @pytest.mark.parametrize(
@@ -94,19 +94,19 @@ def test_what_cannot_be_read_is_refused_in_a_sentence_and_the_session_goes_on(ap
 def test_what_is_unusual_is_answered_with_a_notice(app, samples, rate, words):
     good(upload(app, encode(samples, rate)))
     assert any(words in info.value for info in app.info)
-    assert state(app).jobs["caption"].text
+    assert session(app).jobs["caption"].text
 
 
 def test_a_long_sound_shows_what_is_not_heard_and_lets_you_choose(app):
     good(upload(app, encode(chirps(50.0, 8000), 8000)))
-    assert state(app).clip.duration == pytest.approx(MAX_SECONDS, abs=0.01)
+    assert session(app).clip.duration == pytest.approx(MAX_SECONDS, abs=0.01)
     [slider] = app.slider
     assert slider.max == pytest.approx(50.0 - MAX_SECONDS, abs=0.26)
     good(slider.set_value(10.0).run())
-    assert state(app).clip.start == 10.0 and "hears 10.0 s" in texts(app)
+    assert session(app).clip.start == 10.0 and "hears 10.0 s" in texts(app)
     good(page(app, "about"))
     good(page(app, "listen"))
-    assert state(app).clip.start == 10.0 and app.slider[0].value == 10.0
+    assert session(app).clip.start == 10.0 and app.slider[0].value == 10.0
 
 
 def test_pages_without_a_sound_offer_one(app):
@@ -114,37 +114,37 @@ def test_pages_without_a_sound_offer_one(app):
         good(page(app, name))
         assert "First, a sound" in [heading.value for heading in app.subheader]
     good(button(app, "Rain").click().run())
-    assert "Rain" in state(app).recording.name.capitalize() and app.chat_input
+    assert "Rain" in session(app).recording.name.capitalize() and app.chat_input
 
 
 def test_neighbours_are_unticked_pinned_and_added(app, engine):
     example(app)
     good(page(app, "retrieve"))
-    assert len(shot_boxes(app)) == 4 and len(state(app).shots()) == 4
-    similarities = [shot.similarity for shot in state(app).shots()]
+    assert len(shot_boxes(app)) == 4 and len(session(app).shots()) == 4
+    similarities = [shot.similarity for shot in session(app).shots()]
     assert similarities == sorted(similarities)  # nearest last
     good(shot_boxes(app)[0].uncheck().run())
-    assert len(state(app).shots()) == 3
+    assert len(session(app).shots()) == 3
 
-    kept = state(app).choices[3].id
+    kept = session(app).choices[3].id
     good([b for b in app.button if b.label == "Pin"][3].click().run())
     good(slider(app, "How many").set_value(2).run())
-    assert kept in [choice.id for choice in state(app).choices] and len(state(app).choices) == 2
+    assert kept in [choice.id for choice in session(app).choices] and len(session(app).choices) == 2
 
     good(app.text_input(key="search").set_value("bell").run())
     fresh = button(app, "Add")
     added = int(fresh.key.split("-")[1])
     good(fresh.click().run())
-    assert state(app).choices[0].id == added and state(app).choices[0].pinned and state(app).k == 3
+    assert session(app).choices[0].id == added and session(app).choices[0].pinned and session(app).k == 3
     good(page(app, "about"))
     good(page(app, "retrieve"))
-    assert {added, kept} <= {choice.id for choice in state(app).choices}
+    assert {added, kept} <= {choice.id for choice in session(app).choices}
 
 
 def test_the_prompt_that_is_shown_is_the_prompt_that_is_sent(app, engine):
     example(app)
     good(page(app, "retrieve"))
-    good(app.text_input(key=state(app).key("question")).set_value("what animal is this?").run())
+    good(app.text_input(key=session(app).key("question")).set_value("what animal is this?").run())
     [shown] = [code.value for code in app.code]
     assert shown.count("<audio>") == 5
     good(button(app, "Compare").click().run())
@@ -154,9 +154,9 @@ def test_the_prompt_that_is_shown_is_the_prompt_that_is_sent(app, engine):
 def test_one_question_three_answers(app, engine):
     example(app)
     good(page(app, "retrieve"))
-    good(app.text_input(key=state(app).key("labels")).set_value("dog, rain; bell").run())
+    good(app.text_input(key=session(app).key("labels")).set_value("dog, rain; bell").run())
     good(button(app, "Compare").click().run())
-    without, these, mixed = (answer for answer in state(app).jobs["compare"].items)
+    without, these, mixed = (answer for answer in session(app).jobs["compare"].items)
     assert (len(without.shots), len(these.shots), len(mixed.shots)) == (0, 4, 4)
     assert [s.example.sha256 for s in these.shots] == [s.example.sha256 for s in mixed.shots]
     assert set(these.probabilities) == set(LABELS) and figures(app) == 1
@@ -180,7 +180,7 @@ def test_the_map_is_drawn_once_it_is_opened(app, monkeypatch):
 def test_one_label_is_too_few(app):
     example(app)
     good(page(app, "retrieve"))
-    app.text_input(key=state(app).key("labels")).set_value("dog").run()
+    app.text_input(key=session(app).key("labels")).set_value("dog").run()
     assert not app.exception and "two labels" in app.error[0].value
 
 
@@ -196,7 +196,7 @@ def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
     assert not any("Stopped" in caption.value for caption in app.caption), (
         "the next question stops no answer that is whole"
     )
-    assert not any("stopped" in turn.as_dict() for turn in state(app).turns)
+    assert not any("stopped" in turn.as_dict() for turn in session(app).turns)
     prompt, settings = engine.prompts[-1]
     assert "user: What is it?" in prompt.text and "user: How often?" in prompt.text
     assert settings.temperature == 0.7 and settings.max_new_tokens == 8
@@ -209,9 +209,9 @@ def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
     good(app.toggle[0].set_value(True).run())
     ask(app, "And now?")
     assert engine.prompts[-1][0].text.count("<audio>") == 5
-    assert len(state(app).turns[-1].as_dict()["shots"]) == 4
+    assert len(session(app).turns[-1].as_dict()["shots"]) == 4
     good(button(app, "Clear").click().run())
-    assert chat_texts(app) == [] and state(app).turns == []
+    assert chat_texts(app) == [] and session(app).turns == []
 
 
 def test_each_sound_has_its_own_chat(app):
@@ -231,7 +231,7 @@ def test_each_sound_has_its_own_chat(app):
 def test_switching_pages_in_mid_answer_loses_nothing(app, engine, monkeypatch):
     example(app)
     good(page(app, "chat"))
-    heard = state(app).jobs["hear"].result
+    heard = session(app).jobs["hear"].result
     go = threading.Event()
 
     def slow(heard, prompt, settings=None, stop=None, timings=None):
@@ -240,7 +240,7 @@ def test_switching_pages_in_mid_answer_loses_nothing(app, engine, monkeypatch):
         yield " and second half"
 
     monkeypatch.setattr(engine, "stream", slow)
-    turn = state(app).ask(engine, heard, "What is it?")
+    turn = session(app).ask(engine, heard, "What is it?")
     next(piece for piece in turn.job.follow() if piece)
     good(page(app, "about"))
     assert turn.open and turn.answer == "first half"
@@ -252,14 +252,14 @@ def test_switching_pages_in_mid_answer_loses_nothing(app, engine, monkeypatch):
 def test_a_stopped_answer_keeps_what_was_said(app, engine, monkeypatch):
     example(app)
     good(page(app, "chat"))
-    heard = state(app).jobs["hear"].result
+    heard = session(app).jobs["hear"].result
 
     def endless(heard, prompt, settings=None, stop=None, timings=None):
         yield "a dog"
         stop.wait(30)
 
     monkeypatch.setattr(engine, "stream", endless)
-    turn = state(app).ask(engine, heard, "What is it?")
+    turn = session(app).ask(engine, heard, "What is it?")
     next(piece for piece in turn.job.follow() if piece)
     turn.job.stop()
     good(page(app, "chat"))
@@ -285,13 +285,13 @@ def test_a_session_is_kept_in_a_file_and_opened_again(app, engine):
     good(page(app, "chat"))
     good(slider(app, "Temperature").set_value(0.7).run())
     ask(app, "What is it?")
-    before = state(app)
+    before = session(app)
     data = pack(before)
 
     other = visit()
     widget = next(w for w in other.file_uploader if w.label == "Open a session file")
     good(widget.upload("session.zip", data, "application/zip").run())
-    after = state(other)
+    after = session(other)
     assert after.recording.sha256 == before.recording.sha256 and after.settings == before.settings
     good(page(other, "retrieve"))
     assert [(c.id, c.use, c.pinned) for c in after.choices] == [(c.id, c.use, c.pinned) for c in before.choices]
@@ -304,7 +304,7 @@ def test_what_is_no_session_file_is_refused_and_nothing_changes(app):
     widget = next(w for w in app.file_uploader if w.label == "Open a session file")
     widget.upload("session.zip", b"PK not at all", "application/zip").run()
     assert not app.exception and "session file" in app.error[0].value
-    assert state(app).recording is not None
+    assert session(app).recording is not None
 
 
 def test_two_browser_sessions_have_their_own_sound_and_chat(engine):
@@ -314,12 +314,12 @@ def test_two_browser_sessions_have_their_own_sound_and_chat(engine):
     good(page(one, "chat"))
     ask(one, "What is it?")
     good(page(two, "chat"))
-    assert state(one).recording.sha256 != state(two).recording.sha256
+    assert session(one).recording.sha256 != session(two).recording.sha256
     assert len(chat_texts(one)) == 2 and chat_texts(two) == []
 
 
 def test_who_waits_sees_how_many_people_are_ahead(engine):
-    mine = State()
+    mine = BrowserSession()
     with engine.turns.wait():
         other = Job(lambda job: None, engine.turns).start()
         while other.ahead != 1:
@@ -355,18 +355,6 @@ def test_a_defect_is_one_sentence_too(app, engine, monkeypatch):
     page(app, "retrieve")
     assert not app.exception and [error.value for error in app.error] == [UNEXPECTED]
     good(page(app, "about"))
-
-
-def test_labels_are_split_at_commas_semicolons_and_lines():
-    assert split_labels(" dog, cat;rain\n dog,, ") == ["dog", "cat", "rain"]
-
-
-def test_text_of_others_cannot_draw():
-    assert (
-        common.markdown_safe("![x](http://y) <b> :material/lock:")
-        == "!\\[x\\](http\\:\u2060//y) \\<b\\> \\:material/lock\\:"
-    )
-    assert common.with_commands("a_b: `get x_y`.") == "a\\_b\\: `get x_y`." and common.with_commands("a`b") == "a\\`b"
 
 
 def test_settings_of_the_server():

@@ -10,8 +10,8 @@ from afcore import paths
 from afcore.engine import loading as engines
 from afcore.retrieval.bank import Bank
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED
-from pages import common, teach_state
-from pages.teach_state import store
+from pages import common, teach_common
+from pages.teach_common import store
 
 
 class BankEngine(NamedEngine):
@@ -43,7 +43,7 @@ def engine(folder, tmp_path, monkeypatch):
     fake = BankEngine(bank)
     monkeypatch.setattr(engines, "load_engine", lambda name, progress: fake)
     monkeypatch.setattr(common, "_shipped_bank", lambda: bank)
-    monkeypatch.setattr(teach_state, "name_in_browser", lambda: "")  # AppTest has no cookies
+    monkeypatch.setattr(teach_common, "cookie_in_browser", lambda: "")  # AppTest has no cookies
     st.cache_resource.clear()
     st.cache_data.clear()
     yield fake

@@ -7,10 +7,10 @@ from pages_support import button, good
 from teach_support import added, field, new, project, rested, said_by, shown, tab, teach, tutorial, uploader
 from teaching import sound
 
+from afcore.app.teach_session import PROOF, REVIEW, SETUP
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, TEST
 from pages import teach_export
 from pages.teach_add import BY_FOLDER, FOUND
-from pages.teach_state import PROOF, REVIEW, SETUP
 
 
 def control(at):

@@ -8,12 +8,13 @@ from pages_support import button, good, page, visit
 from teach_support import added, new, project, rested, reviewer, said_by, shown, tab, teach, tutorial, uploader
 from teaching import sound
 
+from afcore.app.teach_session import EXPORT, LONG, PROOF, REVIEW, SETUP
 from afcore.teach.exports import to_csv
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, SKIPPED, TEST
 from afcore.teach.transfer import export_project
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
-from pages import teach_export, teach_review
-from pages.teach_state import EXPORT, LONG, PROOF, REVIEW, SETUP, store
+from pages import teach_export
+from pages.teach_common import store
 
 
 def test_the_tutorial_from_the_first_click_to_the_gain_and_the_csv(app):
@@ -70,7 +71,7 @@ def test_a_late_second_click_judges_nothing_else(app):
     good(button(app, "djembe").click().run())
     following = shown(app)
     # The page has moved on; the browser sends the old button once more.
-    teach_review._judge(teach(app), teach(app).loop, item, "djembe")
+    teach(app).judge(item, "djembe")
     assert project(app).item(following.id).state == OPEN and project(app).item(item.id).version == item.version + 1
 
 

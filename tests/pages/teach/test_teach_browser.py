@@ -9,9 +9,9 @@ import pytest
 from browser_support import PATIENCE, PHONE, fits, go, local, serve, settled, shown
 from playwright.sync_api import Locator, Page, expect
 
+from afcore.app.teach_session import PROOF, TABS
 from afcore.teach.project import Project
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
-from pages.teach_state import PROOF, TABS
 from scripts.screenshots import CLIPS_ON_CARD
 
 pytestmark = pytest.mark.browser

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from afcore.app import session_file as sessions
-from afcore.app.session_file import SavedShot, Session, open_session, save_session
+from afcore.app import session_format
+from afcore.app.session_format import SavedSession, SavedShot, open_session, save_session
 from afcore.audio.recording import from_samples, open_recording
 from afcore.errors import BadRequest
 
@@ -23,7 +23,7 @@ TURN = {
     "stopped": True,
     "error": "Stopped.",
 }
-FULL = Session(
+FULL = SavedSession(
     name="Hund/../bellt é.wav",
     sound=bytes(range(256)) * 10,
     start=12.25,
@@ -57,7 +57,7 @@ def _refused(data: bytes) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("session", [FULL, Session("a.wav", b"x"), replace(FULL, turns=(), shots=())])
+@pytest.mark.parametrize("session", [FULL, SavedSession("a.wav", b"x"), replace(FULL, turns=(), shots=())])
 def test_round_trip(session):
     assert open_session(save_session(session)) == session
 
@@ -68,7 +68,7 @@ def test_saving_is_repeatable():
 
 def test_a_recording_comes_back_to_the_same_clip():
     recording = from_samples(np.random.default_rng(0).uniform(-1, 1, (16_000, 2)), 8000, "noise.wav")
-    opened = open_session(save_session(Session(recording.name, recording.data, start=0.5)))
+    opened = open_session(save_session(SavedSession(recording.name, recording.data, start=0.5)))
     clip = open_recording(opened.sound, opened.name).clip(opened.start)
     assert clip.key == recording.clip(0.5).key
     np.testing.assert_array_equal(clip.samples, recording.clip(0.5).samples)
@@ -107,9 +107,9 @@ def test_two_members_of_one_name_are_refused():
 def test_a_bomb_is_not_unpacked(monkeypatch):
     bomb = _pack(_content(), sound=bytes(30_000_000))
     assert len(bomb) < 100_000
-    monkeypatch.setattr(sessions, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(session_format, "MAX_BYTES", 1_000_000)
     assert "more than a session can hold" in _refused(bomb)
-    assert "more than a session can hold" in _refused(_pack(b" " * (sessions.MAX_JSON_BYTES + 1)))
+    assert "more than a session can hold" in _refused(_pack(b" " * (session_format.MAX_JSON_BYTES + 1)))
 
 
 def test_a_bomb_that_lies_about_its_size_is_not_unpacked():
@@ -122,13 +122,13 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked():
 
 def test_a_directory_of_thousands_is_refused_unread(monkeypatch):
     many = _pack(_content(), **{f"f{i}": b"" for i in range(3000)})
-    monkeypatch.setattr(sessions.zipfile, "ZipFile", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(session_format.zipfile, "ZipFile", lambda *_: pytest.fail("read"))
     assert "something else" in _refused(many)
 
 
 def test_too_large_is_refused(monkeypatch):
     data = save_session(FULL)
-    monkeypatch.setattr(sessions, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr(session_format, "MAX_BYTES", len(data) - 1)
     assert "larger than" in _refused(data)
     with pytest.raises(BadRequest, match="too large to keep"):
         save_session(FULL)

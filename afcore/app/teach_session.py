@@ -1,4 +1,4 @@
-"""What one browser session holds for Teach beside what is saved: who reviews, which project, what runs. Nothing here draws.
+"""What one browser session holds for Teach beside what is saved: who reviews, which project, what runs.
 
 A project's own data is never kept here: it is read from the disk each time, so that what others do is seen.
 """
@@ -6,37 +6,35 @@ A project's own data is never kept here: it is read from the disk each time, so 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-import streamlit as st
-
 from afcore.errors import BadRequest
 from afcore.jobs import Job
+from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Item, Summary
 from afcore.teach.store import Store
 
 if TYPE_CHECKING:
     from afcore.audio.recording import Recording
+    from afcore.engine.engine import Engine
     from afcore.teach.loop import Loop
     from afcore.teach.project import Project
 
-_KEY, _COOKIE = "teach", "reviewer"
+_KEY = "teach"
+COOKIE = "reviewer"
+"""Name of the cookie by which a browser remembers its reviewer's name."""
 SETUP, REVIEW, PROOF, LONG, EXPORT = "Set up", "Review", "Proof", "Long recordings", "Export"
 TABS = (SETUP, REVIEW, PROOF, LONG, EXPORT)
 
 
-@st.cache_resource(show_spinner=False)
-def store() -> Store:
-    """The projects of this server."""
-    return Store()
-
-
 @dataclass
-class Teach:
-    """One browser session. ``current()`` gives it to a page."""
+class TeachSession:
+    """One browser session on the Teach page; `teach_session_in` finds it."""
 
+    store: Store
+    """The projects of this server."""
     who: str = ""
     """The reviewer's name."""
     project_id: str | None = None
@@ -61,7 +59,7 @@ class Teach:
     said: str = ""
     """A sentence to show once: what has just been saved."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         weakref.finalize(self, _stop_all, self.jobs)  # nobody will read what a session that has ended waits for
 
     def key(self, name: str) -> str:
@@ -70,7 +68,7 @@ class Teach:
 
     def project(self) -> Project | None:
         """The project that is open, or None. Raises BadRequest where somebody has removed it."""
-        return store().open(self.project_id) if self.project_id else None
+        return self.store.open(self.project_id) if self.project_id else None
 
     def open(self, project_id: str | None, tab: str = SETUP) -> None:
         """Another project, or None for the list of all."""
@@ -94,7 +92,7 @@ class Teach:
             self.loop.queue.release(self.who)
         self.shown = None
 
-    def loop_for(self, project: Project, engine) -> Loop:
+    def loop_for(self, project: Project, engine: Engine) -> Loop:
         """The project with the engine that answers now."""
         from afcore.teach.loop import Loop
 
@@ -125,6 +123,52 @@ class Teach:
         if self.work is None or not self.work.stopped:
             self.resume()
 
+    def check_named(self) -> None:
+        """Raises BadRequest where the reviewer has not said who they are."""
+        if not self.who.strip():
+            raise BadRequest("Say who you are first: your name stands beside what you change.")
+
+    def rename_reviewer(self, who: str) -> None:
+        """Go on as ``who``; the clip on the card goes back to the queue."""
+        self.let_go()
+        self.who = " ".join(who.split())
+
+    def begin_anew(self) -> None:
+        """Have all forms begin from what is saved."""
+        self.expect.clear()
+        self.epoch += 1
+
+    def judge(self, item: Item, label: str | None) -> None:
+        """Accept the judgement that ``item``, as it was shown, is ``label`` (None: none of these).
+
+        A click or a key that comes twice is one judgement: the second finds that it is saved already and does nothing.
+        Raises BadRequest, `Changed` where somebody else was faster.
+        """
+        now = self.loop.project.item(item.id)
+        judged = (item.version + 1, EXAMPLE if label else NONE, label, self.who)
+        if (now.version, now.state, now.label, now.who) == judged:
+            return
+        self.loop.queue.accept(item.id, label, self.who, item.version)
+        self.judged += 1
+        self.nudge()
+
+    def skip(self, item: Item) -> None:
+        """Put ``item``, as it was shown, aside; once, however often it is asked for. Raises as `judge`."""
+        if self.loop.project.item(item.id).state != SKIPPED:
+            self.loop.queue.skip(item.id, self.who, item.version)
+
+    def undo(self) -> None:
+        """Take this reviewer's last judgement back. Raises BadRequest."""
+        self.loop.queue.undo(self.who)
+        self.nudge()
+
+    def remove_project(self, project: Project) -> None:
+        """Take ``project`` off the list and show the list. Raises BadRequest while the model works on it."""
+        if self.work is not None and not self.work.done:
+            raise BadRequest("The model is at work on this project: pause that in the Review tab first.")
+        self.store.remove(project.id, self.who)
+        self.open(None)
+
     def begin(self, name: str, work: Callable[[Job], Any], key: Any = None) -> Job:
         """Starts this session's slow work ``name`` in place of the last of that name."""
         if name in self.jobs:
@@ -133,36 +177,36 @@ class Teach:
         return job
 
 
-def current() -> Teach:
-    """The browser session's state; at first with the name that this browser gave before, and the project of the address."""
-    if _KEY not in st.session_state:
-        teach = st.session_state[_KEY] = Teach(who=name_in_browser())
-        wanted = st.query_params.get("project", "")
+def teach_session_in(
+    state: MutableMapping[str, Any], store: Store, cookie: str = "", project_id: str = ""
+) -> TeachSession:
+    """The Teach session that ``state``, Streamlit's ``st.session_state``, holds; made where there is none yet.
+
+    A new one begins with the reviewer's name that the browser's ``cookie`` holds and, where there is a name, in the
+    project ``project_id`` of the page's address.
+    """
+    if _KEY not in state:
+        teach = state[_KEY] = TeachSession(store, name_of_cookie(cookie))
         if teach.who:
-            for one in store().projects():
-                if one.id == wanted:
-                    teach.open(wanted, REVIEW if one.counts.open and one.labels else SETUP)
-    return st.session_state[_KEY]
+            for summary in store.projects():
+                if summary.id == project_id:
+                    teach.open(project_id, first_tab(summary))
+    return state[_KEY]
 
 
-def name_in_browser() -> str:
-    """The name that this browser was given before, or ''."""
-    return " ".join(unquote(st.context.cookies.get(_COOKIE, "")).split())[:60]
+def first_tab(summary: Summary) -> str:
+    """The tab on which a project is opened: the review where there is something to review."""
+    return REVIEW if summary.counts.open and summary.labels else SETUP
 
 
-def check_named(teach: Teach) -> None:
-    """Raises BadRequest where the reviewer has not said who they are."""
-    if not teach.who.strip():
-        raise BadRequest("Say who you are first: your name stands beside what you change.")
+def cookie_of(who: str) -> str:
+    """The reviewer's name as the value of a cookie: letters, digits and ``% _ . - ~`` are all that is in it."""
+    return quote(who, safe="")
 
 
-def remember(who: str) -> None:
-    """Have the browser keep the name for a year; letters, digits and ``%`` are all that goes into the script."""
-    value = quote(who, safe="")
-    st.html(
-        f'<script>document.cookie = "{_COOKIE}={value}; max-age=31536000; path=/; samesite=lax"</script>',
-        unsafe_allow_javascript=True,
-    )
+def name_of_cookie(value: str) -> str:
+    """The name that `cookie_of` made a cookie of, or ''."""
+    return " ".join(unquote(value).split())[:60]
 
 
 def _stop_all(jobs: dict[str, Job]) -> None:

@@ -7,14 +7,14 @@ from afcore import prompts
 from afcore.prompts import Prompt
 
 
-def as_html(prompt: Prompt) -> str:
+def prompt_html(prompt: Prompt) -> str:
     """The whole text of ``prompt``, nothing left out, each ``<audio>`` as a pill that names its sound."""
     marks = prompts.MARKS[prompt.kind]
     special = [mark for mark in (marks.sep, marks.eoc, marks.eos, marks.bos) if mark]
     pieces = prompt.text.split(marks.audio)
     shown = [f"<span>{_marked(pieces[0], special)}</span>"] if pieces[0] else []
     number = 0
-    for audio, text in zip(prompt.audios, pieces[1:]):
+    for audio, text in zip(prompt.audios, pieces[1:], strict=True):
         if audio == prompts.QUERY:
             pill, kind = "your sound", "query"
         else:

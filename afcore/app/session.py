@@ -1,23 +1,30 @@
 """What one browser session holds: its sound, its shots, its chat, its settings. Nothing here draws.
 
-Streamlit forgets a widget's value when its page is left, so everything that must last lives here, in one object under
-one key, and widgets only start from it. Slow work is held as a ``Job``, so that a page that is drawn again, or another
-page, finds it where it was.
+Streamlit forgets a widget's value when its page is left, so everything that must last lives here, in one object, and
+widgets only start from it. Slow work is held as a ``Job``, so that a page that is drawn again, or another page, finds
+it where it was.
 """
 
-import weakref
-from dataclasses import dataclass, field, replace
-from typing import Any
+from __future__ import annotations
 
-import streamlit as st
+import weakref
+from collections.abc import Callable, Hashable, MutableMapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from afcore import prompts
+from afcore.app.labels import split_labels
 from afcore.audio.recording import MAX_SECONDS, Clip, Recording
-from afcore.jobs import Job
+from afcore.errors import BadRequest
+from afcore.jobs import Job, Queue
 from afcore.model.generation import GenerationSettings
 from afcore.retrieval.nearest import Shot, prompt_order
 
-_KEY = "state"
+if TYPE_CHECKING:
+    from afcore.engine.engine import Engine
+    from afcore.engine.results import Heard
+
+_KEY = "browser-session"
 
 # Least and most of the chat's settings.
 TEMPERATURES, TOP_KS, TOP_PS = (0.0, 1.5), (0, 100), (0.05, 1.0)
@@ -52,23 +59,23 @@ class Turn:
     """Where in the recording the heard part began, in seconds."""
     shots: tuple[Shot, ...] = ()
     job: Job | None = None
-    said: str = ""
-    cut: bool = False
-    failed: str | None = None
+    """Makes the answer; None where the turn is from a session file: then the fields ``saved_…`` hold what it said."""
     candidates: int = 1
     """How many answers were asked for, of which the one nearest to the sound is the answer."""
-    kept: tuple[tuple[str, float], ...] = ()
-    """`ranked` of a turn that comes from a session file."""
+    saved_answer: str = ""
+    saved_ranked: tuple[tuple[str, float], ...] = ()
+    saved_stopped: bool = False
+    saved_error: str | None = None
 
     @property
     def ranked(self) -> list[tuple[str, float]]:
-        """The candidates with their CLAP similarity to the sound, best first; none where only one answer was asked for."""
-        return list(self.kept if self.job is None else self.job.items)
+        """The candidates with their CLAP similarity to the sound, best first; none where one answer was asked for."""
+        return list(self.saved_ranked if self.job is None else self.job.items)
 
     @property
     def answer(self) -> str:
         """The answer as far as it has come."""
-        return (self.said if self.job is None else self.job.text).strip()
+        return (self.saved_answer if self.job is None else self.job.text).strip()
 
     @property
     def open(self) -> bool:
@@ -78,12 +85,12 @@ class Turn:
     @property
     def stopped(self) -> bool:
         """True when somebody stopped the answer before its end."""
-        return self.cut if self.job is None else self.job.stopped
+        return self.saved_stopped if self.job is None else self.job.stopped
 
     @property
     def error(self) -> str | None:
         """Why there is no (whole) answer, in one sentence."""
-        return self.failed if self.job is None else self.job.error
+        return self.saved_error if self.job is None else self.job.error
 
     def as_dict(self) -> dict[str, Any]:
         """For the transcript and the session file."""
@@ -108,12 +115,14 @@ class Turn:
 
 
 @dataclass
-class State:
-    """One browser session. ``current()`` gives it to a page."""
+class BrowserSession:
+    """One browser session; `session_in` finds it."""
 
     recording: Recording | None = None
     source: str = ""
+    """Where the recording came from: "upload", "microphone", "example" or "session"."""
     clip: Clip | None = None
+    """The part of the recording that the model hears."""
     start: float = 0.0
     """Where the heard part begins in the recording, in seconds."""
     k: int = 4
@@ -127,9 +136,13 @@ class State:
     question: str = "What is this sound?"
     """The question of the Retrieve page."""
     labels: str = ""
+    """Of the Retrieve page, as they were typed."""
+    shuffle_seed: int = 0
+    """Of the order in which the Retrieve page mixes up the labels."""
     chats: dict[str, list[Turn]] = field(default_factory=dict)
     """Turns by the recording's sha256: coming back to a sound finds its chat."""
     jobs: dict[str, Job] = field(default_factory=dict)
+    """The latest work of each kind: "hear", "caption", "chat", "compare" and what pages add."""
     epoch: int = 0
     """Part of every widget's key; a new number makes widgets start again from what is here."""
     tuned: int = 0
@@ -141,7 +154,7 @@ class State:
     chosen_for: tuple | None = None
     """What ``choices`` were retrieved for."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # When the browser session ends, nobody will read its answers: let the next in the queue go on.
         weakref.finalize(self, _stop_all, self.jobs)
 
@@ -158,7 +171,7 @@ class State:
         """Take another sound; answers on their way about the last one are stopped and kept."""
         self.stop()
         self.recording, self.source = recording, source
-        self.question, self.labels = State.question, State.labels
+        self.question, self.labels = BrowserSession.question, BrowserSession.labels
         self.epoch += 1
         self._cut(start)
 
@@ -172,9 +185,12 @@ class State:
         self.start = float(min(max(start, 0.0), max(self.recording.duration - MAX_SECONDS, 0.0)))
         self.clip = self.recording.clip(self.start, MAX_SECONDS)
 
-    def meet(self, engine) -> None:
-        """Follow a change of model: what the other one heard and found is made anew when it is next asked for; sound,
-        chat, pins, ticks and settings stay, as far as the model has room for the examples."""
+    def follow_model(self, engine: Engine) -> None:
+        """Go on with ``engine``, which may be another than before.
+
+        What the other one heard and found is made anew when it is next asked for; sound, chat, pins, ticks and settings
+        stay, as far as the model has room for the examples.
+        """
         if engine.name == self.model:
             return
         if self.model:
@@ -189,7 +205,7 @@ class State:
         """Stop whatever runs for this session."""
         _stop_all(self.jobs)
 
-    def run(self, name: str, key: Any, work, queue) -> Job:
+    def run(self, name: str, key: Hashable, work: Callable[[Job], Any], queue: Queue | None) -> Job:
         """The job ``name`` about ``key``: the one that is there, else a new one in its place."""
         job = self.jobs.get(name)
         if job is None or job.key != key or job.stopped:
@@ -203,12 +219,12 @@ class State:
         mine = (other for other in self.jobs.values() if other is not job and not other.done)
         return (job.ahead or 0) - sum(other.running or (other.ahead or 0) < (job.ahead or 0) for other in mine)
 
-    def hear(self, engine) -> Job:
+    def hear(self, engine: Engine) -> Job:
         """The job whose result is what the engine heard in the clip."""
         clip = self.clip
         return self.run("hear", (engine.name, clip.key), lambda job: engine.hear(clip), engine.turns)
 
-    def caption(self, engine, heard) -> Job:
+    def caption(self, engine: Engine, heard: Heard) -> Job:
         """The job whose text is a one-sentence caption."""
 
         def work(job: Job) -> None:
@@ -218,9 +234,9 @@ class State:
 
         return self.run("caption", (engine.name, self.clip.key), work, engine.turns)
 
-    def choose(self, engine, heard) -> list[Choice]:
-        """The nearest examples, at most ``k`` with the pinned ones; ticks of examples that stay are kept, as many as the
-        model takes."""
+    def choose(self, engine: Engine, heard: Heard) -> list[Choice]:
+        """The nearest examples, at most ``k`` with the pinned ones; ticks of examples that stay are kept, as many as
+        the model takes."""
         self.k = min(self.k, engine.max_shots)  # a session file may ask for more
         wanted = (engine.name, self.clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
         if wanted != self.chosen_for:
@@ -259,11 +275,53 @@ class State:
         return prompt_order([choice.shot for choice in self.choices if choice.use])
 
     @property
+    def known_labels(self) -> list[str]:
+        """Labels of the listed examples, each once, nearest first."""
+        return list(dict.fromkeys(choice.shot.example.label for choice in self.choices))
+
+    def use_labels(self, labels: list[str]) -> None:
+        """Let the Retrieve page ask which of ``labels`` it is."""
+        self.labels, self.question = ", ".join(labels), prompts.CLASSIFY
+        self.epoch += 1
+
+    def asked_labels(self) -> list[str] | None:
+        """The labels to choose from on the Retrieve page, or None. Raises BadRequest where there is only one."""
+        labels = split_labels(self.labels)
+        if len(labels) == 1:
+            raise BadRequest("Give at least two labels, separated by commas.")
+        return labels or None
+
+    def comparison_key(self) -> tuple:
+        """What the comparison of the Retrieve page depends on; the clip's key comes first. Raises BadRequest."""
+        labels, shots = tuple(self.asked_labels() or ()), tuple(shot.example.id for shot in self.shots())
+        return self.clip.key, self.question, labels, shots, self.shuffle_seed
+
+    def is_about_clip(self, comparison: Job) -> bool:
+        """Whether a comparison is about the part of the sound that is heard now."""
+        return comparison.key[0] == self.clip.key
+
+    def compare(self, engine: Engine, heard: Heard) -> Job:
+        """The job whose items are the answers to the Retrieve page's question.
+
+        There are three: without shots, with them, and with their labels mixed up. A job that failed is made anew.
+        Raises BadRequest.
+        """
+        key, shots, labels = self.comparison_key(), self.shots(), self.asked_labels()
+        question, seed = self.question, self.shuffle_seed
+
+        def work(job: Job) -> None:
+            engine.three_answers(heard, question, shots, labels, seed=seed, on_answer=job.show, stop=job.stopping)
+
+        if "compare" in self.jobs and self.jobs["compare"].error:
+            self.jobs.pop("compare")
+        return self.run("compare", key, work, engine.turns)
+
+    @property
     def history(self) -> list[tuple[str, str]]:
         """(question, answer) of the turns that the next one follows: those about the same part of the sound."""
         return [(turn.question, turn.answer) for turn in self.turns if turn.start == self.start and turn.answer]
 
-    def ask(self, engine, heard, question: str) -> Turn:
+    def ask(self, engine: Engine, heard: Heard, question: str) -> Turn:
         """Ask in the chat; an answer still on its way is stopped and kept."""
         history = self.history
         shots = tuple(self.shots()) if self.with_shots else ()
@@ -289,6 +347,11 @@ class State:
         self.turns.append(turn)
         return turn
 
+    def use_settings(self, settings: GenerationSettings) -> None:
+        """Let the chat answer by other settings, whole, and the settings' widgets show them."""
+        self.settings = settings
+        self.tuned += 1
+
     def clear_chat(self) -> None:
         """Forget the chat about the present sound."""
         if "chat" in self.jobs:
@@ -296,17 +359,11 @@ class State:
         self.turns.clear()
 
 
-def current() -> State:
-    """The browser session's state."""
-    if _KEY not in st.session_state:
-        st.session_state[_KEY] = State()
-    return st.session_state[_KEY]
-
-
-def split_labels(text: str) -> list[str]:
-    """Labels from a line with commas, semicolons or new lines; blanks and repeats are left out."""
-    parts = (part.strip() for part in text.replace(";", ",").replace("\n", ",").split(","))
-    return list(dict.fromkeys(part for part in parts if part))
+def session_in(state: MutableMapping[str, Any]) -> BrowserSession:
+    """The browser session that ``state``, Streamlit's ``st.session_state``, holds; made where there is none yet."""
+    if _KEY not in state:
+        state[_KEY] = BrowserSession()
+    return state[_KEY]
 
 
 def _stop_all(jobs: dict[str, Job]) -> None:
