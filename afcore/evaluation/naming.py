@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from afcore.errors import MissingPart
+from afcore.knowledge.words import stem
 
 CUT = re.compile(r"[,;:.!?]|\b(?:and|with|while|then|over|plus|followed by|together|as well as|but)\b")
 WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
@@ -29,18 +30,6 @@ REFUSAL = re.compile(
 )
 # Stems that name noise or silence truthfully.
 NOISE = frozenset(("nois", "static", "hum", "hiss", "silenc", "silent", "buzz", "noth"))
-
-
-def stem(word: str) -> str:
-    """A word without its plural, -ing, -ed and final e: "barking" → "bark", "horses" → "hors", "running" → "run"."""
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-3] + "y" if word.endswith("ies") else word[:-2] if word.endswith("es") else word[:-1]
-    for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)]
-            if word[-1] == word[-2] and word[-1] not in "lsz":
-                word = word[:-1]
-    return word[:-1] if word.endswith("e") and len(word) > 3 else word
 
 
 @cache

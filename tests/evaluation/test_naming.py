@@ -6,28 +6,9 @@ import pytest
 from afcore.corpus.labels import read_names
 from afcore.evaluation import sounds
 from afcore.evaluation.metrics import cider
-from afcore.evaluation.naming import everyday, names, refuses, stem, true_claims
+from afcore.evaluation.naming import everyday, names, refuses, true_claims
 
 RATE = 32_000
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("barking", "bark"),
-        ("horses", "hors"),
-        ("running", "run"),
-        ("hissing", "hiss"),
-        ("sing", "sing"),
-        ("bus", "bus"),
-        ("glass", "glass"),
-        ("cries", "cry"),
-        ("engines", "engin"),
-        ("engine", "engin"),
-    ],
-)
-def test_stem(word, expected):
-    assert stem(word) == expected
 
 
 @pytest.mark.parametrize(
