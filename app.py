@@ -1,5 +1,5 @@
-"""The app's entry: ``streamlit run app.py``."""
+"""The app's entry: ``streamlit run app.py``, or any server of ASGI applications, ``uvicorn app:app``."""
 
-from pages import frame
+import streamlit as st
 
-frame.run()
+app = st.App("pages/frame.py")

@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 import streamlit as st
 
-from pages import common, frame
+from pages import common
 
 LIMITS = """
 - **At most 33.25 seconds** are heard at a time. Of a longer recording you choose the part.
@@ -52,7 +52,7 @@ def main() -> None:
     with limits:
         st.subheader("Limits", anchor=False)
         st.markdown(LIMITS)
-    st.page_link("pages/model_card.py", label="Mini's model card, and where it fails", icon=":material/fact_check:")
+    st.page_link("model_card.py", label="Mini's model card, and where it fails", icon=":material/fact_check:")
     licences, sounds = st.tabs(["Licences", "Example sounds"])
     with licences:
         st.markdown(LICENCES)
@@ -84,4 +84,4 @@ def _sounds() -> None:
     )
 
 
-frame.show(main)
+main()

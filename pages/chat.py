@@ -11,7 +11,7 @@ from afcore.audio.clock import clock_text
 from afcore.engine.engine import Engine
 from afcore.engine.results import Heard
 from afcore.model.generation import PRESETS, GenerationSettings
-from pages import common, frame
+from pages import common
 
 SUGGESTIONS = ("What do you hear?", "Is there an animal?", "Is someone speaking?", "Where could this be?")
 TRAINED_TURNS = 4  # dialogues that the chat models were trained on; reference section 7
@@ -222,4 +222,4 @@ def _answering(session: BrowserSession, turn: Turn) -> None:
     st.rerun()
 
 
-frame.show(main)
+main()

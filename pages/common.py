@@ -210,7 +210,7 @@ def need_clip(why: str) -> None:
         st.subheader("First, a sound", anchor=False)
         st.markdown(f"{why} Try one of ours, or bring your own.")
         example_buttons()
-        st.page_link("pages/listen.py", label="Use my own sound", icon=":material/upload:")
+        st.page_link("listen.py", label="Use my own sound", icon=":material/upload:")
     st.stop()
 
 

@@ -1,7 +1,14 @@
-"""The frame around every page: page setup, style, navigation and sidebar."""
+"""The frame around every page: page setup, style, navigation and sidebar. Streamlit runs this script for every visit.
+
+Why it stands here and not in ``app.py``: Streamlit takes a folder named ``pages`` beside the script that it runs for its
+older kind of app with several pages. It then runs the file of a page by itself, without the frame, where a page's
+address is the first that a new server is asked for, until some visit has called ``st.navigation``. The setting
+``client.showSidebarNavigation = false`` does not change that: it only hides the menu, that of ``st.navigation`` too.
+What Streamlit looks at is the folder of its script, so ``app.py`` names this one (``st.App``), beside which there is no
+folder ``pages``; paths of pages, in `st.Page` and ``st.page_link``, are relative to this file.
+"""
 
 import sys
-from contextvars import ContextVar
 from pathlib import Path
 
 import streamlit as st
@@ -20,7 +27,6 @@ if (!window.closesSidebar) {
 """
 """Streamlit takes its sidebar away after a choice only where the browser says that it is a phone's; this does it in
 every window in which the sidebar covers the page."""
-_framed: ContextVar[bool] = ContextVar("framed", default=False)
 
 
 def run() -> None:
@@ -35,12 +41,12 @@ def run() -> None:
     st.logo(str(_HERE / "logo.svg"), size="large", icon_image=str(_HERE / "icon.svg"))
     page = st.navigation(
         [
-            st.Page("pages/listen.py", title="Listen", icon=":material/hearing:", default=True),
-            st.Page("pages/retrieve.py", title="Retrieve", icon=":material/hub:"),
-            st.Page("pages/chat.py", title="Chat", icon=":material/chat:"),
-            st.Page("pages/teach.py", title="Teach", icon=":material/school:"),
-            st.Page("pages/model_card.py", title="Model card", icon=":material/fact_check:"),
-            st.Page("pages/about.py", title="About", icon=":material/info:"),
+            st.Page("listen.py", title="Listen", icon=":material/hearing:", default=True),
+            st.Page("retrieve.py", title="Retrieve", icon=":material/hub:"),
+            st.Page("chat.py", title="Chat", icon=":material/chat:"),
+            st.Page("teach.py", title="Teach", icon=":material/school:"),
+            st.Page("model_card.py", title="Model card", icon=":material/fact_check:"),
+            st.Page("about.py", title="About", icon=":material/info:"),
         ]
     )
     if "pages.sidebar" in sys.modules:
@@ -52,24 +58,9 @@ def run() -> None:
     with common.error_boundary():
         sidebar.draw()
     st.sidebar.html(_NARROW, unsafe_allow_javascript=True)  # at its end, where an element without height leaves no gap
-    before = _framed.set(True)
-    try:
-        page.run()
-    finally:
-        _framed.reset(before)
-
-
-def show(main) -> None:
-    """Draw a page by its function ``main``; each page's file ends with this.
-
-    Streamlit takes a folder named pages for its older kind of multipage app until ``st.navigation`` has been called
-    once in the process, and runs a page's file by itself where the first visitor asks for that page. The frame then
-    puts itself around it.
-    """
-    if not _framed.get():
-        run()
-        return
-    from pages import common
-
     with common.error_boundary():
-        main()
+        page.run()
+
+
+if __name__ == "__main__":
+    run()

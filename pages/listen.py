@@ -13,7 +13,7 @@ from afcore.audio.clock import clock_text
 from afcore.audio.recording import MAX_SECONDS
 from afcore.engine.results import Heard
 from afcore.retrieval.bank import Example
-from pages import common, frame
+from pages import common
 
 SHOWN_TAGS = 6
 
@@ -171,8 +171,8 @@ def _show(session: BrowserSession) -> None:
         if engine.kind == "mini":
             st.caption("Mini answers are short and can be wrong: check them by ear.")
     with onward:
-        st.page_link("pages/chat.py", label="Ask about it", icon=":material/chat:")
-        st.page_link("pages/retrieve.py", label="See similar sounds", icon=":material/hub:")
+        st.page_link("chat.py", label="Ask about it", icon=":material/chat:")
+        st.page_link("retrieve.py", label="See similar sounds", icon=":material/hub:")
 
 
 def _part(session: BrowserSession) -> None:
@@ -201,4 +201,4 @@ def _tags(heard: Heard) -> None:
     common.figure(plots.tags(heard.tags[:SHOWN_TAGS]), "tags", "The most probable sound tags")
 
 
-frame.show(main)
+main()

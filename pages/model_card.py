@@ -12,7 +12,7 @@ from afcore.audio.wav import wav_bytes
 from afcore.evaluation import failures
 from afcore.evaluation.failures import Case, Verdict
 from afcore.retrieval.bank import Bank
-from pages import common, frame
+from pages import common
 
 JOB = "failures"
 
@@ -121,4 +121,4 @@ def _say(place: Any, verdict: Verdict | None) -> None:
         place.warning(f"Says: “{said}”", icon=":material/close:")
 
 
-frame.show(main)
+main()

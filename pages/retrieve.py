@@ -10,7 +10,7 @@ from afcore.engine.engine import Engine
 from afcore.engine.results import Answer, Heard
 from afcore.jobs import Job
 from afcore.retrieval.nearest import Shot
-from pages import common, frame
+from pages import common
 
 FOUND = 6
 
@@ -221,4 +221,4 @@ def _answer(answer: Answer) -> None:
         st.markdown(f":material/label: **{markdown_safe(label)}** {100 * answer.probabilities[label]:.0f} %")
 
 
-frame.show(main)
+main()

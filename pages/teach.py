@@ -5,7 +5,7 @@ import streamlit as st
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_session import EXPORT, LONG, PROOF, REVIEW, SETUP, TABS, TeachSession
 from afcore.teach.project import Project
-from pages import common, frame, teach_export, teach_long, teach_proof, teach_review, teach_setup, teach_start
+from pages import common, teach_export, teach_long, teach_proof, teach_review, teach_setup, teach_start
 from pages.teach_common import remember, teach_session
 
 DRAWN = {
@@ -68,4 +68,4 @@ def _bar(teach: TeachSession, project: Project) -> None:
         teach.said = ""
 
 
-frame.show(main)
+main()

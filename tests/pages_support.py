@@ -16,7 +16,7 @@ LABELS = ("dog", "rain", "bell")
 def visit() -> AppTest:
     """A browser session."""
     common.model_host().loading.wait(30)
-    return good(AppTest.from_file(str(ROOT / "app.py"), default_timeout=240).run())
+    return good(AppTest.from_file(str(ROOT / "pages" / "frame.py"), default_timeout=240).run())
 
 
 def good(at: AppTest) -> AppTest:
@@ -47,7 +47,7 @@ def button(at: AppTest, label: str):
 
 
 def page(at: AppTest, name: str) -> AppTest:
-    return at.switch_page(f"pages/{name}.py").run()
+    return at.switch_page(f"{name}.py").run()
 
 
 def texts(at: AppTest) -> str:

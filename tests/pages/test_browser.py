@@ -83,6 +83,21 @@ def test_a_clip_is_uploaded_heard_compared_and_asked_about(address, chromium, cl
     context.close()
 
 
+def test_a_page_is_whole_where_its_address_is_the_first_that_a_new_server_is_asked_for(chromium, tmp_path):
+    expect.set_options(timeout=PATIENCE)
+    with made_up_app(tmp_path) as url:
+        page = chromium.new_context(**DESKTOP).new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{url}/chat")
+        shown(page.get_by_role("heading", name="Chat", exact=True))
+        shown(page.get_by_role("heading", name="First, a sound"))
+        shown(page.get_by_test_id("stSidebar").get_by_text("mini is ready"))
+        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(6)
+        page.get_by_role("link", name="Use my own sound").click()
+        shown(page.get_by_role("heading", name="Listen", exact=True))
+        page.context.close()
+
+
 def test_stop_queue_and_page_switches_in_mid_answer(made_up, chromium):
     """Two people, one model: over made-up answers that take long enough to click in."""
     expect.set_options(timeout=PATIENCE)
