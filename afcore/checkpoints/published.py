@@ -87,9 +87,7 @@ def _some(keys: list[str], most: int = 5) -> str:
 
 def wanted_keys(model: torch.nn.Module) -> dict[str, torch.Size]:
     """State-dict keys and shapes that a checkpoint must fill: a head tied to the embeddings is left out."""
-    state = model.state_dict()
-    tied = set(getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else set()
-    return {key: value.shape for key, value in state.items() if key not in tied}
+    return {key: value.shape for key, value in model.state_dict().items() if key not in model.all_tied_weights_keys}
 
 
 def checked_tensors(

@@ -68,12 +68,12 @@ def write_published(
 def write_opt(folder: str | Path, layers: int = 24, tokens: int = OPT_TOKENS) -> Path:
     """The folder that `facebook/opt-iml-max-1.3b` is on the hub, its weights left out: `config.json` with `layers`
     decoder layers, and a byte-level BPE tokenizer of `tokens` tokens whose merges are pairs of bytes. Returns it."""
-    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
+    from tokenizers.pre_tokenizers import ByteLevel
 
     folder = Path(folder)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(OPT_IML_MAX_1_3B | {"num_hidden_layers": layers}, indent=1))
-    letters = sorted(bytes_to_unicode().values())
+    letters = sorted(ByteLevel.alphabet())
     pairs = list(itertools.islice(itertools.product(letters, letters), tokens - len(OPT_SPECIAL) - len(letters)))
     vocabulary = [*OPT_SPECIAL, *letters, *map("".join, pairs)]
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import initialization as init
 
 from afcore.errors import BadRequest
 from afcore.model.configuration import AudioFlamingoConfig
@@ -26,7 +27,12 @@ def sinusoid_table(rows: int, width: int) -> Tensor:
 class PositionEncoding(nn.Module):
     def __init__(self, rows: int, width: int):
         super().__init__()
+        self.rows, self.width = rows, width
         self.register_buffer("pos_table", sinusoid_table(rows, width), persistent=False)
+
+    def reset_(self) -> None:
+        """Computes the table again: `from_pretrained` builds the model without values, and no file holds it."""
+        init.copy_(self.pos_table, sinusoid_table(self.rows, self.width))
 
     def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
         """x (B, N, D) + the table's rows `positions` (N,), or the first N rows."""

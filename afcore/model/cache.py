@@ -103,10 +103,15 @@ class FlamingoCache(DynamicCache):
         if self.heard is not None:
             self._select(torch.arange(len(self.heard), device=self.heard.device).repeat_interleave(repeats))
 
-    def crop(self, max_length: int) -> None:
-        super().crop(max_length)
+    def crop(self, tokens_to_remove: int) -> None:
+        """Takes the last tokens away; `tokens_to_remove` is 0 or negative, as in transformers."""
+        super().crop(tokens_to_remove)
         if self.heard is not None:
             self.heard = self.heard[:, : self.get_seq_length()]
+
+    def keep_first(self, length: int) -> None:
+        """Forgets what follows the first `length` text positions."""
+        self.crop(min(0, length - self.get_seq_length()))
 
     def reset(self) -> None:
         super().reset()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from afcore.model.audio_transformer import AudioTransformer
+from afcore.model.audio_transformer import AudioTransformer, PositionEncoding
 from afcore.model.cache import AudioMemory, FlamingoCache
 from afcore.model.configuration import AudioFlamingoConfig
 from afcore.model.cross_attention import FlamingoLayer, GatedCrossAttention
@@ -41,9 +41,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
     base_model_prefix = "flamingo"
     main_input_name = "input_ids"
     _no_split_modules = ["FlamingoLayer", "AudioTransformer"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["cache"]
     _supports_sdpa = True
-    _tied_weights_keys = ["language_model.lm_head.weight"]
 
     def __init__(self, config: AudioFlamingoConfig, language_model: PreTrainedModel | None = None):
         super().__init__(config)
@@ -63,6 +62,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         if isinstance(module, GatedCrossAttention):
             nn.init.zeros_(module.attn_gate)
             nn.init.zeros_(module.ff_gate)
+        elif isinstance(module, (PositionEncoding, TagFrontEnd)):
+            module.reset_()
         elif hasattr(module, "reset_parameters"):
             module.reset_parameters()
 
@@ -139,18 +140,17 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         audio_embeds,
         audio_mask,
         position_ids,
-        past_key_values,
+        cache,
         inputs_embeds,
         use_cache,
     ) -> dict:
         """What the language model's forward pass gets; the audio goes along as `audio_context`."""
         if use_cache is None:
             use_cache = self.config.text_config.use_cache and not self.training
-        if use_cache and past_key_values is None:
-            past_key_values = FlamingoCache(self.config.text_config)
-        cache = past_key_values
+        if use_cache and cache is None:
+            cache = FlamingoCache(self.config.text_config)
         if cache is not None and not isinstance(cache, FlamingoCache):
-            raise TypeError(f"past_key_values must be a FlamingoCache, not {type(cache).__name__}.")
+            raise TypeError(f"cache must be a FlamingoCache, not {type(cache).__name__}.")
         if audio_embeds is not None and cache is not None and cache.audio is not None:
             raise ValueError("This cache already holds audio; new audio needs a new cache.")
 
@@ -176,7 +176,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=cache,
+            cache=cache,
             use_cache=use_cache,
             audio_context=context,
         )
@@ -188,7 +188,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         audio_embeds: Tensor | None = None,
         audio_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: FlamingoCache | None = None,
+        cache: FlamingoCache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs,
@@ -196,7 +196,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         """`forward` without the language model's head: `last_hidden_state` (B, T, H) is what
         `get_output_embeddings()` takes, so training can compute logits at answer positions alone."""
         inputs = self._decoder_inputs(
-            input_ids, attention_mask, audio_embeds, audio_mask, position_ids, past_key_values, inputs_embeds, use_cache
+            input_ids, attention_mask, audio_embeds, audio_mask, position_ids, cache, inputs_embeds, use_cache
         )
         return self.language_model.base_model(**inputs, **kwargs)
 
@@ -207,7 +207,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         audio_embeds: Tensor | None = None,
         audio_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: FlamingoCache | None = None,
+        cache: FlamingoCache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
@@ -227,7 +227,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         Raises BadRequest for more audio than the model has positions for, ValueError for audio twice.
         """
         inputs = self._decoder_inputs(
-            input_ids, attention_mask, audio_embeds, audio_mask, position_ids, past_key_values, inputs_embeds, use_cache
+            input_ids, attention_mask, audio_embeds, audio_mask, position_ids, cache, inputs_embeds, use_cache
         )
         if self._head_takes_positions:
             out = self.language_model(**inputs, logits_to_keep=logits_to_keep, **kwargs)
@@ -237,7 +237,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             hidden = out.last_hidden_state[:, kept]
             out = CausalLMOutputWithPast(
                 logits=self.get_output_embeddings()(hidden),
-                past_key_values=out.past_key_values,
+                cache=out.cache,
                 hidden_states=out.hidden_states,
                 attentions=out.attentions,
             )
@@ -249,11 +249,9 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # `forward` makes its own FlamingoCache
 
-    def prepare_inputs_for_generation(
-        self, input_ids, past_key_values=None, audio_embeds=None, audio_mask=None, **kwargs
-    ):
-        if past_key_values is not None and past_key_values.audio is not None:
+    def prepare_inputs_for_generation(self, input_ids, cache=None, audio_embeds=None, audio_mask=None, **kwargs):
+        if cache is not None and cache.audio is not None:
             audio_embeds = audio_mask = None  # heard in the first pass
         return super().prepare_inputs_for_generation(
-            input_ids, past_key_values=past_key_values, audio_embeds=audio_embeds, audio_mask=audio_mask, **kwargs
+            input_ids, cache=cache, audio_embeds=audio_embeds, audio_mask=audio_mask, **kwargs
         )

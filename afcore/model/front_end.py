@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from transformers import initialization as init
 
 from afcore.model.configuration import AudioFlamingoConfig
 
@@ -33,8 +34,15 @@ class TagFrontEnd(nn.Module):
         self.embedding_proj = nn.Linear(embedding, width)
         self.mean_proj = nn.Linear(text, width)
         self.tag_proj = nn.Linear(text, width)
-        self.type_embedding = nn.Parameter(0.02 * torch.randn(2 + self.tag_tokens, width))
+        self.type_embedding = nn.Parameter(torch.empty(2 + self.tag_tokens, width))
         self.register_buffer("tag_text", torch.zeros(self.tag_count, text), persistent=False)
+        self.reset_()
+
+    def reset_(self) -> None:
+        """Starting values of what is this module's own. `tag_text` is zero until it is set: `from_pretrained` builds the
+        model without values, and no file holds it."""
+        init.normal_(self.type_embedding, std=0.02)
+        init.zeros_(self.tag_text)
 
     @torch.no_grad()
     def set_tag_text(self, token_embeddings: nn.Embedding, tag_token_ids: list[list[int]]) -> None:

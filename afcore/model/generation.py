@@ -143,14 +143,13 @@ def _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=1
         out = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
-            past_key_values=past,
+            cache=past,
             generation_config=config,
             streamer=streamer,
             stopping_criteria=StoppingCriteriaList([_StopAsked(stop)] if stop is not None else []),
-            use_model_defaults=False,
         )
     if rows == 1:
-        prompt_cache.keep(out.sequences[0].tolist(), out.past_key_values)
+        prompt_cache.keep(out.sequences[0].tolist(), out.cache)
     return [row[ids.shape[1] :].tolist() for row in out.sequences]
 
 
@@ -158,7 +157,7 @@ def _read(model, ids: Tensor, past: FlamingoCache) -> None:
     """Lets the cache read what of `ids` (1, T) it has not read yet."""
     known = past.get_seq_length()
     if known < ids.shape[1]:
-        model.hidden_states(ids[:, known:], past_key_values=past, use_cache=True)
+        model.hidden_states(ids[:, known:], cache=past, use_cache=True)
 
 
 def stream(
@@ -252,7 +251,7 @@ def score_continuations(
     prompt_cache = prompt_cache or PromptCache()
     past = prompt_cache.past(model, inputs)
     new = ids[:, past.get_seq_length() :]
-    first = model(new, past_key_values=past, use_cache=True, logits_to_keep=1).logits[0, -1].float().log_softmax(-1)
+    first = model(new, cache=past, use_cache=True, logits_to_keep=1).logits[0, -1].float().log_softmax(-1)
     prompt_cache.keep(ids[0].tolist(), past)
     counts = torch.tensor([len(c) for c in continuations], device=device)
     scores = first[torch.tensor([c[0] for c in continuations], device=device)]
@@ -275,6 +274,6 @@ def _score_rest(model, past: FlamingoCache, continuations: list[list[int]], devi
         tokens[row, : len(continuation)] = torch.tensor(continuation, device=device)
         real[row, : len(continuation)] = 1
     attention = torch.cat([real.new_ones(len(tokens), known), real[:, :-1]], 1)
-    logits = model(tokens[:, :-1], attention_mask=attention, past_key_values=branch, use_cache=True).logits
+    logits = model(tokens[:, :-1], attention_mask=attention, cache=branch, use_cache=True).logits
     likely = logits.float().log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
     return (likely * real[:, 1:]).sum(1)

@@ -33,7 +33,7 @@ class PromptCache:
             if audio is not None:
                 self._past.audio = model.remember_audio(*audio)
         past = self._past.fork()
-        past.crop(min(_common_length(tokens, self._tokens), len(tokens) - 1))
+        past.keep_first(min(_common_length(tokens, self._tokens), len(tokens) - 1))
         return past
 
     def keep(self, tokens: list[int], past: FlamingoCache) -> None:

@@ -134,7 +134,7 @@ def cached_logits(model, batch, steps):
             model(
                 piece,
                 attention_mask=batch["attention_mask"][:, : start + step],
-                past_key_values=cache,
+                cache=cache,
                 use_cache=True,
                 **audio,
             ).logits
@@ -192,7 +192,7 @@ def test_who_may_look_where():
             cache.audio = model.remember_audio(batch["audio_embeds"], batch["audio_mask"])
             for _, values in cache.audio.keys_values.values():
                 values[:, :, cache.audio.audio_index == audio] += 1
-            changed = model(batch["input_ids"], past_key_values=cache, use_cache=True).logits
+            changed = model(batch["input_ids"], cache=cache, use_cache=True).logits
             differs = (changed - logits).abs().amax(-1)[0] > 1e-4
             assert differs.tolist() == [t >= first for t in range(21)]
 
@@ -290,7 +290,7 @@ def test_training_pass():
     logits = model.get_output_embeddings()(hidden)
     out = model(**batch, labels=batch["input_ids"])
     close(logits, out.logits)
-    assert out.past_key_values is None
+    assert out.cache is None
     out.loss.backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert without == []
@@ -305,6 +305,6 @@ def test_too_much_audio():
 def test_audio_twice_is_refused():
     model = build()
     batch = inputs(model)
-    cache = model(**batch, use_cache=True).past_key_values
+    cache = model(**batch, use_cache=True).cache
     with pytest.raises(ValueError, match="already holds audio"):
-        model(**batch, past_key_values=cache)
+        model(**batch, cache=cache)

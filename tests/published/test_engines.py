@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_golden import HERE, fill_module
 from tiny import tiny_bank, tone_clip
+from tokenizers.pre_tokenizers import ByteLevel
 
 from afcore import paths, prompts
 from afcore.checkpoints.convert import convert_clapcap, convert_flamingo, published_config, published_tokenizer
@@ -25,10 +26,8 @@ VOCABULARY = 160
 
 def opt_folder(folder: Path) -> Path:
     """Files of `facebook/opt-iml-max-1.3b` as the hub has them, with a tiny model's sizes and a vocabulary of bytes."""
-    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
-
     folder.mkdir(parents=True)
-    letters = sorted(bytes_to_unicode().values())[: VOCABULARY - 3 - 4]
+    letters = sorted(ByteLevel.alphabet())[: VOCABULARY - 3 - 4]
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *letters]
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
