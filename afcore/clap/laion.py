@@ -139,9 +139,9 @@ def _from_cache() -> Iterator[None]:
     would tell the hub about every start here, and without a connection wait for it. Raises MissingPart for a file there
     that cannot be read."""
     from safetensors import SafetensorError
-    from transformers.utils import hub
+    from huggingface_hub import constants
 
-    before, hub._is_offline_mode = hub._is_offline_mode, True  # the environment variable was read at its import
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True  # the environment variable was read at its import
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -150,7 +150,7 @@ def _from_cache() -> Iterator[None]:
             f"the folders of {', '.join(HUB_FILES)} there and run `python -m afcore get laion-clap`."
         ) from error
     finally:
-        hub._is_offline_mode = before
+        constants.HF_HUB_OFFLINE = before
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Tensor]:
@@ -162,7 +162,13 @@ def read_checkpoint(file: str | Path) -> dict[str, Tensor]:
     file = Path(file)
     if not file.is_file():
         raise MissingPart(f"LAION-CLAP's weights are not at {file}: fetch them with `python -m afcore get laion-clap`.")
-    numbers = [np.core.multiarray.scalar, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")}]
+    scalar = np.float64(0).__reduce__()[0]  # builds a number again; files name it as numpy 1 or as numpy 2 does
+    numbers = [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")},
+    ]
     try:
         with torch.serialization.safe_globals(numbers):
             content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
