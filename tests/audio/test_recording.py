@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -182,9 +183,7 @@ def test_resampling_keeps_a_tone_and_the_time():
 
 def test_a_clip_where_frames_do_not_meet_is_decoded_from_the_start():
     recording = open_recording(_made("opus")[2])
-    shifted = [
-        recording._Checkpoint(c.packet, c.pts, c.position + 7 * (i % 2)) for i, c in enumerate(recording._checkpoints)
-    ]
+    shifted = [replace(c, position=c.position + 7 * (i % 2)) for i, c in enumerate(recording._checkpoints)]
     object.__setattr__(recording, "_checkpoints", tuple(shifted))
     expected = open_recording(recording.data).clip(20, 2).samples
     np.testing.assert_array_equal(recording.clip(20, 2).samples, expected)
