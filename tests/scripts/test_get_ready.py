@@ -20,7 +20,7 @@ def setup(tmp_path, monkeypatch):
     root = tmp_path / "a folder"
     root.mkdir()
     for name in ("requirements.txt", "requirements-nodeps.txt", "requirements-test.txt", "requirements.lock"):
-        (root / name).write_bytes((SCRIPT.parents[2] / name).read_bytes())
+        (root / name).write_bytes((SCRIPT.parents[1] / name).read_bytes())
     venv = root / ".venv"
     for name, value in {
         "REPOSITORY": root,
@@ -109,7 +109,7 @@ def test_without_a_browser_one_sentence_says_what_to_do(setup, monkeypatch):
 def test_every_requirement_is_pinned_and_none_is_torchvision_or_torchaudio():
     pins = {}
     for name in ("requirements.txt", "requirements-nodeps.txt", "requirements-test.txt", "requirements.lock"):
-        for line in (SCRIPT.parents[2] / name).read_text().splitlines():
+        for line in (SCRIPT.parents[1] / name).read_text().splitlines():
             if line.strip() and not line.startswith("#"):
                 package, version = line.split("==")
                 assert pins.setdefault(package.lower().replace("_", "-"), version) == version, line
