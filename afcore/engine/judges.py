@@ -9,16 +9,18 @@ weight (a logarithmic opinion pool). Weights and temperatures are chosen on vali
 - *examples*: with examples, the mean of each label's examples, over whitened embeddings.
 - *neighbours*: with examples, the nearest example of each label.
 
-Whitening takes away what all sounds share, so that a mean of four examples says what is their own (as in Snell et al., 2017,
-"Prototypical Networks", with the covariance of many other sounds in the place of training).
+Whitening takes away what all sounds share, so that a mean of four examples says what is their own (as in Snell et al.,
+2017, "Prototypical Networks", with the covariance of many other sounds in the place of training).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from afcore.knowledge.names import NameJudge
 
 LANGUAGE, NAMES, TEXT, EXAMPLES, NEIGHBOURS = "language", "names", "text", "examples", "neighbours"
 SENTENCES = {
@@ -29,6 +31,7 @@ SENTENCES = {
     NEIGHBOURS: "the nearest example",
 }
 """What each judge is called on a page."""
+UNRELATED = 0.2  # cosine of two sounds of different kinds in CLAP's space, about
 SHRINKAGE = 0.1  # share of the covariance that is replaced by its mean variance: 384 dimensions from some 1,500 sounds
 
 
@@ -124,8 +127,11 @@ class Whitening:
 def by_class_means(
     query: np.ndarray, examples: np.ndarray, of: Sequence[int], count: int, unknown: float = 0.0
 ) -> np.ndarray:
-    """Cosine (count,) of ``query`` (E,) with the mean of each label's ``examples`` (N, E), all whitened; ``of`` (N,): which
-    label each example has. A label without examples gets ``unknown``: two unrelated whitened sounds are at right angles."""
+    """Cosine (count,) of ``query`` (E,) with the mean of each label's ``examples`` (N, E), all whitened.
+
+    ``of`` (N,): which label each example has. A label without examples gets ``unknown``: two unrelated whitened sounds
+    are at right angles.
+    """
     scores, of_label = np.full(count, unknown), np.asarray(of, int)
     for label in set(of_label.tolist()):
         mean = examples[of_label == label].mean(0)
@@ -163,3 +169,76 @@ class Weights:
     def of(self, judge: str, examples: bool) -> float:
         """The weight of ``judge``."""
         return float((self.with_examples if examples else self.alone).get(judge, 0.0))
+
+
+@dataclass(frozen=True)
+class Known:
+    """Examples of the labels that a sound is judged by."""
+
+    embeddings: np.ndarray
+    """(N, E) of the encoder, as they come."""
+    vectors: np.ndarray
+    """(N, d) of CLAP, of length 1."""
+    of: tuple[int, ...]
+    """Which label each one has, counted from 0."""
+
+
+class Panel:
+    """The judges beside the language side, for a model whose encoder names what it hears.
+
+    ``names`` judges by name; ``text`` embeds texts in CLAP's space, or is None where that cannot be had.
+    """
+
+    def __init__(
+        self,
+        names: NameJudge,
+        whitening: Whitening,
+        weights: Weights,
+        text: Callable[[list[str]], np.ndarray] | None = None,
+    ):
+        self.names, self.whitening, self.weights, self._text = names, whitening, weights, text
+        self._said: dict[str, np.ndarray] = {}
+
+    def opinions(
+        self,
+        labels: Sequence[str],
+        tags: np.ndarray,
+        embedding: np.ndarray,
+        vector: np.ndarray,
+        known: Known | None = None,
+        language: Sequence[float] | None = None,
+    ) -> list[Opinion]:
+        """What each judge says of a sound; `pool` makes one judgement of it.
+
+        ``tags``: probability of each AudioSet class (527,); ``embedding`` (E,) of the encoder; ``vector`` (d,) of CLAP.
+        ``known``: examples of some or all of the labels. ``language``: what the language side says, where it was asked.
+        """
+        with_examples = known is not None and len(known.of) > 0
+        scores: dict[str, np.ndarray] = {}
+        if self.weights.of(NAMES, with_examples):
+            scores[NAMES] = self.names.scores(labels, tags)
+        if self._text is not None and self.weights.of(TEXT, with_examples):
+            scores[TEXT] = self._texts(labels) @ vector
+        if known is not None and with_examples:
+            if self.weights.of(EXAMPLES, True):
+                means = self.whitening(known.embeddings)
+                scores[EXAMPLES] = by_class_means(self.whitening(embedding), means, known.of, len(labels))
+            if self.weights.of(NEIGHBOURS, True):
+                scores[NEIGHBOURS] = by_neighbours(vector, known.vectors, known.of, len(labels), unknown=UNRELATED)
+        said = [Opinion(LANGUAGE, tuple(language), self.weights.of(LANGUAGE, with_examples))] if language else []
+        return said + [
+            Opinion(
+                judge,
+                tuple(softmax(score, self.weights.temperature.get(judge, 1.0)).tolist()),
+                self.weights.of(judge, with_examples),
+            )
+            for judge, score in scores.items()
+        ]
+
+    def _texts(self, labels: Sequence[str]) -> np.ndarray:
+        assert self._text is not None
+        new = [label for label in dict.fromkeys(labels) if label not in self._said]
+        if new:
+            rows = self._text([f"the sound of {label}" for label in new])
+            self._said |= dict(zip(new, rows, strict=True))
+        return np.stack([self._said[label] for label in labels])
