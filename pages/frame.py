@@ -1,7 +1,7 @@
 """The frame around every page: page setup, style, navigation and sidebar. Streamlit runs this script for every visit.
 
-Why it stands here and not in ``app.py``: Streamlit takes a folder named ``pages`` beside the script that it runs for its
-older kind of app with several pages. It then runs the file of a page by itself, without the frame, where a page's
+Why it stands here and not in ``app.py``: Streamlit takes a folder named ``pages`` beside the script that it runs for
+its older kind of app with several pages. It then runs the file of a page by itself, without the frame, where a page's
 address is the first that a new server is asked for, until some visit has called ``st.navigation``. The setting
 ``client.showSidebarNavigation = false`` does not change that: it only hides the menu, that of ``st.navigation`` too.
 What Streamlit looks at is the folder of its script, so ``app.py`` names this one (``st.App``), beside which there is no

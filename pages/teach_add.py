@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from afcore.app import teach_work
+from afcore.app.examples import search_examples
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_session import TeachSession
-from afcore.jobs import Job
 from afcore.teach.ingest import Added, add_files, add_folder, add_from_bank, add_zip, allowed_folders
 from afcore.teach.project import Project
 from pages import common
@@ -38,7 +39,7 @@ def _upload(teach: TeachSession, project: Project, label: str | None) -> None:
         )
         if st.form_submit_button("Add", icon=":material/add:") and files:
             sounds = [(file.name, file) for file in files]
-            add(teach, lambda job, **more: add_files(project, sounds, teach.who, label, **more))
+            add(teach, lambda **more: add_files(project, sounds, teach.who, label, **more))
 
 
 def _zip(teach: TeachSession, project: Project, label: str | None) -> None:
@@ -47,7 +48,7 @@ def _zip(teach: TeachSession, project: Project, label: str | None) -> None:
         folders = st.checkbox(BY_FOLDER, key=teach.key("zip-folders"), help="Labels that are new are added.")
         if st.form_submit_button("Add", icon=":material/add:") and file is not None:
             shown = f"“{file.name}”"
-            add(teach, lambda job, **more: add_zip(project, file, teach.who, label, folders, name=shown, **more))
+            add(teach, lambda **more: add_zip(project, file, teach.who, label, folders, name=shown, **more))
 
 
 def _record(teach: TeachSession, project: Project, label: str | None) -> None:
@@ -55,7 +56,7 @@ def _record(teach: TeachSession, project: Project, label: str | None) -> None:
     file = st.audio_input("Record a sound", sample_rate=48_000, key=teach.key(f"microphone-{count}"))
     if file is not None and st.button("Add the recording", icon=":material/add:", key=teach.key("add-recording")):
         st.session_state["teach-recordings"] = count + 1  # an empty recorder comes in its place
-        add(teach, lambda job, **more: add_files(project, [(f"recording {count}.wav", file)], teach.who, label, **more))
+        add(teach, lambda **more: add_files(project, [(f"recording {count}.wav", file)], teach.who, label, **more))
 
 
 def _bank(teach: TeachSession, project: Project, label: str | None) -> None:
@@ -66,10 +67,7 @@ def _bank(teach: TeachSession, project: Project, label: str | None) -> None:
     if not words.strip():
         st.caption("The sounds that fit a description best; each comes with its licence.")
         return
-    if engine is not None:
-        found = [shot.example for shot in engine.search(words, FOUND)]
-    else:  # by what is written about them, until the model is ready
-        found = [e for e in bank.examples() if words.lower() in f"{e.label} {e.caption}".lower()][:FOUND]
+    found = search_examples(bank, engine, words, FOUND)
     if not found:
         st.caption("Nothing in the bank fits.")
     for example in found:
@@ -86,7 +84,7 @@ def _bank(teach: TeachSession, project: Project, label: str | None) -> None:
 
 
 def _add_example(teach: TeachSession, project: Project, example_id: int, label: str | None) -> None:
-    add(teach, lambda job, **more: add_from_bank(project, common.bank(), [example_id], teach.who, label), rerun=False)
+    add(teach, lambda **more: add_from_bank(project, common.bank(), [example_id], teach.who, label), rerun=False)
 
 
 def _folder(teach: TeachSession, project: Project, label: str | None) -> None:
@@ -96,19 +94,12 @@ def _folder(teach: TeachSession, project: Project, label: str | None) -> None:
         folder = st.text_input("Folder on this server", value=str(allowed_folders()[0]), key=teach.key("folder"))
         folders = st.checkbox(BY_FOLDER, key=teach.key("folder-folders"), help="Labels that are new are added.")
         if st.form_submit_button("Add", icon=":material/add:"):
-            add(teach, lambda job, **more: add_folder(project, folder, teach.who, label, folders, **more))
+            add(teach, lambda **more: add_folder(project, folder, teach.who, label, folders, **more))
 
 
 def add(teach: TeachSession, action: Callable[..., Added], name: str = "add", rerun: bool = True) -> None:
-    """Has ``action(job, progress=, stop=)`` add sounds in the background; ``report`` follows it."""
-
-    def work(job: Job) -> Added:
-        def progress(done: int, total: int) -> None:
-            job.report(f"Reading {done} of {total}", done / total)
-
-        return action(job, progress=progress, stop=job.stopping)
-
-    teach.begin(name, work)
+    """Has ``action(progress=, stop=)`` add sounds in the background; ``report`` follows it."""
+    teach.begin(name, teach_work.adding(action))
     teach.jobs[name].wait(0.5)  # a few sounds are there at once, without a progress bar
     if rerun:
         st.rerun()

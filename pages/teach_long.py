@@ -1,23 +1,17 @@
 """Teach, long recordings: cut into segments, each labelled, on a timeline, and exported or sent to the review."""
 
-import io
-
 import streamlit as st
 
-from afcore.app import teach_plots
+from afcore.app import teach_plots, teach_work
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_session import REVIEW, TeachSession
+from afcore.app.teach_work import Cutting
 from afcore.audio.clock import clock_text
-from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
-from afcore.errors import BadRequest
-from afcore.jobs import Job
+from afcore.audio.recording import MAX_SECONDS, Recording
 from afcore.teach import segments
 from afcore.teach.exports import Row
-from afcore.teach.ingest import add_files, cut
-from afcore.teach.loop import Loop
-from afcore.teach.predict import classify, hear
 from afcore.teach.project import Project
-from afcore.teach.schema import CUT, OPEN, SKIPPED, Prediction
+from afcore.teach.schema import OPEN, SKIPPED
 from afcore.teach.segments import Segment
 from pages import common, teach_sound
 from pages.teach_common import under_way
@@ -40,7 +34,7 @@ def draw(teach: TeachSession, project: Project) -> None:
     st.audio(recording.data)
     engine = common.engine()
     loop = teach.loop_for(project, engine)
-    how, seconds, sensitivity = _how(teach)
+    cutting = _cutting(teach)
     job = teach.jobs.get("long")
     st.button(
         "Find the labels",
@@ -48,8 +42,8 @@ def draw(teach: TeachSession, project: Project) -> None:
         icon=":material/timeline:",
         key=teach.key("long-start"),
         disabled=job is not None and not job.done,
-        on_click=_begin,
-        args=(teach, loop, recording, how, seconds, sensitivity),
+        on_click=teach.begin,
+        args=("long", teach_work.segment_labels(loop, recording, cutting), recording.sha256),
     )
     under_way(job, "Labelling", teach.key("stop-long"))
     if job is not None and job.items and job.key == recording.sha256:
@@ -67,8 +61,7 @@ def _choose(teach: TeachSession, project: Project) -> Recording | None:
         )
         if st.form_submit_button("Open", icon=":material/upload:") and file is not None:
             with st.spinner("Reading the recording …"):
-                if common.attempt(lambda: setattr(teach, "recording", open_recording(file.getvalue(), file.name))):
-                    teach.jobs.pop("long", None)
+                common.attempt(teach.open_recording, file.getvalue(), file.name)
             st.rerun()
     long = [
         item for item in project.items(OPEN, SKIPPED) if item.seconds >= LONG and item.start == 0 and not item.fault
@@ -88,36 +81,15 @@ def _choose(teach: TeachSession, project: Project) -> Recording | None:
     return teach.recording
 
 
-def _how(teach: TeachSession) -> tuple[str, float, float]:
+def _cutting(teach: TeachSession) -> Cutting:
     how = st.radio("Segments", [FIXED, ENERGY], horizontal=True, key=teach.key("long-how"))
     if how == FIXED:
         longest = float(int(MAX_SECONDS))
-        return how, st.slider("Length of a piece, in seconds", 0.5, longest, 3.0, 0.5, key=teach.key("long-s")), 0.0
+        return Cutting(st.slider("Length of a piece, in seconds", 0.5, longest, 3.0, 0.5, key=teach.key("long-s")))
     below = st.slider(
         "How far below the loudest place still counts, in dB", 10.0, 60.0, 30.0, 5.0, key=teach.key("long-db")
     )
-    return how, 0.0, below
-
-
-def _begin(teach: TeachSession, loop: Loop, recording: Recording, how: str, seconds: float, top_db: float) -> None:
-    project, engine = loop.project, loop.engine
-
-    def work(job: Job) -> None:
-        job.report("Looking for segments", 0.0)
-        spans = segments.fixed(recording.duration, seconds) if how == FIXED else segments.by_energy(recording, top_db)
-        examples, settings = loop.examples(), project.settings
-
-        def predict(clip) -> tuple[str | None, float]:
-            same = examples.same_sound(recording.sha256, clip.start, clip.duration)
-            heard = hear(engine, clip, job.stopping)
-            found: Prediction = classify(engine, heard, examples, settings.method, settings.k, same, stop=job.stopping)
-            return found.verdict(settings.reject_below, settings.reject_similarity), found.top[0][1]
-
-        for done, segment in enumerate(segments.label_spans(recording, spans, predict, job.stopping), 1):
-            job.show(segment)
-            job.report(f"Labelling segment {done} of {len(spans)}", done / len(spans))
-
-    teach.begin("long", work, recording.sha256)
+    return Cutting(None, below)
 
 
 def _result(teach: TeachSession, project: Project, recording: Recording, found: list[Segment]) -> None:
@@ -143,13 +115,8 @@ def _result(teach: TeachSession, project: Project, recording: Recording, found: 
 
 def _to_review(teach: TeachSession, project: Project, recording: Recording, spans: list[tuple[float, float]]) -> None:
     def act() -> None:
-        # Saved first, unless it is in the project already.
-        add_files(project, [(recording.name, io.BytesIO(recording.data))], teach.who)
-        whole = next((item for item in project.items(OPEN, SKIPPED, CUT) if item.key == recording.sha256), None)
-        if whole is None:
-            raise BadRequest(f"“{recording.name}” is in the project with a label of its own, so it cannot be cut.")
-        added = cut(project, whole.id, spans, teach.who)
-        teach.said = f"{len(added.clips)} segments are in the queue."
+        count = teach_work.send_to_review(project, recording, spans, teach.who)
+        teach.said = f"{count} segments are in the queue."
         teach.go(REVIEW)
 
     common.attempt(act)

@@ -4,18 +4,15 @@ from dataclasses import replace
 
 import streamlit as st
 
-from afcore.app import teach_plots
+from afcore.app import teach_plots, teach_work
 from afcore.app.markdown import markdown_safe
+from afcore.app.teach_advice import headlines, method_in_use, suggested_settings
 from afcore.app.teach_session import TeachSession
-from afcore.errors import Cancelled
-from afcore.jobs import Job
-from afcore.teach import threshold
 from afcore.teach.ingest import add_folder, add_zip, allowed_folders
 from afcore.teach.loop import Loop
-from afcore.teach.predict import model_name
 from afcore.teach.project import Project
-from afcore.teach.proof import RULE, Proof, Score, of_project
-from afcore.teach.schema import Settings
+from afcore.teach.proof import RULE, Proof, Score
+from afcore.teach.threshold import Threshold
 from pages import common, teach_add
 from pages.teach_common import under_way
 
@@ -51,7 +48,7 @@ def draw(teach: TeachSession, project: Project) -> None:
     )
     under_way(job, "Testing", teach.key("stop-proof"))
     if job is not None and job.result is not None:
-        if job.key != _about(loop):
+        if job.key != teach_work.proof_key(loop):
             st.info(
                 "This was measured before the last change of examples, labels or model: test again for the present "
                 "ones.",
@@ -71,7 +68,7 @@ def _tests(teach: TeachSession, project: Project) -> None:
         file = st.file_uploader("A zip of labelled folders", type="zip", key=teach.key("test-zip"))
         if st.form_submit_button("Add the test clips", icon=":material/add:") and file is not None:
             how = {"folders_are_labels": True, "test": True, "name": f"“{file.name}”"}
-            teach_add.add(teach, lambda job, **more: add_zip(project, file, teach.who, **how, **more), "tests")
+            teach_add.add(teach, lambda **more: add_zip(project, file, teach.who, **how, **more), "tests")
     if allowed_folders():
         with st.form(teach.key("test-folder-form"), border=False):
             folder = st.text_input(
@@ -81,30 +78,13 @@ def _tests(teach: TeachSession, project: Project) -> None:
             )
             if st.form_submit_button("Add the folder's test clips", icon=":material/add:"):
                 how = {"folders_are_labels": True, "test": True}
-                teach_add.add(teach, lambda job, **more: add_folder(project, folder, teach.who, **how, **more), "tests")
+                teach_add.add(teach, lambda **more: add_folder(project, folder, teach.who, **how, **more), "tests")
     teach_add.report(teach, "tests")
-
-
-def _about(loop: Loop) -> tuple:
-    project = loop.project
-    return project.revision, project.version("labels"), project.counts().test, model_name(loop.engine)
 
 
 def begin(teach: TeachSession, loop: Loop) -> None:
     """Starts the test."""
-
-    def work(job: Job) -> Proof | None:
-        job.report("Listening to the clips", 0.0)
-        loop.embed(lambda done, total: job.report(f"Listening to clip {done} of {total}", done / total), job.stopping)
-        tally = None
-        try:
-            for tally in of_project(loop.project, loop.engine, stop=job.stopping):
-                job.report(f"Testing, {tally.done} of {tally.total} clips", tally.done / tally.total)
-        except Cancelled:  # what is known by now is shown
-            pass
-        return tally.result() if tally is not None else None
-
-    teach.begin("proof", work, _about(loop))
+    teach.begin("proof", teach_work.proof(loop), teach_work.proof_key(loop))
 
 
 def _result(teach: TeachSession, project: Project, proof: Proof) -> None:
@@ -123,18 +103,9 @@ def _result(teach: TeachSession, project: Project, proof: Proof) -> None:
 
 
 def _headline(proof: Proof) -> None:
-    first = proof.scores[0]
-    shots = [score for score in proof.scores if score.method.name == "lm-shots"]
-    plain = [score for score in proof.scores if not score.method.language_model]
-    places = st.columns(3)
-    places[0].metric("Without examples", f"{first.accuracy:.0%}", border=True)
-    for place, some in zip(places[1:], (shots, plain), strict=True):
-        if some:
-            best = max(some, key=lambda score: score.right)
-            title = f"With {best.method.title}" if some is shots else best.method.title
-            place.metric(
-                title, f"{best.accuracy:.0%}", f"{100 * (best.accuracy - first.accuracy):+.0f} points", border=True
-            )
+    for place, one in zip(st.columns(3), headlines(proof), strict=False):
+        gain = None if one.gain is None else f"{one.gain:+.0f} points"
+        place.metric(one.title, f"{one.accuracy:.0%}", gain, border=True)
     st.caption(
         "The best number of examples and the best plain method are chosen on these very clips, so expect a little "
         "less on new ones."
@@ -142,39 +113,22 @@ def _headline(proof: Proof) -> None:
 
 
 def _suggestion(teach: TeachSession, project: Project, proof: Proof) -> None:
-    method, now = proof.suggested, project.settings
+    now = project.settings
+    new, said = suggested_settings(proof, now)
     with st.container(border=True, key="teach-suggestion"):
         st.markdown(f"**Suggested:** {markdown_safe(proof.reason)}", help=RULE)
-        new = replace(now, method=method.name, k=method.k or now.k)
-        said = f"{method.title} is used from now on."
-        if method.name != now.method and now.reject_below is not None:
-            new = replace(new, reject_below=None)
-            said += " The limit of probability for “none of these” was that of the other method: find it again."
         if new == now:
             st.markdown(":material/check: The project uses it.")
         else:
             st.button(
-                f"Use it: {method.title}",
+                f"Use it: {proof.suggested.title}",
                 type="primary",
                 icon=":material/check:",
                 key=teach.key("use"),
-                on_click=_use,
-                args=(teach, project, new, said),
+                on_click=common.attempt,
+                args=(teach.use_settings, project, new, said),
             )
-            st.caption(f"The project uses {_in_use(proof, now)} now.")
-
-
-def _in_use(proof: Proof, settings: Settings) -> str:
-    k = settings.k if settings.method == "lm-shots" else 0
-    titles = {(score.method.name, score.method.k): score.method.title for score in proof.scores}
-    return titles.get((settings.method, k), f"{k} shots")
-
-
-def _use(teach: TeachSession, project: Project, settings: Settings, said: str) -> None:
-    if common.attempt(project.set_settings, settings, teach.who):
-        teach.expect.pop("settings", None)
-        teach.epoch += 1
-        teach.said = said
+            st.caption(f"The project uses {method_in_use(proof, now)} now.")
 
 
 def _closer(proof: Proof, score: Score) -> None:
@@ -204,16 +158,16 @@ def _reject(teach: TeachSession, loop: Loop) -> None:
         "Sounds that are none of your labels should not be forced into one. The limit is put where your examples are "
         "seldom turned away and sounds of the example bank with other labels seldom let in."
     )
-    job, about = teach.jobs.get("reject"), (*_about(loop), project.settings.method, project.settings.k)
+    job, key = teach.jobs.get("limit"), teach_work.limit_key(loop)
     st.button(
         "Find the limit",
         icon=":material/block:",
         key=teach.key("calibrate"),
-        on_click=_calibrate,
-        args=(teach, loop, about),
+        on_click=teach.begin,
+        args=("limit", teach_work.limit(loop, common.bank()), key),
         disabled=job is not None and not job.done,
     )
-    if job is not None and job.done and job.key != about:
+    if job is not None and job.done and job.key != key:
         st.caption(
             ":material/update: Examples, labels or the method have changed since it was looked for: find it again."
         )
@@ -221,7 +175,7 @@ def _reject(teach: TeachSession, loop: Loop) -> None:
     under_way(job, "Trying", teach.key("stop-reject"))
     if job is None or job.result is None:
         return
-    limit: threshold.Threshold = job.result
+    limit: Threshold = job.result
     st.markdown(limit.sentence())
     new = replace(project.settings, reject_below=limit.probability, reject_similarity=limit.similarity)
     if new == project.settings:
@@ -231,18 +185,6 @@ def _reject(teach: TeachSession, loop: Loop) -> None:
             "Use this limit",
             type="primary",
             key=teach.key("use-limit"),
-            on_click=_use,
-            args=(teach, project, new, "The limit is used from now on."),
+            on_click=common.attempt,
+            args=(teach.use_settings, project, new, "The limit is used from now on."),
         )
-
-
-def _calibrate(teach: TeachSession, loop: Loop, about: tuple) -> None:
-    def work(job: Job) -> threshold.Threshold:
-        job.report("Trying", 0.0)
-
-        def progress(done: int, total: int) -> None:
-            job.report(f"Trying {done} of {total}", done / total)
-
-        return threshold.of_project(loop, common.bank(), progress=progress, stop=job.stopping)
-
-    teach.begin("reject", work, about)

@@ -3,14 +3,14 @@
 import streamlit as st
 
 from afcore.app.markdown import markdown_safe
+from afcore.app.teach_history import change_text
 from afcore.app.teach_session import EXPORT, PROOF, SETUP, TeachSession
 from afcore.audio.clock import clock_text
 from afcore.teach.changes import METHODS, UNDOABLE
 from afcore.teach.loop import Loop
 from afcore.teach.project import Project
-from afcore.teach.schema import EXAMPLE, Change, Item, Prediction
+from afcore.teach.schema import EXAMPLE, Item, Prediction
 from pages import common, teach_keys, teach_proof, teach_sound, teach_why
-from pages.teach_start import ago
 
 KEYS, SHOWN_LABELS = 9, 12
 
@@ -64,13 +64,8 @@ def _work(teach: TeachSession, loop: Loop) -> None:
             st.button("Resume", icon=":material/play_arrow:", key=teach.key("resume"), on_click=teach.resume)
         else:
             st.caption(":material/check_circle: All predictions are up to date.")
-    if teach.shown is not None and teach.shown != _seen(loop.project, teach.shown[0]):
+    if teach.card_is_stale():
         st.rerun()
-
-
-def _seen(project: Project, clip_id: int) -> tuple[int, float]:
-    prediction = project.prediction(clip_id)
-    return clip_id, prediction.at if prediction else 0.0
 
 
 # --- the card ------------------------------------------------------------------------------------------------------
@@ -84,7 +79,7 @@ def _card(teach: TeachSession, loop: Loop) -> None:
         common.problem()
         project = loop.project
         item = loop.queue.next_clip(teach.who)
-        teach.shown = _seen(project, item.id) if item else None
+        teach.show(item)
         left = st.container()
         if item is None:
             _nothing_left(teach, loop)
@@ -280,33 +275,20 @@ def _history(teach: TeachSession, project: Project) -> None:
     changes = project.history(12)
     if not changes:
         return
-    st.caption(f":material/history: Last change: {_said(project, changes[0])}")
+    st.caption(f":material/history: Last change: {markdown_safe(change_text(project, changes[0]))}")
     with st.expander("Who changed what", icon=":material/history:"):
         for change in changes:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(_said(project, change), width="stretch")
+                st.markdown(markdown_safe(change_text(project, change)), width="stretch")
                 if change.undone_by is None and change.action in UNDOABLE:
                     st.button(
                         "Take back",
                         type="tertiary",
                         icon=":material/undo:",
                         key=f"teach-back-{change.id}",
-                        on_click=_take_back,
-                        args=(teach, project, change),
+                        on_click=common.attempt,
+                        args=(teach.take_back, change),
                     )
-
-
-def _take_back(teach: TeachSession, project: Project, change: Change) -> None:
-    if common.attempt(project.undo_change, change.id, teach.who):
-        teach.nudge()
-
-
-def _said(project: Project, change: Change) -> str:
-    what = f" “{project.item(change.clip_id).name}”" if change.clip_id is not None else ""
-    label = change.after.get("label")
-    taken_back = ", taken back since" if change.undone_by else ""
-    said = f"{change.who} · {change.action}{what}{f' as “{label}”' if label else ''}{taken_back}, {ago(change.at)}"
-    return markdown_safe(said)
 
 
 def _faulty(project: Project) -> None:

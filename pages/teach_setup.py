@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from afcore.app.labels import described_labels
+from afcore.app.labels import described_labels, label_lines
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_session import REVIEW, TeachSession
 from afcore.audio.clock import clock_text
@@ -38,10 +38,9 @@ def _labels(teach: TeachSession, project: Project) -> None:
     expect = teach.expect.setdefault("labels", project.version("labels"))
     key = teach.key("labels")
     with st.form(teach.key("label-form"), border=False):
-        lines = (f"{label.name}: {label.description}" if label.description else label.name for label in project.labels)
         st.text_area(
             "One a line; after a colon, what it sounds like (optional)",
-            value="\n".join(lines),
+            value=label_lines(project.labels),
             key=key,
             height=180,
             placeholder="cavitating: like gravel in the pipe\nrunning\nblocked",

@@ -1,29 +1,15 @@
 """Teach: players and waveforms of a project's clips, decoded once."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import streamlit as st
 
 from afcore.app import plots
-from afcore.audio.envelope import envelope_of
-from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
-from afcore.audio.wav import wav_bytes
+from afcore.app.clip_part import ClipPart, clip_part
+from afcore.audio.recording import Recording, open_recording
+from afcore.audio.windows import WindowPlan
 from afcore.errors import AfcoreError
 from afcore.teach.project import Project
 from afcore.teach.schema import Item
 from pages import common
-
-
-@dataclass
-class Part:
-    """What the model hears of a clip."""
-
-    wav: bytes
-    envelope: np.ndarray
-    """(n, 2) least and greatest sample in each of n slices."""
-    duration: float
-    """Seconds."""
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
@@ -33,15 +19,14 @@ def recording(path: str, name: str) -> Recording:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _part(path: str, name: str, start: float, seconds: float) -> Part:
-    clip = recording(path, name).clip(start, seconds)
-    return Part(wav_bytes(clip.samples, clip.rate), envelope_of(clip.samples), clip.duration)
+def _part(path: str, name: str, start: float, seconds: float) -> ClipPart:
+    return clip_part(recording(path, name), start, seconds)
 
 
-def player(project: Project, item: Item, autoplay: bool = False) -> Part | None:
+def player(project: Project, item: Item, autoplay: bool = False) -> ClipPart | None:
     """Plays what the model hears of a clip; draws a sentence and returns None where it cannot be heard."""
     try:
-        part = _part(str(project.sound_path(item)), item.name, item.start, min(item.seconds, MAX_SECONDS))
+        part = _part(str(project.sound_path(item)), item.name, item.start, item.seconds)
     except AfcoreError as error:
         st.warning(str(error), icon=":material/volume_off:")
         return None
@@ -49,7 +34,7 @@ def player(project: Project, item: Item, autoplay: bool = False) -> Part | None:
     return part
 
 
-def waveform(part: Part, plan, name: str, key: str) -> None:
+def waveform(part: ClipPart, plan: WindowPlan, name: str, key: str) -> None:
     """The waveform with the windows of ``plan`` that the model hears."""
     windows = plan.times(round(part.duration * plan.rate))
     common.figure(

@@ -1,12 +1,12 @@
 """Teach, before a project is open: who you are, the tutorial, the projects there are, a new one, one from a file."""
 
-import time
 from collections.abc import Callable
 
 import streamlit as st
 
 from afcore.app.labels import described_labels
 from afcore.app.markdown import markdown_safe
+from afcore.app.teach_history import ago
 from afcore.app.teach_session import REVIEW, SETUP, TeachSession, first_tab
 from afcore.teach.project import Project
 from afcore.teach.schema import Summary
@@ -114,12 +114,3 @@ def _import(teach: TeachSession) -> None:
                 if _opened(teach, lambda: import_project(store(), file, teach.who), SETUP):
                     teach.said = "The project is here, with all its sounds, labels and history."
             st.rerun()
-
-
-def ago(at: float) -> str:
-    """``12 s ago``; ``at`` in seconds since 1970."""
-    seconds = max(0.0, time.time() - at)
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"

@@ -2,11 +2,10 @@
 
 import streamlit as st
 
-from afcore.app import teach_plots
+from afcore.app import teach_plots, teach_work
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_session import TeachSession
-from afcore.jobs import Job
-from afcore.teach.explain import Why, of_prediction
+from afcore.teach.explain import Why
 from afcore.teach.loop import Loop
 from afcore.teach.schema import Item, Prediction
 from pages import common
@@ -30,8 +29,8 @@ def draw(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction) ->
                 "Work it out",
                 icon=":material/science:",
                 key=f"teach-why-{item.id}",
-                on_click=_begin,
-                args=(teach, loop, item, prediction, about),
+                on_click=teach.begin,
+                args=("why", teach_work.explanation(loop, item, prediction), about),
             )
         under_way(job, "Asking again", f"teach-why-stop-{item.id}")
         if job is not None and job.result is not None:
@@ -41,16 +40,6 @@ def draw(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction) ->
     for number, text in enumerate(prediction.prompts, 1):
         st.markdown("**The text that was sent**" + (f", pass {number}" if len(prediction.prompts) > 1 else ""))
         st.code(text, language=None, wrap_lines=True)
-
-
-def _begin(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction, about: tuple) -> None:
-    def work(job: Job) -> Why | None:
-        why = None
-        for why in of_prediction(loop.engine, loop.heard(item), loop.examples(), prediction, job.stopping):
-            job.report(f"Asking again, {why.done} of {why.total}", why.done / why.total)
-        return why
-
-    teach.begin("why", work, about)
 
 
 def _draw(why: Why) -> None:

@@ -1,6 +1,13 @@
-"""Which examples of the bank a first-time visitor is offered."""
+"""Which examples of the bank a visitor is offered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from afcore.retrieval.bank import Bank, Example
+
+if TYPE_CHECKING:
+    from afcore.engine.engine import Engine
 
 EVERYDAY = (
     "dog barking",
@@ -27,3 +34,10 @@ def everyday_examples(bank: Bank, count: int) -> list[Example]:
         first.setdefault(example.label.lower(), example)
     known = [label for label in EVERYDAY if label in first]
     return [first[label] for label in (known + [label for label in first if label not in known])[:count]]
+
+
+def search_examples(bank: Bank, engine: Engine | None, words: str, count: int) -> list[Example]:
+    """At most ``count`` examples that fit ``words``: by their sound, or without an engine by label and caption."""
+    if engine is not None:
+        return [shot.example for shot in engine.search(words, count)]
+    return [one for one in bank.examples() if words.lower() in f"{one.label} {one.caption}".lower()][:count]

@@ -1,5 +1,7 @@
 """Labels as people write them into a field of a page."""
 
+from collections.abc import Iterable
+
 from afcore.teach.schema import Label
 
 
@@ -13,3 +15,8 @@ def described_labels(text: str) -> list[Label]:
     """Labels from ``name: description``, one a line; the description may be missing."""
     pairs = (line.partition(":") for line in text.splitlines() if line.strip())
     return [Label(name.strip(), description.strip()) for name, _, description in pairs]
+
+
+def label_lines(labels: Iterable[Label]) -> str:
+    """What `described_labels` reads, one label a line."""
+    return "\n".join(f"{label.name}: {label.description}" if label.description else label.name for label in labels)

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from afcore.audio.recording import Recording, open_recording
 from afcore.errors import BadRequest
 from afcore.jobs import Job
-from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Item, Summary
+from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Change, Item, Settings, Summary
 from afcore.teach.store import Store
 
 if TYPE_CHECKING:
-    from afcore.audio.recording import Recording
     from afcore.engine.engine import Engine
     from afcore.teach.loop import Loop
     from afcore.teach.project import Project
@@ -123,6 +123,18 @@ class TeachSession:
         if self.work is None or not self.work.stopped:
             self.resume()
 
+    def show(self, item: Item | None) -> None:
+        """Note which clip is on the review card, and with which prediction."""
+        self.shown = self._with_prediction(item.id) if item else None
+
+    def card_is_stale(self) -> bool:
+        """Whether the clip on the card has another prediction by now."""
+        return self.shown is not None and self.shown != self._with_prediction(self.shown[0])
+
+    def _with_prediction(self, clip_id: int) -> tuple[int, float]:
+        prediction = self.loop.project.prediction(clip_id)
+        return clip_id, prediction.at if prediction else 0.0
+
     def check_named(self) -> None:
         """Raises BadRequest where the reviewer has not said who they are."""
         if not self.who.strip():
@@ -137,6 +149,18 @@ class TeachSession:
         """Have all forms begin from what is saved."""
         self.expect.clear()
         self.epoch += 1
+
+    def use_settings(self, project: Project, settings: Settings, said: str) -> None:
+        """Have ``project`` work by ``settings`` from now on, and say so. Raises BadRequest."""
+        project.set_settings(settings, self.who)
+        self.expect.pop("settings", None)
+        self.epoch += 1
+        self.said = said
+
+    def open_recording(self, data: bytes, name: str) -> None:
+        """Look at a long recording that is not in the project. Raises AudioError."""
+        self.recording = open_recording(data, name)
+        self.jobs.pop("long", None)
 
     def judge(self, item: Item, label: str | None) -> None:
         """Accept the judgement that ``item``, as it was shown, is ``label`` (None: none of these).
@@ -160,6 +184,11 @@ class TeachSession:
     def undo(self) -> None:
         """Take this reviewer's last judgement back. Raises BadRequest."""
         self.loop.queue.undo(self.who)
+        self.nudge()
+
+    def take_back(self, change: Change) -> None:
+        """Take one change back, whoever made it. Raises BadRequest, `Changed` where it was changed since."""
+        self.loop.project.undo_change(change.id, self.who)
         self.nudge()
 
     def remove_project(self, project: Project) -> None:

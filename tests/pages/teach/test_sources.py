@@ -7,9 +7,9 @@ from pages_support import button, good
 from teach_support import added, field, new, project, rested, said_by, shown, tab, teach, tutorial, uploader
 from teaching import sound
 
+from afcore.app import teach_exports
 from afcore.app.teach_session import PROOF, REVIEW, SETUP
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, TEST
-from pages import teach_export
 from pages.teach_add import BY_FOLDER, FOUND
 
 
@@ -125,7 +125,7 @@ def test_a_limit_for_none_of_these_is_found_and_keeps_strangers_out(app):
     new(app, "Zaps", "djembe\nlaser gun")
     tab(app, PROOF)
     button(app, "Find the limit").click().run()
-    teach(app).jobs["reject"].wait(60)
+    teach(app).jobs["limit"].wait(60)
     [error] = app.run().error
     assert "at least 5 examples" in error.value
     tab(app, SETUP)
@@ -144,7 +144,7 @@ def test_a_limit_for_none_of_these_is_found_and_keeps_strangers_out(app):
 
     tab(app, REVIEW)
     rested(app)
-    rows = {row.file: row.label for row in teach_export.labelled(project(app), guesses=True) if row.by != "Mara"}
+    rows = {row.file: row.label for row in teach_exports.labelled(project(app), guesses=True) if row.by != "Mara"}
     assert rows == {"djembe 3.wav": "djembe", "missile launch 9.wav": None}
     while shown(app).name != "missile launch 9.wav":
         good(button(app, "Skip").click().run())

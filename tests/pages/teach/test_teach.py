@@ -8,12 +8,12 @@ from pages_support import button, good, page, visit
 from teach_support import added, new, project, rested, reviewer, said_by, shown, tab, teach, tutorial, uploader
 from teaching import sound
 
+from afcore.app import teach_exports
 from afcore.app.teach_session import EXPORT, LONG, PROOF, REVIEW, SETUP
 from afcore.teach.exports import to_csv
 from afcore.teach.schema import EXAMPLE, NONE, OPEN, SKIPPED, TEST
 from afcore.teach.transfer import export_project
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED
-from pages import teach_export
 from pages.teach_common import store
 
 
@@ -39,7 +39,7 @@ def test_the_tutorial_from_the_first_click_to_the_gain_and_the_csv(app):
     assert "never shots" in said_by(app) and "Suggested" in said_by(app)
 
     tab(app, EXPORT)
-    rows = teach_export.labelled(project(app), guesses=False)
+    rows = teach_exports.labelled(project(app), guesses=False)
     assert len(rows) == (GIVEN + QUEUED) * len(CLASSES) and {row.by for row in rows} == {"Mara"}
     assert to_csv(rows).startswith("file,start,end,label")
     assert {b.proto.label for b in app.get("download_button")} >= {"CSV", "JSON lines", "Audacity", "Raven"}
@@ -127,7 +127,7 @@ def test_a_project_of_ones_own_from_files_and_a_zip(app):
 def test_a_project_goes_out_as_a_file_and_comes_in_again(app):
     tutorial(app)
     good(button(app, shown(app).truth).click().run())
-    data, before = teach_export.packed(project(app)), project(app)
+    data, before = teach_exports.project_file(project(app)), project(app)
     good(button(app, "All projects").click().run())
     uploader(app, "A project that was exported, as a zip").upload("project.zip", data, "application/zip")
     good(button(app, "Open the file").click().run())
