@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from afcore.errors import BadRequest
 
@@ -73,7 +74,7 @@ class Prompt:
 
     text: str
     kind: str
-    audios: tuple[object, ...] = (QUERY,)
+    audios: tuple[Any, ...] = (QUERY,)
     """One reference for each mark, in order: the shots as the caller names them, then ``QUERY``."""
 
     def __post_init__(self):

@@ -91,6 +91,7 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
 
     from afcore import paths
     from afcore.audio.recording import from_samples
+    from afcore.engine.language import flamingo
     from afcore.engine.loading import load_engine
     from afcore.model.generation import GenerationSettings
 
@@ -98,6 +99,7 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
     write_bank(paths.BANK)
     stages = Stages()
     engine = load_engine(f"audio-flamingo-{kind}", device, stages, torch.bfloat16)
+    language = flamingo(engine.language)
     passes: list[float] = []
 
     def note(*_) -> None:
@@ -105,7 +107,7 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
             torch.cuda.synchronize()
         passes.append(time.perf_counter())
 
-    engine.model.register_forward_hook(note)
+    language.model.register_forward_hook(note)
     loaded = memory(os.getpid())
     heard = engine.hear(from_samples(sound(200, SECONDS), RATE, "a sound").clip())
     shots = [engine.as_shot(heard, example) for example in engine.bank.examples()]
@@ -119,7 +121,7 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
         answers[len(examples) + 1] = {
             "audios": len(examples) + 1,
             "windows": engine.inputs(heard, prompt)["audio_embeds"].shape[1],
-            "prompt_tokens": len(engine.tokenizer(prompt.text).input_ids),
+            "prompt_tokens": len(language.tokenizer(prompt.text).input_ids),
             "first_token_s": passes[0] - begun,
             "token_s": statistics.median(b - a for a, b in zip(passes, passes[1:])),
             "new_tokens": len(passes),
@@ -131,7 +133,7 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
         "torch": torch.__version__,
         "precision": engine.dtype_reason,
         "retrieval": engine.clap.name,
-        "parameters": sum(p.numel() for p in engine.model.parameters()),
+        "parameters": sum(p.numel() for p in language.model.parameters()),
         "stages_s": stages.seconds(),
         "loaded": loaded,
         "windows_heard": len(heard.features),

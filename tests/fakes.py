@@ -1,20 +1,25 @@
-"""An engine without a model, for tests of the pages: real prompts, queue, retrieval and comparison, made-up answers."""
+"""An engine whose parts are made up, for tests of the pages: real prompts, queue, retrieval and comparison, scripted
+answers."""
 
 import hashlib
+import math
 import sys
 import time
-from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 
+from afcore import prompts
 from afcore.audio.windows import MINI
-from afcore.engine.calibration import Calibration
+from afcore.clap import Clap
+from afcore.encoders import AudioEncoder
 from afcore.engine.engine import Engine
-from afcore.engine.results import Heard
-from afcore.engine.turn_queue import Turnstile
+from afcore.engine.language import TextModel
 
 WIDTH = 16
+TAGS = {"Dog": 0.91, "Animal": 0.84, "Bark": 0.62, "Growling": 0.2, "Wind": 0.07, "Car": 0.02}
 
 
 def direction(words: str) -> np.ndarray:
@@ -26,95 +31,137 @@ def direction(words: str) -> np.ndarray:
     return total / np.linalg.norm(total)
 
 
-class FakeClap:
-    """Texts by their words."""
+@dataclass
+class Script:
+    """What the parts of one `FakeEngine` do, and what was asked of them."""
+
+    pace: float = 0.0
+    """Seconds for each word; five of them for each sound."""
+    heard_as: str = "dog"
+    """What every sound is taken for."""
+    answer: str = "I hear a dog that barks twice ."
+    caption: str = ""
+    """Said at once where a description is asked for; '' is for ``answer`` there too."""
+    prompts: list = field(default_factory=list)
+    """(prompt, settings) of everything that was answered."""
+    said: int = 0
+    """How often labels were scored."""
+
+
+class FakeClap(Clap):
+    """Texts by their words, sounds by the script."""
 
     name = "fake-clap"
     width = WIDTH
+
+    def __init__(self, script=None):
+        self.script = script or Script()
 
     def text(self, texts):
         """(k, WIDTH) unit vectors."""
         return np.stack([direction(text) for text in texts])
 
+    def audio(self, clip):
+        """(WIDTH,) unit vector."""
+        return direction(self.script.heard_as)
 
-class FakeEncoder:
-    """Only what a page asks of an encoder."""
+
+class FakeEncoder(AudioEncoder):
+    """Nothing for each window, and always the same tags."""
 
     name = "fake"
     plan = MINI
     width = WIDTH
+    labels = tuple(TAGS)
+    silence = torch.zeros(WIDTH)
+
+    def __init__(self, script=None):
+        self.script = script or Script()
+
+    def embed(self, samples):
+        """(n, WIDTH) zeros."""
+        time.sleep(5 * self.script.pace)
+        return torch.zeros(MINI.count(len(samples)), WIDTH)
+
+    def names_tags(self):
+        return True
+
+    def tags(self, features):
+        return torch.tensor(list(TAGS.values()))
 
 
-class FakeEngine(Engine):
-    """Answers "I hear a dog ..." word by word, each after ``pace`` seconds; ``heard_as`` is what every sound is taken for."""
+class FakeText(TextModel):
+    """The same answer to everything, word by word; a label is twice as likely for each shot that has it."""
 
-    def __init__(self, bank, pace: float = 0.0, heard_as: str = "dog", answer: str = "I hear a dog that barks twice ."):
-        self.name, self.kind = "mini", "mini"
-        self.encoder, self.clap, self.bank = FakeEncoder(), FakeClap(), bank
-        self.features_name, self.calibration = "fake", Calibration()
-        self.device, self.dtype, self.dtype_reason = torch.device("cpu"), torch.float32, "float32, as loaded."
-        self.turns = Turnstile()
-        self.pace, self.heard_as, self.answer = pace, heard_as, answer
-        self.prompts = []
-        """Every prompt that was answered."""
-        self._retrievers, self._heard = {}, OrderedDict()
-        for example in bank.examples():
-            bank.set_embedding(example.id, "fake", "features", np.zeros((1, WIDTH), np.float32))
-            bank.set_embedding(example.id, self.clap.name, "clap", direction(f"{example.label} {example.id}"))
+    device, dtype, conversations = torch.device("cpu"), torch.float32, 0
+    kind, max_shots = "mini", 8
 
-    @property
-    def max_shots(self):
-        """As mini."""
-        return 8
+    def __init__(self, script, kind="mini", max_shots=8):
+        self.script, self.kind, self.max_shots = script, kind, max_shots
 
-    def hear(self, clip):
-        """Tags and a vector that belong to ``heard_as``."""
-        time.sleep(5 * self.pace)
-        times = [(clip.start + a, clip.start + b) for a, b in MINI.times(round(clip.duration * MINI.rate))]
-        tags = [("Dog", 0.91), ("Animal", 0.84), ("Bark", 0.62), ("Growling", 0.2), ("Wind", 0.07), ("Car", 0.02)]
-        features = torch.zeros(len(times), WIDTH)
-        return Heard(clip, features, times, direction(self.heard_as), tags, {"encode": 0.0})
+    def forget(self):
+        """Nothing is kept."""
 
-    def stream(self, heard, prompt, settings=None, stop=None, timings=None):
-        """The same answer to everything."""
-        self.prompts.append((prompt, settings))
-        words = self.answer.split()
-        for number, word in enumerate(words):
-            time.sleep(self.pace)
+    def stream(self, prompt, sounds, settings=None, stop=None, key=None):
+        if self.script.caption and "describe" in prompt.text:
+            yield self.script.caption
+            return
+        self.script.prompts.append((prompt, settings))
+        for number, word in enumerate(self.script.answer.split()):
+            time.sleep(self.script.pace)
             if stop is not None and stop.is_set():
                 return
             yield word if number == 0 or word == "." else f" {word}"
 
-    def probabilities(self, heard, prompt, labels, bare=None):
-        """Twice as likely for each shot with the label."""
-        counts = np.array(
-            [
-                2.0 ** sum((getattr(a, "example", None) and a.example.label == label) or 0 for a in prompt.audios)
-                for label in labels
-            ]
-        )
-        return dict(zip(labels, (counts / counts.sum()).tolist()))
+    def score(self, prompt, sounds, continuations, key=None):
+        self.script.said += 1
+        shown = [prompts.answer_of(a.example.label) for a in prompt.audios if a != prompts.QUERY]
+        counts = [math.log(2) * shown.count(text) for text in continuations]
+        return torch.tensor(counts, dtype=torch.float64), torch.ones(len(continuations))
+
+
+class FakeEngine(Engine):
+    """Answers "I hear a dog ..." to everything; its script may be changed while it runs."""
+
+    def __init__(self, bank, pace=0.0, clap=FakeClap, name="mini", kind="mini", max_shots=8, notice="", **script):
+        self.script = Script(pace, **script)
+        text, encoder = FakeText(self.script, kind, max_shots), FakeEncoder(self.script)
+        super().__init__(name, text, encoder, clap(self.script), bank, retrieval_notice=notice)
+        for example in bank.examples():
+            bank.set_embedding(example.id, "fake", "features", np.zeros((1, WIDTH), np.float32))
+            bank.set_embedding(example.id, "fake-clap", "clap", direction(f"{example.label} {example.id}"))
+
+    @property
+    def prompts(self):
+        """Every prompt that was answered, with its settings."""
+        return self.script.prompts
+
+    @property
+    def answer(self):
+        """What it answers to everything."""
+        return self.script.answer
+
+    @property
+    def said(self):
+        """How often labels were scored."""
+        return self.script.said
+
+
+def load_fake(folder, answer, device, dtype, progress):
+    """A slow `FakeEngine` over the sounds in ``folder``, as `load_engine` wants a loader."""
+    from afcore.retrieval.bank import Bank
+
+    # A caption as slow as the chat's answers would only make the test wait.
+    return FakeEngine(Bank.from_folder(folder), pace=0.25, answer=answer, caption="a bell")
 
 
 def main(folder: str, length: str, *arguments: str) -> None:
     """``python tests/fakes.py FOLDER WORDS run app.py ...``: the app over a bank in FOLDER and slow made-up answers."""
     from streamlit.web import cli
 
-    from afcore.engine import loading as engines
-    from afcore.retrieval.bank import Bank
+    from afcore.engine.loading import MODELS
 
-    answer = " ".join(f"word{number}" for number in range(int(length)))
-
-    def load_engine(name, progress):
-        engine = FakeEngine(Bank.from_folder(folder), pace=0.25, answer=answer)
-        # A caption as slow as the chat's answers would only make the test wait.
-        stream = engine.stream
-        engine.stream = lambda heard, prompt, *rest: (
-            iter(["a bell"]) if "describe" in prompt.text else stream(heard, prompt, *rest)
-        )
-        return engine
-
-    engines.load_engine = load_engine
+    MODELS["mini"] = partial(load_fake, folder, " ".join(f"word{number}" for number in range(int(length))))
     sys.argv = ["streamlit", *arguments]
     cli.main()
 

@@ -4,10 +4,8 @@ from io import BytesIO
 
 import numpy as np
 import soundfile
-from fakes import FakeEngine, direction
+from fakes import FakeClap, FakeEngine, direction
 
-from afcore.audio.windows import MINI
-from afcore.engine.results import Heard
 from afcore.retrieval.bank import Bank
 
 RATE = 8_000  # Hz
@@ -26,23 +24,23 @@ def sounds(*names: str, seed: int = 0) -> list[tuple[str, bytes]]:
     return [(name, sound(1000 * seed + n)) for n, name in enumerate(names)]
 
 
-class NamedEngine(FakeEngine):
-    """Hears "dog 3.wav" as dog (and a little as "3.wav"); ``said`` counts how often the model was asked."""
+class NamedClap(FakeClap):
+    """Takes "dog 3.wav" for dog (and a little for "3.wav")."""
 
-    def __init__(self, folder, pace: float = 0.0):
-        super().__init__(Bank(folder, create=True), pace)
-        self.said = 0
+    def __init__(self, script):
+        super().__init__(script)
         self.heard_names = []
 
-    def hear(self, clip):
-        heard = super().hear(clip)
+    def audio(self, clip):
         self.heard_names.append(clip.name)
         words, _, rest = clip.name.rpartition(" ")
         vector = direction(words) + 0.1 * direction(rest)
-        vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-        times = [(clip.start + a, clip.start + b) for a, b in MINI.times(round(clip.duration * MINI.rate))]
-        return Heard(clip, heard.features, times, vector, [], {})
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
 
-    def probabilities(self, heard, prompt, labels, bare=None):
-        self.said += 1
-        return super().probabilities(heard, prompt, labels, bare)
+
+class NamedEngine(FakeEngine):
+    """Hears a sound as its file is named; ``said`` counts how often the model was asked."""
+
+    def __init__(self, folder=None, pace: float = 0.0, bank=None):
+        super().__init__(bank or Bank(folder, create=True), pace, NamedClap)
+        self.heard_names = self.clap.heard_names

@@ -10,8 +10,11 @@ from transformers import PreTrainedTokenizerFast
 
 from afcore.audio.recording import from_samples
 from afcore.audio.windows import WindowPlan
+from afcore.clap import Clap
+from afcore.encoders import AudioEncoder
 from afcore.engine.calibration import Calibration
 from afcore.engine.engine import Engine
+from afcore.engine.language import FlamingoText
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
 from afcore.retrieval.bank import Bank
 
@@ -81,8 +84,10 @@ def tiny_model(tokenizer, seed: int = 0) -> AudioFlamingo:
     return model
 
 
-class TinyEncoder:
+class TinyEncoder(AudioEncoder):
     """Features of a window: the log energy of 32 frequency bands."""
+
+    name = "tiny"
 
     plan = WindowPlan(RATE)
     width = EMBEDDING + TAGS
@@ -95,15 +100,20 @@ class TinyEncoder:
         energy = np.stack([band.sum(1) for band in bands], 1) / self.plan.window
         return torch.from_numpy(np.log1p(energy).astype(np.float32))
 
-    @staticmethod
-    def tags(features):
+    def names_tags(self):
+        return True
+
+    def tags(self, features):
         return features[:, EMBEDDING:].sigmoid().mean(0)
 
 
-class TinyClap:
+class TinyClap(Clap):
     """Sounds: the mean features, scaled to length 1. Texts: the features of the tone that is named, else noise."""
 
     name, width = "tiny-clap", EMBEDDING + TAGS
+
+    def reads_features(self):
+        return True
 
     def audio_from_features(self, features):
         mean = (features.mean(0) + 1e-3).numpy()
@@ -142,16 +152,18 @@ def tone_clip(hz: float, seconds: float = 2.0):
 
 
 def tiny_engine(
-    folder: Path, calibration: Calibration = Calibration(), bank: bool = True, dtype=torch.float32
+    folder: Path,
+    calibration: Calibration = Calibration(),
+    bank: bool = True,
+    dtype: torch.dtype = torch.float32,
+    name: str = "tiny",
 ) -> Engine:
     """`folder`: where the bank may put files."""
-    tokenizer = tiny_tokenizer()
+    tokenizer, encoder = tiny_tokenizer(), TinyEncoder()
     return Engine(
-        "tiny",
-        "mini",
-        tiny_model(tokenizer).to(dtype),
-        tokenizer,
-        TinyEncoder(),
+        name,
+        FlamingoText(tiny_model(tokenizer).to(dtype), tokenizer, "mini", encoder.silence),
+        encoder,
         TinyClap(),
         tiny_bank(folder / "bank") if bank else None,
         calibration,

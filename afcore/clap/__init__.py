@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class Clap(Protocol):
-    """What retrieval needs, beside one of the ways to embed a sound that `ClipClap` and `FeatureClap` describe.
+    """What retrieval needs. The similarity of two vectors is their dot product, from -1 to 1.
 
-    The similarity of two vectors is their dot product, from -1 to 1.
+    A sound is embedded in one of two ways, which `reads_features` tells apart: by an audio encoder of its own, from the
+    clip, or from the features of the model's encoder, so that no second pass is needed.
     """
 
     name: str
@@ -24,30 +25,23 @@ class Clap(Protocol):
     """d, the length of the vectors."""
 
     def text(self, texts: list[str]) -> np.ndarray:
-        """k sentences -> (k, d) float32 unit vectors."""
+        """k sentences -> (k, d) float32 unit vectors. Raises MissingPart where the text side is absent."""
         ...
 
-
-class ClipClap(Clap, Protocol):
-    """A `Clap` with an audio encoder of its own."""
+    def reads_features(self) -> bool:
+        """Whether sounds are embedded by `audio_from_features`; else by `audio`."""
+        return False
 
     def audio(self, clip: Clip) -> np.ndarray:
         """A clip -> (d,) float32 unit vector."""
-        ...
-
-
-class FeatureClap(Clap, Protocol):
-    """A `Clap` that stands on the features of the model's own audio encoder, so that no second pass is needed."""
+        raise NotImplementedError("this CLAP has no audio encoder of its own")
 
     def audio_from_features(self, features: Tensor) -> np.ndarray:
-        """Window features (n, E) -> (d,) float32 unit vector."""
-        ...
+        """Window features (n, E) of the model's encoder -> (d,) float32 unit vector."""
+        raise NotImplementedError("this CLAP does not read another encoder's features")
 
 
-def embed_sound(clap: ClipClap | FeatureClap, clip: Clip, features: Tensor) -> np.ndarray:
-    """The clip's (d,) float32 unit vector, from the encoder's ``features`` (n, E) where ``clap`` stands on those."""
-    if hasattr(clap, "audio_from_features"):
-        vector = clap.audio_from_features(features)
-    else:
-        vector = clap.audio(clip)
+def embed_sound(clap: Clap, clip: Clip, features: Tensor) -> np.ndarray:
+    """The clip's (d,) float32 unit vector, from the encoder's ``features`` (n, E) where ``clap`` reads those."""
+    vector = clap.audio_from_features(features) if clap.reads_features() else clap.audio(clip)
     return np.asarray(vector, dtype=np.float32)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from afcore.checkpoints import Broken, CheckpointError, without_progress_bars
+from afcore.clap import Clap
 from afcore.errors import MissingPart
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Tensor]:
     return weights
 
 
-class LaionClap:
+class LaionClap(Clap):
     """A LAION-CLAP checkpoint as the `Clap` of retrieval; fusion and non-fusion files are told apart by their keys.
 
     ``file``: for the published model ``630k-audioset-fusion-best.pt`` of ``lukewys/laion_clap`` on the hub.
@@ -212,6 +213,10 @@ class LaionClap:
                 f"{Path(file).name} does not fit the package laion-clap: {_first_line(error)}."
             ) from error
         self.net.requires_grad_(False).to(device)
+
+    def reads_features(self) -> bool:
+        """No: it has an audio encoder of its own."""
+        return False
 
     def audio(self, clip: Clip) -> np.ndarray:
         """A clip -> (512,) float32 unit vector."""

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from afcore.checkpoints import without_progress_bars
 from afcore.checkpoints.rows import unpacked
+from afcore.clap import Clap
 from afcore.encoders.mini import EMBEDDING, TAGS
 from afcore.errors import MissingPart
 
@@ -102,7 +103,7 @@ class SentenceEncoder:
         return torch.cat(out)
 
 
-class MiniClap:
+class MiniClap(Clap):
     """The `Clap` of mini. `weight` is the share w of meaning between sounds, `words` the share u of the classes' names between
     text and sound (both chosen on validation sounds)."""
 
@@ -136,6 +137,10 @@ class MiniClap:
     @cached_property
     def sentences(self) -> SentenceEncoder:
         return SentenceEncoder()
+
+    def reads_features(self) -> bool:
+        """Yes: mini's encoder has heard the sound already."""
+        return True
 
     @torch.inference_mode()
     def audio_from_features(self, features: Tensor) -> np.ndarray:

@@ -214,8 +214,8 @@ def _retrieve(
 
     begun = time.perf_counter()
     # Examples of the labels that are asked about, where the bank has every one of them.
-    known = engine.retriever(bank).bank.labels()
-    among = set(labels) if labels and set(labels) <= set(known) else None
+    known = {example.label for example in engine.retriever(bank).examples}
+    among = set(labels) if labels and set(labels) <= known else None
     shots = prompt_order(engine.neighbours(heard, k, bank=bank, labels=among))
     return shots, {"retrieve": time.perf_counter() - begun}
 

@@ -1,6 +1,7 @@
 """ClapCap, the published model's audio encoder: Microsoft CLAP's captioning model (`clapcap_weights_2023.pth`,
 Elizalde et al. 2023), an HTSAT and a projection, kept frozen (Audio Flamingo paper section 3.1)."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -77,9 +78,11 @@ class ClapCap(nn.Module):
 
     plan: WindowPlan = PUBLISHED
     width: int = 1024
+    labels: tuple[str, ...] = ()
 
-    def __init__(self):
+    def __init__(self, name: str = "clapcap"):
         super().__init__()
+        self.name = name
         self.log_mel = LogMel()
         self.htsat = ClapAudioModel(ClapAudioConfig())
         self.projection = Projection()
@@ -89,11 +92,19 @@ class ClapCap(nn.Module):
         """Stays in evaluation mode: its batch norm and drop path must not move."""
         return super().train(False)
 
+    def names_tags(self) -> bool:
+        """No: its tagging head was not published."""
+        return False
+
+    def tags(self, features: Tensor) -> Tensor:
+        """Raises NotImplementedError."""
+        raise NotImplementedError("ClapCap names no classes")
+
     @classmethod
-    def from_published(cls, tensors: Mapping[str, Tensor]) -> "ClapCap":
+    def from_published(cls, tensors: Mapping[str, Tensor], name: str = "clapcap") -> "ClapCap":
         """From the entries of `clapcap_weights_2023.pth`'s `model`; those outside `clap.` are not used.
         Raises CheckpointError naming missing, unexpected or misshapen entries."""
-        encoder = cls()
+        encoder = cls(name)
         state, unexpected = {}, []
         expected = {key: value for key, value in encoder.state_dict().items() if not DROPPED.search(key)}
         optional = {key for key in expected if key.endswith("num_batches_tracked")}
@@ -123,12 +134,15 @@ class ClapCap(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> "ClapCap":
-        """From `clapcap_weights_2023.pth`, or from the `safetensors` file that conversion makes of it."""
+        """From `clapcap_weights_2023.pth`, or from the `safetensors` file that conversion makes of it, whose content
+        names it: features of other weights must never be taken for its own."""
         path = Path(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return cls.from_published(load_file(path))
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return cls.from_published(load_file(path), f"clapcap-{digest[:12]}")
         content = read_torch(path)
         if not isinstance(content.get("model"), Mapping):
             raise CheckpointError(f"{path.name} is not the ClapCap file clapcap_weights_2023.pth: it has no “model”.")

@@ -137,6 +137,10 @@ class MiniEncoder:
         """features (…, 911) → embedding (…, 384)."""
         return features[..., :EMBEDDING]
 
+    def names_tags(self) -> bool:
+        """Yes: the classes of AudioSet, `labels`."""
+        return True
+
     @staticmethod
     def tags(features: Tensor) -> Tensor:
         """features (n, 911) → probability of each AudioSet class anywhere in the clip (527,): the mean over windows

@@ -14,9 +14,9 @@ class Calibration:
     """How a model's label scores are read; which choice is best is measured on validation sounds and stored with it.
 
     Long labels have a lower likelihood, and some words come more easily whatever the sound. Against the first,
-    ``normalise`` "mean" divides by the number of tokens; against the second, ``alpha`` times what the label scores for any
-    sound at all is taken off (Zhao et al., 2021, "Calibrate Before Use"; Holtzman et al., 2021, pointwise mutual information).
-    Without that, labels that training never named are never chosen.
+    ``normalise`` "mean" divides by the number of tokens; against the second, ``alpha`` times what the label scores for
+    any sound at all is taken off (Zhao et al., 2021, "Calibrate Before Use"; Holtzman et al., 2021, pointwise mutual
+    information). Without that, labels that training never named are never chosen.
     """
 
     normalise: str = "mean"
@@ -30,8 +30,8 @@ class Calibration:
     options: bool = True
     """Whether the prompt lists the labels."""
     shots: float = 1.0
-    """Weight of the answer with shots; the rest is that of the same question without them (a product of experts). A small
-    model trusts a shot's label more than its own hearing, also where no shot is of the right class."""
+    """Weight of the answer with shots; the rest is that of the same question without them (a product of experts). A
+    small model trusts a shot's label more than its own hearing, also where no shot is of the right class."""
 
     def __post_init__(self):
         if self.normalise not in ("sum", "mean"):
@@ -59,7 +59,8 @@ class Calibration:
         """Probabilities (k,) float64 that sum to 1.
 
         ``scores`` (k,): sum of the natural log-probabilities of each label's tokens; ``counts`` (k,): how many tokens
-        each has; ``content_free`` (k,): the same as ``scores`` for a sound without content, needed unless ``alpha`` is 0;
+        each has; ``content_free`` (k,): the same as ``scores`` for a sound without content, needed unless
+        ``alpha`` is 0;
         ``without`` (k,): the same without shots, where the prompt has any and ``shots`` is below 1.
         """
         mixed = self._read(scores, counts, content_free)

@@ -8,91 +8,144 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from afcore import prompts
-from afcore.audio.windows import pad_audios
-from afcore.clap import Clap
-from afcore.encoders import AudioEncoder
-from afcore.engine import memory
+from afcore.audio.recording import Clip, open_recording
+from afcore.engine import comparing, memory, scoring
 from afcore.engine.calibration import Calibration
-from afcore.engine.comparing import Comparing
-from afcore.engine.hearing import Hearing
-from afcore.engine.precision import Precision
-from afcore.engine.results import Answer, Heard, StoredClip
-from afcore.engine.scoring import Labelling, audio_key
-from afcore.engine.turn_queue import Turnstile
+from afcore.engine.hearing import Ear, silent_clip
+from afcore.engine.results import Answer, Heard
+from afcore.engine.scoring import Judge, LabelQuestion, LabelScores, LanguageJudge, conversation
+from afcore.engine.turn_queue import TurnQueue
 from afcore.errors import BadRequest, MissingPart
-from afcore.model import AudioFlamingo
-from afcore.model.generation import GenerationSettings, stream
-from afcore.model.prompt_cache import PromptCache
+from afcore.model.generation import GenerationSettings
 from afcore.prompts import Prompt
 from afcore.retrieval.nearest import Retriever, Shot, embed_bank
 
 if TYPE_CHECKING:
-    from afcore.retrieval.bank import Bank, Example
+    from afcore.clap import Clap
+    from afcore.encoders import AudioEncoder
+    from afcore.engine.language import TextModel
+    from afcore.engine.precision import Precision
+    from afcore.retrieval import ExampleBank
+    from afcore.retrieval.bank import Example
 
 __all__ = ["Engine"]
 
-PROMPTS_KEPT = 8  # conversations whose text and audio caches stay, some 20 MB each for mini
+REFERENCES = 12  # sounds over which a label's own probability is averaged
+GREEDY = GenerationSettings()
 
 
-class Engine(Hearing, Labelling, Comparing):
-    """One model with its encoder, its CLAP and its example bank.
+@dataclass(frozen=True)
+class _Parts:
+    """What takes memory, and goes when the engine is closed."""
 
-    ``kind``: which templates and marks its prompts have, a key of ``prompts.MARKS``. ``pad_audios_to``: how many audios
-    a sample has with padding, given the number there is; None leaves them unpadded (mini masks what is padded).
-    ``max_shots``: where the model was trained with fewer than its table has room for. ``retrieval_notice``: a sentence
-    for people where retrieval is not by the CLAP that belongs to the model.
+    language: TextModel
+    ear: Ear
+    language_judge: LanguageJudge
+    judges: tuple[Judge, ...]
+
+
+class Engine:
+    """A model for text with its encoder, its CLAP and its example bank.
+
+    ``judges``: who says how probable labels are besides the language side. ``retrieval_notice``: a sentence for people
+    where retrieval is not by the CLAP that belongs to the model.
     """
-
-    retrieval_notice = ""
-    closed = False
-    _max_shots: int | None = None
 
     def __init__(
         self,
         name: str,
-        kind: str,
-        model: AudioFlamingo,
-        tokenizer: PreTrainedTokenizerBase,
+        language: TextModel,
         encoder: AudioEncoder,
         clap: Clap,
-        bank: Bank | None = None,
+        bank: ExampleBank | None = None,
         calibration: Calibration = Calibration(),
         precision: Precision | None = None,
-        pad_audios_to: Callable[[int], int] | None = None,
-        max_shots: int | None = None,
         retrieval_notice: str = "",
+        judges: Sequence[Judge] = (),
     ):
-        self.name, self.kind = name, kind
-        self.model, self.tokenizer, self.encoder, self.clap = model, tokenizer, encoder, clap
+        self.name, self.kind = name, language.kind
         self.bank, self.calibration = bank, calibration
-        self.features_name = getattr(encoder, "name", name)  # under which a bank keeps the encoder's features
-        self.device, self.dtype = model.device, model.dtype
-        self.dtype_reason = precision.reason if precision else f"{str(model.dtype).removeprefix('torch.')}, as loaded."
-        self.turns = Turnstile()
-        self.retrieval_notice = retrieval_notice
-        self._pad_audios_to, self._max_shots = pad_audios_to, max_shots
+        self.features_name, self.clap_name = encoder.name, clap.name
+        self.max_shots = language.max_shots
+        self.device, self.dtype = language.device, language.dtype
+        self.precision, self.retrieval_notice = precision, retrieval_notice
+        self.turns = TurnQueue()
         self._retrievers: dict[int, Retriever] = {}
-        self._heard: OrderedDict[str, Heard] = OrderedDict()
-        self._prompt_caches: OrderedDict[tuple, PromptCache] = OrderedDict()
-        self._content_free: tuple[tuple, dict[str, float]] | None = None
+        judge = LanguageJudge(language, calibration, self.sounds, self.references)
+        self._parts: _Parts | None = _Parts(language, Ear(encoder, clap), judge, (judge, *judges))
+
+    def with_calibration(self, calibration: Calibration) -> Engine:
+        """Another engine of the same parts that reads label scores otherwise. Closing either leaves the other as it
+        is."""
+        parts = self._open
+        judges = parts.judges[1:]
+        return Engine(
+            self.name,
+            parts.language,
+            parts.ear.encoder,
+            parts.ear.clap,
+            self.bank,
+            calibration,
+            self.precision,
+            self.retrieval_notice,
+            judges,
+        )
+
+    # Its parts
 
     @property
-    def max_shots(self) -> int:
-        """Most shots that fit beside the query: as many as the model was trained with, or as its position table holds."""
-        config = self.model.config
-        room = config.max_positions // (config.max_windows_per_audio * config.tokens_per_window) - 1
-        return room if self._max_shots is None else min(room, self._max_shots)
+    def _open(self) -> _Parts:
+        if self._parts is None:
+            raise BadRequest("Another model was chosen meanwhile: ask once more.")
+        return self._parts
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was put away; whatever is asked of it then raises BadRequest."""
+        return self._parts is None
+
+    @property
+    def language(self) -> TextModel:
+        """What generates text, and scores it."""
+        return self._open.language
+
+    @property
+    def ear(self) -> Ear:
+        """What listens."""
+        return self._open.ear
+
+    @property
+    def encoder(self) -> AudioEncoder:
+        """Gives the window features that the model reads."""
+        return self._open.ear.encoder
+
+    @property
+    def clap(self) -> Clap:
+        """Gives the vectors that retrieval compares."""
+        return self._open.ear.clap
+
+    @property
+    def language_judge(self) -> LanguageJudge:
+        """The language side as a judge of labels."""
+        return self._open.language_judge
+
+    @property
+    def dtype_reason(self) -> str:
+        """Why it computes in `dtype`, in a sentence."""
+        if self.precision is None:
+            return f"{str(self.dtype).removeprefix('torch.')}, as loaded."
+        return self.precision.reason
 
     @property
     def dialogues(self) -> bool:
@@ -101,9 +154,10 @@ class Engine(Hearing, Labelling, Comparing):
 
     def forget(self) -> None:
         """Drop everything that is kept to answer faster: clips heard, prompts read."""
-        self._heard.clear()
-        self._prompt_caches.clear()
-        self._content_free = None
+        if self._parts is not None:
+            self._parts.ear.forget()
+            self._parts.language.forget()
+            self._parts.language_judge.forget()
 
     def close(self) -> None:
         """Put the model away, after whoever has the turn: its memory is free even if somebody still holds the engine.
@@ -113,20 +167,46 @@ class Engine(Hearing, Labelling, Comparing):
         with self.turns.wait():
             self.forget()
             self._retrievers.clear()
-            self.closed = True
-            self.model = self.tokenizer = self.encoder = self.clap = None
+            self._parts = None
         memory.release()
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
-        if self.closed:
-            raise BadRequest("Another model was chosen meanwhile: ask once more.")
+    def _working(self) -> Iterator[_Parts]:
+        parts = self._open
         with memory.enough(self.forget):
-            yield
+            yield parts
+
+    # Hearing
+
+    def hear(self, clip: Clip) -> Heard:
+        """Window features, CLAP embedding and tags of ``clip``; heard once per content and then remembered.
+
+        Raises OutOfMemory where the GPU has too little.
+        """
+        with self._working() as parts:
+            return parts.ear.hear(clip)
+
+    def hear_file(self, source: str | Path | bytes | BinaryIO, name: str | None = None, start: float = 0.0) -> Heard:
+        """As `hear`, for a sound file (path, bytes or open file) from ``start`` in seconds; raises AudioError,
+        BadRequest."""
+        begun = time.perf_counter()
+        clip = open_recording(source, name).clip(start)
+        decoded = time.perf_counter() - begun
+        heard = self.hear(clip)
+        return replace(heard, timings={"decode_audio": decoded, **heard.timings})
+
+    def silence(self) -> Heard:
+        """One window of nothing, as heard."""
+        return self.hear(silent_clip(self.encoder.plan))
+
+    def recall(self, bank: ExampleBank, example: Example) -> Heard:
+        """An embedded example of ``bank`` as heard when it was embedded. Raises BadRequest where it was not."""
+        vector = self.retriever(bank).vector(example.id)
+        return Heard.of_features(example.sha256, self._features(bank, example), vector, example.sha256)
 
     # Retrieval
 
-    def retriever(self, bank: Bank | None = None, progress: Callable[[float], None] | None = None) -> Retriever:
+    def retriever(self, bank: ExampleBank | None = None, progress: Callable[[float], None] | None = None) -> Retriever:
         """Over ``bank``, by default the engine's own; sounds without embeddings are embedded first, which ``progress``
         hears about, 0 to 1.
 
@@ -137,25 +217,25 @@ class Engine(Hearing, Labelling, Comparing):
             raise MissingPart("There is no example bank here: restore the folder assets/bank, or name one with --bank.")
         if id(bank) not in self._retrievers:
             with self._working():
-                embed_bank(self, bank, progress)
-            self._retrievers[id(bank)] = Retriever(bank, self.clap.name)  # which holds the bank, so its id stays taken
+                if bank.takes_embeddings():
+                    embed_bank(self, bank, progress)
+            self._retrievers[id(bank)] = Retriever(bank, self.clap_name)  # which holds the bank, so its id stays taken
         return self._retrievers[id(bank)]
 
     def neighbours(
-        self, heard: Heard, k: int = 4, exclude: Collection[int] = (), bank: Bank | None = None, **how: Any
+        self, heard: Heard, k: int = 4, exclude: Collection[int] = (), bank: ExampleBank | None = None, **how: Any
     ) -> list[Shot]:
         """The ``k`` nearest examples, nearest first (`prompt_order` turns them), without the query itself, its copies,
         and the ids in ``exclude``; ``how`` goes to `Retriever.nearest`."""
-        own = getattr(heard.clip, "sha256", "")
-        return self.retriever(bank).nearest(heard.vector, k, exclude_sha=own, exclude_ids=exclude, **how)
+        return self.retriever(bank).nearest(heard.vector, k, exclude_sha=heard.sha256, exclude_ids=exclude, **how)
 
-    def search(self, text: str, k: int = 10, bank: Bank | None = None) -> list[Shot]:
+    def search(self, text: str, k: int = 10, bank: ExampleBank | None = None) -> list[Shot]:
         """The ``k`` examples nearest to a description such as "glass breaking", best first."""
         if not text.strip():
             raise BadRequest("Say what to search for.")
         return self.retriever(bank).search(self.clap.text([text.strip()])[0], k)
 
-    def as_shot(self, heard: Heard, example: Example, pinned: bool = True, bank: Bank | None = None) -> Shot:
+    def as_shot(self, heard: Heard, example: Example, pinned: bool = True, bank: ExampleBank | None = None) -> Shot:
         """An example that the person chose, with its similarity to the clip."""
         return self.retriever(bank).shot(example.id, heard.vector, pinned)
 
@@ -175,16 +255,16 @@ class Engine(Hearing, Labelling, Comparing):
         ``shots`` stand in the order given. With ``labels``, or a prompt that asks for a class, they answer with their
         label, else with their caption. A question for yes or no lists these as its options. ``history``, earlier
         (question, answer) pairs, makes it a dialogue; so does ``chat``. A chat model is always asked in a dialogue, the
-        foundation model never (`dialogues`): it was not trained on any. Raises BadRequest for too many shots or no question.
+        foundation model never (`dialogues`): it was not trained on any. Raises BadRequest for too many shots or no
+        question.
         """
         if not question.strip():
             raise BadRequest("Ask a question.")
         if len(shots) > self.max_shots:
             raise BadRequest(f"This model takes at most {self.max_shots} examples beside the sound itself.")
         dialogue = self.kind == "chat" or (self.dialogues and (chat or bool(history)))
-        yes_no = not labels and prompts.asks_yes_or_no(
-            question
-        )  # as the binary questions of training, see `instruction`
+        # As the binary questions of training, see `instruction`.
+        yes_no = not labels and prompts.asks_yes_or_no(question)
         asked = question.strip() if dialogue else prompts.instruction(question, yes_no)
         by_label = bool(labels) or prompts.asks_for_class(asked)
         shown = prompts.CAPTION if not by_label else prompts.CLASSIFY if dialogue else asked
@@ -194,28 +274,32 @@ class Engine(Hearing, Labelling, Comparing):
         options = labels if self.calibration.options else None
         return prompts.with_shots(asked, prompts.task_of(asked), texts, options, kind=self.kind, references=shots)
 
-    def inputs(self, heard: Heard, prompt: Prompt) -> dict[str, Tensor]:
-        """What the model's forward pass takes: ``input_ids`` (1, T), ``audio_embeds`` (1, A·W, E), ``audio_mask`` (1, A·W)."""
-        features = [heard.features if a == prompts.QUERY else self.features_of(a) for a in prompt.audios]
-        count = self._pad_audios_to(len(features)) if self._pad_audios_to else None
-        embeds, mask = pad_audios(features, self.encoder.silence.cpu(), self.model.config.max_windows_per_audio, count)
-        ids = self.tokenizer(prompt.text, return_tensors="pt").input_ids
-        return {
-            "input_ids": ids.to(self.device),
-            "audio_embeds": embeds[None].to(self.device),
-            "audio_mask": mask[None].to(self.device),
-        }
+    def sounds(self, heard: Heard, prompt: Prompt) -> list[Tensor]:
+        """Window features (n, E) float32 of each sound of ``prompt``, in its order."""
+        return [heard.features if audio == prompts.QUERY else self.features_of(audio) for audio in prompt.audios]
 
     def features_of(self, shot: Shot) -> Tensor:
         """Window features (n, E) float32 of a shot, from its bank."""
-        features = shot.bank.features(shot.example.id, self.features_name)
+        if shot.bank is None:
+            raise BadRequest(f"The example “{shot.example.label}” belongs to no bank, so it cannot be heard.")
+        return self._features(shot.bank, shot.example)
+
+    def _features(self, bank: ExampleBank, example: Example) -> Tensor:
+        features = bank.features(example.id, self.features_name)
+        if features is None:
+            raise BadRequest(f"The example “{example.label}” has not been heard by this model yet.")
         return torch.as_tensor(np.asarray(features), dtype=torch.float32)
+
+    def inputs(self, heard: Heard, prompt: Prompt) -> dict[str, Tensor]:
+        """What the model's forward pass takes: ``input_ids`` (1, T), ``audio_embeds`` (1, A·W, E), ``audio_mask`` (1,
+        A·W)."""
+        return self.language.inputs(prompt, self.sounds(heard, prompt))
 
     def stream(
         self,
         heard: Heard,
         prompt: Prompt,
-        settings: GenerationSettings = GenerationSettings(),
+        settings: GenerationSettings = GREEDY,
         stop: threading.Event | None = None,
         timings: dict[str, float] | None = None,
     ) -> Iterator[str]:
@@ -226,9 +310,9 @@ class Engine(Hearing, Labelling, Comparing):
         """
         begun = time.perf_counter()
         timings = {} if timings is None else timings
-        with self._working():
-            cache = self._prompt_cache(heard, prompt)
-            for piece in stream(self.model, self.tokenizer, self.inputs(heard, prompt), settings, stop, cache):
+        with self._working() as parts:
+            sounds, key = self.sounds(heard, prompt), conversation(heard, prompt)
+            for piece in parts.language.stream(prompt, sounds, settings, stop, key):
                 timings.setdefault("first_token", time.perf_counter() - begun)
                 yield piece
         timings["generate"] = time.perf_counter() - begun
@@ -240,7 +324,7 @@ class Engine(Hearing, Labelling, Comparing):
         question: str,
         shots: Sequence[Shot] = (),
         history: Sequence[tuple[str, str]] = (),
-        settings: GenerationSettings = GenerationSettings(),
+        settings: GenerationSettings = GREEDY,
         labels: Sequence[str] | None = None,
         stop: threading.Event | None = None,
     ) -> Answer:
@@ -248,25 +332,135 @@ class Engine(Hearing, Labelling, Comparing):
         prompt = self.build_prompt(heard, question, shots, history, labels)
         timings = dict(heard.timings)
         text = "".join(self.stream(heard, prompt, settings, stop, timings)).strip()
-        bare = self.build_prompt(heard, question, (), history, labels) if labels and shots else prompt
-        probabilities = self.probabilities(heard, prompt, labels, bare) if labels else None
-        return Answer(text, prompt, tuple(shots), heard, timings, self.name, probabilities)
+        scores = self.score(heard, labels, shots, question, history) if labels else None
+        return Answer(text, prompt, tuple(shots), heard, timings, self.name, scores)
 
-    def caption(
-        self, heard: Heard, shots: Sequence[Shot] = (), settings: GenerationSettings = GenerationSettings()
-    ) -> Answer:
+    def caption(self, heard: Heard, shots: Sequence[Shot] = (), settings: GenerationSettings = GREEDY) -> Answer:
         """One sentence about the clip."""
         return self.ask(heard, prompts.CAPTION, shots, settings=settings)
 
-    def _prompt_cache(self, heard: Heard, prompt: Prompt) -> PromptCache:
-        if isinstance(heard.clip, StoredClip):  # scored in passing: must not push out anybody's conversation
-            return PromptCache()
-        key = audio_key(prompt, heard.key)
-        cache = self._prompt_caches.pop(key, None) or PromptCache()
-        self._prompt_caches[key] = cache
-        if len(self._prompt_caches) > PROMPTS_KEPT:
-            self._prompt_caches.popitem(last=False)
-        return cache
+    # Several answers
+
+    def candidates(
+        self, heard: Heard, prompt: Prompt, n: int, settings: GenerationSettings, stop: threading.Event | None = None
+    ) -> list[tuple[str, float]]:
+        """n sampled answers without repeats, each with the CLAP similarity of its text to the clip, best first, as the
+        published demo shows them. Raises BadRequest for settings that cannot give n answers."""
+        if settings.temperature > 0 and 1 < settings.num_beams < n:
+            raise BadRequest("Candidates are drawn with one beam, or with as many beams as candidates.")
+        with self._working() as parts:
+            sounds, key = self.sounds(heard, prompt), conversation(heard, prompt)
+            texts = parts.language.candidates(prompt, sounds, n, settings, stop, key)
+            return comparing.best_first(texts, parts.ear.clap, heard.vector)
+
+    def best_of(
+        self,
+        heard: Heard,
+        question: str,
+        n: int,
+        shots: Sequence[Shot] = (),
+        settings: GenerationSettings = GREEDY,
+    ) -> Answer:
+        """The one of n `candidates` that fits the clip best; all of them are in its ``candidates``."""
+        prompt = self.build_prompt(heard, question, shots)
+        begun = time.perf_counter()
+        found = self.candidates(heard, prompt, n, settings)
+        timings = {**heard.timings, "generate": time.perf_counter() - begun}
+        text = found[0][0] if found else ""
+        return Answer(text, prompt, tuple(shots), heard, timings, self.name, candidates=tuple(found))
+
+    def three_answers(
+        self,
+        heard: Heard,
+        question: str,
+        shots: Sequence[Shot],
+        labels: Sequence[str] | None = None,
+        seed: int = 0,
+        settings: GenerationSettings = GREEDY,
+        on_answer: Callable[[Answer], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> list[Answer]:
+        """The same question without shots, with these shots, and with the same shots whose labels and captions have
+        changed places, so that what the shots contribute can be seen. ``on_answer`` gets each as it is ready."""
+
+        def ask(chosen: Sequence[Shot]) -> Answer:
+            return self.ask(heard, question, chosen, (), settings, labels, stop)
+
+        return comparing.three_answers(ask, shots, seed, on_answer, stop)
+
+    # Labels
+
+    def classify(self, heard: Heard, labels: Sequence[str], shots: Sequence[Shot] = ()) -> dict[str, float]:
+        """Probability of each label, summing to 1: how likely it is as the answer to "classify this sound."."""
+        return self.score(heard, labels, shots).probabilities
+
+    def score(
+        self,
+        heard: Heard,
+        labels: Sequence[str],
+        shots: Sequence[Shot] = (),
+        question: str = prompts.CLASSIFY,
+        history: Sequence[tuple[str, str]] = (),
+        passes: Sequence[Sequence[Shot]] | None = None,
+        bank: ExampleBank | None = None,
+        exclude: Collection[int] = (),
+    ) -> LabelScores:
+        """How probable each label is as the answer to ``question``, with each judge's opinion.
+
+        ``passes``: ``shots`` dealt to as many prompts, for more than fit into one. ``bank``: further examples for
+        judges that learn from all of them, but for the ids in ``exclude``. Raises BadRequest for labels that cannot be
+        told apart.
+        """
+        prompts.check_labels(labels)
+        asked = LabelQuestion(
+            heard,
+            tuple(labels),
+            question,
+            tuple(
+                self.build_prompt(heard, question, some, history, labels)
+                for some in (passes if passes is not None else [shots])
+            ),
+            self.build_prompt(heard, question, (), history, labels),
+            tuple(shots),
+            bank,
+            frozenset(exclude),
+        )
+        with self._working() as parts:
+            return scoring.score(parts.judges, asked)
+
+    def probabilities(
+        self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None
+    ) -> dict[str, float]:
+        """By the language side alone: probability of each label as the answer to ``prompt``
+        (`LanguageJudge.probabilities`)."""
+        with self._working() as parts:
+            return parts.language_judge.probabilities(heard, prompt, labels, bare)
+
+    def score_labels(self, heard: Heard, prompt: Prompt, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """By the language side alone: sum of the log-probabilities of each label's tokens as the answer, and the number
+        of tokens, both (k,) on the CPU."""
+        with self._working() as parts:
+            return parts.language_judge.score_labels(heard, prompt, labels)
+
+    def content_free_scores(self, prompt: Prompt, labels: Sequence[str]) -> Tensor:
+        """As `score_labels`, for any sound at all: `LanguageJudge.content_free_scores`."""
+        with self._working() as parts:
+            return parts.language_judge.content_free_scores(prompt, labels)
+
+    def references(self) -> list[Heard]:
+        """Sounds that stand for any sound: up to `REFERENCES` examples of the bank, of as many labels; silence without
+        a bank.
+
+        Silence alone says little: mini answers it with "nothing", so every label looks equally unlikely there.
+        """
+        first: dict[str, Example] = {}
+        if self.bank is not None:
+            for example in self.bank.examples():
+                first.setdefault(example.label, example)
+        if self.bank is None or not first:
+            return [self.silence()]
+        labels = sorted(first)[:: max(1, len(first) // REFERENCES)][:REFERENCES]
+        return [self.recall(self.bank, first[label]) for label in labels]
 
 
 def answer_of_shot(shot: Shot, by_label: bool) -> str:

@@ -1,22 +1,32 @@
-"""Which engines there are, and how each is loaded. Imports little: a model's own parts are imported with it."""
+"""Which engines there are, and how each is loaded. Imports next to nothing, so that a page can list their names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import torch
-
-from afcore import paths, prompts
-from afcore.engine import memory
-from afcore.engine.precision import choose_precision
+from afcore import prompts
 from afcore.errors import BadRequest
-from afcore.published.folders import KINDS, folder_of, name_of
 
 if TYPE_CHECKING:
+    import torch
+
     from afcore.engine.engine import Engine
 
 Progress = Callable[[str, float], None]
+"""Hears each stage and the fraction done, 0 to 1."""
+
+Loader = Callable[["str | torch.device | None", "torch.dtype | None", Progress], "Engine"]
+"""Device, number format (None: the best there is), progress -> an engine."""
+
+MODELS: dict[str, str | Loader] = {
+    "mini": "afcore.engine.mini:load",
+    "audio-flamingo-chat": "afcore.published.engines:load_chat",
+    "audio-flamingo-foundation": "afcore.published.engines:load_foundation",
+}
+"""What can be loaded, by name, in the order in which it is offered: a `Loader`, or where one is, as
+``module:function``, which is imported when it is asked for. Another engine is another entry."""
 
 
 def load_engine(
@@ -24,18 +34,21 @@ def load_engine(
     device: str | torch.device | None = None,
     progress: Progress | None = None,
     dtype: torch.dtype | None = None,
+    models: Mapping[str, str | Loader] = MODELS,
 ) -> Engine:
-    """The engine ``name``, ready to answer; ``progress`` hears each stage and the fraction done, 0 to 1.
+    """The engine ``name`` of ``models``, ready to answer; ``progress`` hears each stage and the fraction done, 0 to 1.
 
-    Raises BadRequest for a name that is not in ``MODELS``, MissingPart where weights or a package are absent,
+    Raises BadRequest for a name that is not in ``models``, MissingPart where weights or a package are absent,
     OutOfMemory where the GPU cannot hold it, and whatever ``progress`` raises.
     """
-    if name not in MODELS:
-        raise BadRequest(f"There is no model “{name}”: choose {' or '.join(MODELS)}.")
+    if name not in models:
+        raise BadRequest(f"There is no model “{name}”: choose {' or '.join(models)}.")
     progress = progress or (lambda stage, fraction: None)
     progress("Starting", 0.0)
+    from afcore.engine import memory  # which imports torch
+
     with memory.enough(lambda: None):
-        engine = MODELS[name](device, dtype, progress)
+        engine = _loader(models[name])(device, dtype, progress)
         if engine.bank is not None:
             progress("Opening the example bank", 0.6)
             engine.retriever(progress=lambda share: progress("Listening to the example bank (once)", 0.6 + 0.3 * share))
@@ -48,34 +61,9 @@ def load_engine(
     return engine
 
 
-def _load_mini(device, dtype, progress: Progress) -> Engine:
-    from afcore.checkpoints.mini import load_mini
-    from afcore.engine.calibration import Calibration
-    from afcore.engine.engine import Engine
-
-    precision = choose_precision(device, dtype)
-    parts = load_mini(paths.MINI, precision.device, precision.dtype, progress)
-    model, tokenizer, encoder, clap, calibration = parts
-    bank = None
-    if (paths.BANK / "bank.sqlite").exists():
-        from afcore.retrieval.bank import Bank
-
-        bank = Bank(paths.BANK)
-    return Engine("mini", "mini", model, tokenizer, encoder, clap, bank, Calibration.from_dict(calibration), precision)
-
-
-def _published(kind: str) -> Callable[..., Engine]:
-    def load(device, dtype, progress: Progress) -> Engine:
-        from afcore.published import engines  # imports what mini does without
-
-        precision = engines.choose_precision(device, dtype)
-        return engines.load_published_engine(folder_of(kind), kind, precision, progress, engines.own_bank())
-
-    return load
-
-
-MODELS: dict[str, Callable[..., Engine]] = {
-    "mini": _load_mini,
-    **{name_of(kind): _published(kind) for kind in KINDS},
-}
-"""What can be loaded, by name: functions of device and number format (None: the best there is) and a progress call."""
+def _loader(entry: str | Loader) -> Loader:
+    if not isinstance(entry, str):
+        return entry
+    module, _, function = entry.partition(":")
+    loader: Loader = getattr(importlib.import_module(module), function)
+    return loader

@@ -20,7 +20,8 @@ class Precision:
 
 
 def choose_precision(device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Precision:
-    """``device`` and ``dtype`` as asked for; where None, a GPU if there is one and the format that decodes fastest there.
+    """``device`` and ``dtype`` as asked for; where None, a GPU if there is one and the format that decodes fastest
+    there.
 
     Decoding one token at a time is bound by reading the weights, so half the bytes is nearly twice the speed, but on a
     CPU only where it multiplies bfloat16 in hardware: elsewhere every weight would be widened first, which costs more

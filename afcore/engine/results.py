@@ -12,16 +12,8 @@ from afcore.audio.recording import Clip
 from afcore.prompts import Prompt
 
 if TYPE_CHECKING:
+    from afcore.engine.scoring import LabelScores
     from afcore.retrieval.nearest import Shot
-
-
-@dataclass(frozen=True)
-class StoredClip:
-    """Stands for a clip of which only the features are kept."""
-
-    key: str
-    sha256: str = ""
-    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +21,7 @@ class Heard:
     """A clip as the model and the retrieval see it."""
 
     clip: Clip
+    """Without samples where only the features are kept (`of_features`)."""
     features: Tensor = field(repr=False)
     """(n, E) float32, one row per window, on the CPU."""
     times: list[tuple[float, float]]
@@ -39,6 +32,18 @@ class Heard:
     """The most probable sound classes, (name, probability), best first; empty for an encoder that names none."""
     timings: dict[str, float]
     """Seconds per stage."""
+    sha256: str = ""
+    """Of the bank's file that this sound is, so that retrieval leaves it out; '' for any other."""
+    in_passing: bool = False
+    """Scored among many others: what the model has read of it is not kept, or it would push out somebody's
+    conversation."""
+
+    @classmethod
+    def of_features(cls, key: str, features: Tensor, vector: np.ndarray, sha256: str = "") -> Heard:
+        """A sound of which only ``features`` (n, E) and the CLAP ``vector`` (d,) are kept; ``key`` names its
+        content."""
+        clip = Clip(np.zeros(0, np.float32), 1, 0.0, key, key)  # no samples, so any rate is as good
+        return cls(clip, features, [], vector, [], {}, sha256, in_passing=True)
 
     @property
     def key(self) -> str:
@@ -61,13 +66,19 @@ class Answer:
     """As they stand in the prompt."""
     heard: Heard
     timings: dict[str, float]
-    """Seconds per stage: ``encode``, ``retrieve``, ``first_token``, ``generate`` (all of the answer, the first token included)."""
+    """Seconds per stage: ``encode``, ``retrieve``, ``first_token``, ``generate`` (all of the answer, the first token
+    included)."""
     model: str
-    probabilities: dict[str, float] | None = None
-    """Label to probability, where labels were given."""
+    scores: LabelScores | None = None
+    """Where labels were given: how probable each is, and who judged."""
     title: str = ""
     candidates: tuple[tuple[str, float], ...] = ()
     """Where several were asked for: each with its CLAP similarity to the clip, best first."""
+
+    @property
+    def probabilities(self) -> dict[str, float] | None:
+        """Label to probability, where labels were given."""
+        return None if self.scores is None else self.scores.probabilities
 
     def to_json(self) -> dict[str, Any]:
         """Plain data under the names of the command line's ``--json``."""

@@ -1,54 +1,172 @@
-"""What an engine does with labels: how probable each is as the answer."""
+"""How probable each of several labels is for a sound. Judges give a distribution each, and one step makes them one
+answer.
+
+`score` is that step: `Engine.classify`, a question with labels, Teach and the command line all go through it. Today's
+only judge is the language side (`LanguageJudge`); another is a class with a name and an `opinion`, given to the engine.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from afcore import prompts
 from afcore.engine.calibration import Calibration
+from afcore.engine.language import Key, TextModel
 from afcore.engine.results import Heard
-from afcore.model.generation import score_continuations
 from afcore.prompts import Prompt
-from afcore.retrieval.nearest import Shot
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from afcore.retrieval import ExampleBank
+    from afcore.retrieval.nearest import Shot
 
-    from afcore.model import AudioFlamingo
-    from afcore.retrieval.bank import Bank, Example
+LANGUAGE = "language"
+"""The name of `LanguageJudge`."""
+LEAST = 1e-300  # probability that counts for 0 in logarithms
 
-REFERENCES = 12  # sounds over which a label's own probability is averaged
+
+@dataclass(frozen=True, eq=False)
+class LabelQuestion:
+    """What judges are asked: which of ``labels`` is the answer."""
+
+    heard: Heard
+    labels: tuple[str, ...]
+    question: str
+    """As the person asked it; ``prompts.CLASSIFY`` where only the labels were given."""
+    passes: tuple[Prompt, ...]
+    """What the language side is asked: one prompt, or several where the shots are more than fit into one."""
+    bare: Prompt
+    """The same without shots."""
+    shots: tuple[Shot, ...] = ()
+    bank: ExampleBank | None = None
+    """All labelled examples that may be learnt from, beyond the shots; None where there are only the shots."""
+    exclude: frozenset[int] = frozenset()
+    """Ids in ``bank`` that must not be looked at: they share sound with what is asked about."""
 
 
-class Labelling:
-    """The part of `Engine` that compares labels."""
+@dataclass(frozen=True)
+class Opinion:
+    """What one judge says."""
 
-    kind: str
-    model: AudioFlamingo
-    tokenizer: PreTrainedTokenizerBase
-    calibration: Calibration
-    bank: Bank | None
-    _content_free: tuple[tuple, dict[str, float]] | None
+    judge: str
+    probabilities: dict[str, float]
+    """Label to probability, in the order asked, summing to 1."""
+    weight: float = 1.0
+    """How far it is believed, above 0; only the ratio to the others' weights counts."""
 
-    def classify(self, heard: Heard, labels: Sequence[str], shots: Sequence[Shot] = ()) -> dict[str, float]:
-        """Probability of each label, summing to 1: how likely it is as the answer to "classify this sound."."""
-        prompts.check_labels(labels)
-        prompt = self.build_prompt(heard, prompts.CLASSIFY, shots, labels=labels)
-        bare = self.build_prompt(heard, prompts.CLASSIFY, labels=labels) if shots else prompt
-        return self.probabilities(heard, prompt, labels, bare)
+    @property
+    def best(self) -> str:
+        """The most probable label; of several the first."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+
+class Judge(Protocol):
+    """Who can say how probable labels are."""
+
+    name: str
+
+    def opinion(self, asked: LabelQuestion) -> Opinion | None:
+        """None where it has nothing to say: a question that is not about classes, or no examples. Raises BadRequest."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """How probable each label is, and who judged."""
+
+    probabilities: dict[str, float]
+    """Label to probability, in the order asked, summing to 1."""
+    opinions: tuple[Opinion, ...]
+
+    @property
+    def best(self) -> str:
+        """The most probable label; of several the first."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def agree(self) -> bool:
+        """Whether all judges name the same label."""
+        return len({opinion.best for opinion in self.opinions}) == 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data under the names of the command line's ``--json``."""
+        judges = [
+            {"judge": o.judge, "label": o.best, "weight": o.weight, "probabilities": o.probabilities}
+            for o in self.opinions
+        ]
+        return {"probabilities": self.probabilities, "judges": judges, "agree": self.agree}
+
+
+def score(judges: Sequence[Judge], asked: LabelQuestion) -> LabelScores:
+    """The judges' opinions as one answer. Raises BadRequest for labels that cannot be told apart."""
+    prompts.check_labels(asked.labels)
+    opinions = tuple(said for judge in judges if (said := judge.opinion(asked)) is not None)
+    return LabelScores(pooled(asked.labels, opinions), opinions)
+
+
+def pooled(labels: Sequence[str], opinions: Sequence[Opinion]) -> dict[str, float]:
+    """The weighted mean of the opinions' log-probabilities as probabilities again (a logarithmic opinion pool, Genest
+    and Zidek 1986). One opinion alone stays as it is; raises ValueError for none, or a weight that is not above 0."""
+    if not opinions:
+        raise ValueError("nobody judged")
+    if min(opinion.weight for opinion in opinions) <= 0:
+        raise ValueError("a judge's weight must be above 0")
+    if len(opinions) == 1:
+        return opinions[0].probabilities
+    logs = torch.tensor(
+        [[math.log(max(opinion.probabilities[label], LEAST)) for label in labels] for opinion in opinions],
+        dtype=torch.float64,
+    )
+    weights = torch.tensor([opinion.weight for opinion in opinions], dtype=torch.float64)
+    mean = (weights[:, None] * logs).sum(0) / weights.sum()
+    return dict(zip(labels, torch.softmax(mean, 0).tolist(), strict=True))
+
+
+class LanguageJudge:
+    """The language side: how likely it is to answer with each label, by the model's `Calibration`.
+
+    ``sounds``: gives the window features of a prompt's sounds, in order. ``references``: sounds that stand for any
+    sound.
+    """
+
+    name = LANGUAGE
+
+    def __init__(
+        self,
+        language: TextModel,
+        calibration: Calibration,
+        sounds: Callable[[Heard, Prompt], list[Tensor]],
+        references: Callable[[], list[Heard]],
+        weight: float = 1.0,
+    ):
+        self.language, self.calibration, self.weight = language, calibration, weight
+        self._sounds, self._references = sounds, references
+        self._content_free: tuple[tuple[str, Key], dict[str, float]] | None = None
+
+    def forget(self) -> None:
+        """Drop what labels score for any sound."""
+        self._content_free = None
+
+    def opinion(self, asked: LabelQuestion) -> Opinion:
+        """The mean of the log-probabilities of all passes, as probabilities again."""
+        passes = [
+            Opinion(self.name, self.probabilities(asked.heard, prompt, asked.labels, asked.bare))
+            for prompt in asked.passes
+        ]
+        return Opinion(self.name, pooled(asked.labels, passes), self.weight)
 
     def probabilities(
         self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None
     ) -> dict[str, float]:
-        """Probability of each label as the answer to ``prompt``, by the model's `Calibration`. Raises BadRequest.
+        """Probability of each label as the answer to ``prompt``. Raises BadRequest.
 
-        ``bare``: the same prompt without shots, where it has any: its scores are mixed in as the calibration says. What a
-        label scores there for any sound at all is its head start in this wording; taken with the shots in place
+        ``bare``: the same prompt without shots, where it has any: its scores are mixed in as the calibration says. What
+        a label scores there for any sound at all is its head start in this wording; taken with the shots in place
         it would also take away what the shots say.
         """
         prompts.check_labels(labels)
@@ -58,46 +176,35 @@ class Labelling:
         mixes = self.calibration.shots < 1 and bare.text != prompt.text
         without = self.score_labels(heard, bare, labels)[0] if mixes else None
         found = self.calibration.probabilities(scores, counts, free, without)
-        return dict(zip(labels, found.tolist()))
+        return dict(zip(labels, found.tolist(), strict=True))
 
     def score_labels(self, heard: Heard, prompt: Prompt, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Sum of the log-probabilities of each label's tokens as the answer, and the number of tokens, both (k,) on the CPU."""
-        end = prompts.MARKS[self.kind].eoc if self.calibration.end else ""
+        """Sum of the log-probabilities of each label's tokens as the answer, and the number of tokens, both (k,) on the
+        CPU."""
+        end = prompts.MARKS[self.language.kind].eoc if self.calibration.end else ""
         texts = [prompts.answer_of(label) + end for label in labels]
-        tokens = [self.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
-        with self._working():
-            scores, counts = score_continuations(
-                self.model, self.inputs(heard, prompt), tokens, self._prompt_cache(heard, prompt)
-            )
-            return scores.cpu(), counts.cpu()
+        return self.language.score(prompt, self._sounds(heard, prompt), texts, conversation(heard, prompt))
 
     def content_free_scores(self, prompt: Prompt, labels: Sequence[str]) -> Tensor:
-        """As `score_labels`, for any sound at all: the logarithm of each label's mean probability over `references` in the
-        place of the query. Kept label by label for the last wording, since a run over many clips asks for the same each time."""
+        """As `score_labels`, for any sound at all: the logarithm of each label's mean probability over the references
+        in the place of the query. Kept label by label for the last wording, since a run over many clips asks for the
+        same each time."""
         key = prompt.text, audio_key(prompt, "")
         if self._content_free is None or self._content_free[0] != key:
             self._content_free = key, {}
         known = self._content_free[1]
         if missing := [label for label in dict.fromkeys(labels) if label not in known]:
-            scores = torch.stack([self.score_labels(sound, prompt, missing)[0] for sound in self.references()])
-            known |= dict(zip(missing, (scores.logsumexp(0) - math.log(len(scores))).tolist()))
+            scores = torch.stack([self.score_labels(sound, prompt, missing)[0] for sound in self._references()])
+            means = (scores.logsumexp(0) - math.log(len(scores))).tolist()
+            known |= dict(zip(missing, means, strict=True))
         return torch.tensor([known[label] for label in labels])
 
-    def references(self) -> list[Heard]:
-        """Sounds that stand for any sound: up to `REFERENCES` examples of the bank, of as many labels; silence without a bank.
 
-        Silence alone says little: mini answers it with "nothing", so every label looks equally unlikely there.
-        """
-        first: dict[str, Example] = {}
-        for example in self.bank.examples() if self.bank else ():
-            first.setdefault(example.label, example)
-        if not first:
-            return [self.silence()]
-        self.retriever()  # embeds what is not embedded yet
-        labels = sorted(first)[:: max(1, len(first) // REFERENCES)][:REFERENCES]
-        return [self.recall(self.bank, first[label]) for label in labels]
-
-
-def audio_key(prompt: Prompt, query: str) -> tuple[str, ...]:
+def audio_key(prompt: Prompt, query: str) -> Key:
     """Names the sounds of ``prompt`` by content, ``query`` in the place of the one that is asked about."""
     return tuple(query if audio == prompts.QUERY else audio.example.sha256 for audio in prompt.audios)
+
+
+def conversation(heard: Heard, prompt: Prompt) -> Key | None:
+    """The conversation that a prompt about ``heard`` belongs to; None for one that is not kept."""
+    return None if heard.in_passing else audio_key(prompt, heard.key)

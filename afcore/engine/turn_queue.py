@@ -12,7 +12,7 @@ from afcore.errors import Cancelled
 _POLL = 0.05  # seconds between looks at a ``stop`` event, which cannot wake the one who waits
 
 
-class Turnstile:
+class TurnQueue:
     """First come, first served, across all threads of the process."""
 
     def __init__(self):

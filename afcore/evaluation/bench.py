@@ -194,14 +194,16 @@ def _first_token(engine: Engine, clip: Clip, k: int) -> dict[str, float]:
 
 def _decoding(engine: Engine, clip: Clip, runs: int) -> dict:
     """Tokens per second after the first, with the audio and of the bare language model."""
+    from afcore.engine.language import flamingo
     from afcore.prompts import CAPTION
 
+    model = flamingo(engine.language).model
     heard = engine.hear(clip)
     inputs = engine.inputs(heard, engine.build_prompt(heard, CAPTION))
     bare = bare_language_model(engine)
     ours, theirs = [], []
     for _ in range(runs + 1):
-        ours.append(_speed(engine.model, inputs, engine))
+        ours.append(_speed(model, inputs, engine))
         theirs.append(_speed(bare, {"input_ids": inputs["input_ids"]}, engine))
     ours, theirs = statistics.median(ours[1:]), statistics.median(theirs[1:])
     return {
@@ -217,9 +219,12 @@ def bare_language_model(engine: Engine):
     """The decoder of ``engine`` with its weights and without the audio blocks, as `AutoModelForCausalLM` builds it."""
     from transformers import AutoModelForCausalLM
 
-    state = engine.model.language_model.state_dict()
+    from afcore.engine.language import flamingo
+
+    model = flamingo(engine.language).model
+    state = model.language_model.state_dict()
     kept = {k.replace(".decoder_layer.", "."): v for k, v in state.items() if ".gated_cross_attn_layer." not in k}
-    bare = AutoModelForCausalLM.from_config(engine.model.config.text_config, dtype=engine.dtype)
+    bare = AutoModelForCausalLM.from_config(model.config.text_config, dtype=engine.dtype)
     bare.load_state_dict(kept)
     return bare.eval().to(engine.device)
 
@@ -228,6 +233,10 @@ def _speed(model, inputs: dict, engine: Engine) -> float:
     """Tokens per second of greedy decoding, from the first new token to the last."""
     import torch
     from transformers import GenerationConfig
+
+    from afcore.engine.language import flamingo
+
+    tokenizer = flamingo(engine.language).tokenizer
 
     class Clock:
         """A streamer that notes when the prompt and each token go by."""
@@ -246,8 +255,8 @@ def _speed(model, inputs: dict, engine: Engine) -> float:
         max_new_tokens=NEW_TOKENS,
         min_new_tokens=NEW_TOKENS,
         do_sample=False,
-        pad_token_id=engine.tokenizer.pad_token_id,
-        eos_token_id=engine.tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
     with torch.inference_mode():
         model.generate(

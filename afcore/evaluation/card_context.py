@@ -14,10 +14,11 @@ from afcore.corpus.clips import ClipSet
 from afcore.corpus.labels import Name, read_names
 from afcore.engine.results import Heard
 from afcore.errors import MissingPart
-from afcore.evaluation.items import PER_GROUP, StoredClip
+from afcore.evaluation.items import PER_GROUP
 from afcore.evaluation.naming import everyday
 from afcore.evaluation.ontology import shared
 from afcore.evaluation.sounds import CardSounds, Subject
+from afcore.retrieval import ExampleBank
 from afcore.retrieval.bank import Example
 from afcore.retrieval.nearest import Shot
 
@@ -28,7 +29,7 @@ OF_LABEL_TEST = 50  # clips of one test label that count at most; scores are mea
 OF_LABEL_BANK = 120  # clips of one label in the bank of training clips
 
 
-class ClipBank:
+class ClipBank(ExampleBank):
     """Clips of a `ClipSet` as an example bank in memory: what `Retriever` and `Engine.features_of` ask of a `Bank`."""
 
     def __init__(self, clips: ClipSet, rows: Sequence[int], clap):
@@ -107,7 +108,7 @@ class Context:
         features = self.sounds.features(subject, how)
         seen = self.sounds.features(subject) if how == "no tags" else features
         vector = np.asarray(self.engine.clap.audio_from_features(seen), np.float32)
-        return Heard(StoredClip(f"{subject.key} {how}"), features, [], vector, [], {})
+        return Heard.of_features(f"{subject.key} {how}", features, vector)
 
     def labels_of(self, subject: Subject) -> list[str]:
         """The labels of the clips that it was made of."""

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from afcore.clap import Clap
 from afcore.corpus.clips import ClipSet
-from afcore.engine.results import Heard, StoredClip
+from afcore.engine.results import Heard
 
 PER_GROUP = 3  # takes of one source that count at most
 PER_LABEL = (
@@ -30,9 +30,7 @@ class Item:
 def heard(clips: ClipSet, i: int, clap: Clap) -> Heard:
     """Clip i as the engine would have heard it, from cached features."""
     features = clips.tensor(i)
-    return Heard(
-        StoredClip(f"clip {i}"), features, [], np.asarray(clap.audio_from_features(features), np.float32), [], {}
-    )
+    return Heard.of_features(f"clip {i}", features, np.asarray(clap.audio_from_features(features), np.float32))
 
 
 def make_items(clips: ClipSet, split: str, labels: set[str], options: int = 10, seed: int = 0) -> list[Item]:

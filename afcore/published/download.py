@@ -42,7 +42,8 @@ def get(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> str:
-    """Fetch what is missing of ``name``, convert it, and leave it where `afcore.published.engines` looks; returns a sentence.
+    """Fetch what is missing of ``name``, convert it, and leave it where `afcore.published.engines` looks; returns a
+    sentence.
 
     given: files and folders that are here already, told apart by what is in them: the weights (one `.pt`, or its five
     parts, any of them named), ClapCap's `.pth`, LAION-CLAP's `.pt`, the tokenizer's folder, or a folder of these.

@@ -20,8 +20,8 @@ import torch
 from afcore import paths
 from afcore.audio.recording import Clip
 from afcore.checkpoints import CheckpointError
-from afcore.checkpoints.convert import CLAPCAP
 from afcore.checkpoints.converted import load_converted
+from afcore.clap import Clap
 from afcore.clap.laion import LaionClap
 from afcore.clap.mini import MiniClap
 from afcore.encoders.mini import MiniEncoder
@@ -29,9 +29,12 @@ from afcore.engine import precision
 from afcore.engine.calibration import Calibration
 from afcore.engine.engine import Engine
 from afcore.engine.hearing import listen
+from afcore.engine.language import FlamingoText
+from afcore.engine.loading import Progress
 from afcore.engine.precision import Precision
 from afcore.errors import BadRequest, MissingPart
-from afcore.published.folders import laion_file, name_of
+from afcore.published.folders import folder_of, laion_file, name_of
+from afcore.retrieval import ExampleBank
 from afcore.retrieval.bank import Bank
 
 FLOAT32_ROOM = 12e9  # bytes of memory that a published model in float32 needs with everything around it
@@ -55,7 +58,8 @@ KINDS = {
 
 
 def choose_precision(device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Precision:
-    """As `afcore.engine.precision.choose_precision`, but bfloat16 on a CPU that has no room for a model of 2.2 B in float32."""
+    """As `afcore.engine.precision.choose_precision`, but bfloat16 on a CPU that has no room for a model of 2.2 B in
+    float32."""
     chosen = precision.choose_precision(device, dtype)
     small = chosen.device.type == "cpu" and psutil.virtual_memory().available < FLOAT32_ROOM
     if dtype is None and chosen.dtype == torch.float32 and small:
@@ -68,13 +72,14 @@ def load_published_engine(
     folder: str | Path,
     kind: str,
     precision: Precision,
-    progress: Callable[[str, float], None] | None = None,
-    bank: Bank | None = None,
+    progress: Progress | None = None,
+    bank: ExampleBank | None = None,
     laion: str | Path | None = None,
 ) -> Engine:
     """The engine of a converted ``folder`` (`load_converted`); ``kind``: a key of `KINDS`.
 
-    ``laion``: the checkpoint of LAION-CLAP, by default `laion_file`. Where it cannot run, retrieval is by mini CLAP, and
+    ``laion``: the checkpoint of LAION-CLAP, by default `laion_file`. Where it cannot run, retrieval is by mini CLAP,
+    and
     ``Engine.retrieval_notice`` says why. Raises BadRequest for another kind, MissingPart where a file is absent,
     CheckpointError where one is damaged.
     """
@@ -83,30 +88,29 @@ def load_published_engine(
     progress = progress or (lambda stage, fraction: None)
     progress("Loading the model", 0.05)
     model, tokenizer, encoder = load_converted(folder, precision.device, precision.dtype)
-    # Banks keep features under this name; both published models share one encoder, made-up weights must not.
-    encoder.name = f"clapcap-{_digest(Path(folder) / CLAPCAP)}"
     progress("Loading the retrieval", 0.4)
     clap, notice = retrieval_clap(laion, precision.device)
     trained = KINDS[kind]
-    return Engine(
-        name_of(kind),
-        kind,
-        model,
-        tokenizer,
-        encoder,
-        clap,
-        bank,
-        trained.calibration,
-        precision,
-        trained.padded,
-        trained.max_shots,
-        notice,
-    )
+    language = FlamingoText(model, tokenizer, kind, encoder.silence, trained.padded, trained.max_shots)
+    return Engine(name_of(kind), language, encoder, clap, bank, trained.calibration, precision, notice)
 
 
-def retrieval_clap(
-    file: str | Path | None = None, device: str | torch.device = "cpu"
-) -> tuple[LaionClap | EarClap, str]:
+def load_chat(device: str | torch.device | None, dtype: torch.dtype | None, progress: Progress) -> Engine:
+    """The chat model as `afcore get` left it, over the shipped bank."""
+    return _load("chat", device, dtype, progress)
+
+
+def load_foundation(device: str | torch.device | None, dtype: torch.dtype | None, progress: Progress) -> Engine:
+    """The foundation model as `afcore get` left it, over the shipped bank."""
+    return _load("foundation", device, dtype, progress)
+
+
+def _load(kind: str, device: str | torch.device | None, dtype: torch.dtype | None, progress: Progress) -> Engine:
+    precision = choose_precision(device, dtype)
+    return load_published_engine(folder_of(kind), kind, precision, progress, own_bank())
+
+
+def retrieval_clap(file: str | Path | None = None, device: str | torch.device = "cpu") -> tuple[Clap, str]:
     """LAION-CLAP from ``file``, by default `laion_file`, and ""; where it cannot run, mini CLAP and a sentence why.
 
     Raises MissingPart where mini's files are absent too.
@@ -117,16 +121,20 @@ def retrieval_clap(
         return EarClap(), f"Examples are found by mini CLAP, not by LAION-CLAP as in the paper. {error}"
 
 
-class EarClap:
+class EarClap(Clap):
     """Mini CLAP beside another model's encoder: it brings mini's encoder along, and a bank's vectors hold for both."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         for name in ("encoder.safetensors", "clap.safetensors"):
             if not (paths.MINI / name).exists():
                 raise MissingPart(f"Mini CLAP is missing ({name}): restore the folder assets/mini from the repository.")
         self.encoder = MiniEncoder.load(paths.MINI, "cpu")
         self.mini = MiniClap.load(paths.MINI)
-        self.name, self.width, self.text = self.mini.name, self.mini.width, self.mini.text
+        self.name, self.width = self.mini.name, self.mini.width
+
+    def text(self, texts: list[str]) -> np.ndarray:
+        """k sentences -> (k, 1024) float32 unit vectors."""
+        return self.mini.text(texts)
 
     def audio(self, clip: Clip) -> np.ndarray:
         """A clip -> (1024,) float32 unit vector."""

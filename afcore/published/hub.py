@@ -1,8 +1,9 @@
 """Files of the Hugging Face hub, fetched in a process of their own: it can be stopped at any moment, and what it has
 fetched by then is taken up again the next time (by `huggingface_hub`).
 
-``python -m afcore.published.hub sizes REPOSITORY NAME...`` and ``fetch REPOSITORY NAME [FOLDER]`` are what that process runs; it
-prints one JSON object, and ends when its standard input is closed, so that it never outlives the one who asked.
+``python -m afcore.published.hub sizes REPOSITORY NAME...`` and ``fetch REPOSITORY NAME [FOLDER]`` are what that process
+runs; it prints one JSON object, and ends when its standard input is closed, so that it never outlives the one who
+asked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ STOPPED = "Stopped; what has been downloaded is kept for the next time."
 
 
 def sizes(repository: str, names: Sequence[str], stop: threading.Event | None = None) -> dict[str, int]:
-    """Bytes of those of ``names`` that ``repository`` has. Raises MissingPart where the hub cannot be asked, Cancelled."""
+    """Bytes of those of ``names`` that ``repository`` has. Raises MissingPart where the hub cannot be asked,
+    Cancelled."""
     return _run(["sizes", repository, *names], None, stop)["sizes"]
 
 
@@ -34,10 +36,11 @@ def fetch(
     progress: Callable[[int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Path:
-    """The file ``name`` of ``repository`` in ``folder``, or in the hub's cache without one; downloaded unless it is there.
+    """The file ``name`` of ``repository`` in ``folder``, or in the hub's cache without one; downloaded unless it is
+    there.
 
-    ``progress`` hears how many bytes of it have come. ``stop`` ends it: raises Cancelled. Raises MissingPart for whatever
-    the connection, the hub or the disk refuse. What has come by then is kept for the next call.
+    ``progress`` hears how many bytes of it have come. ``stop`` ends it: raises Cancelled. Raises MissingPart for
+    whatever the connection, the hub or the disk refuse. What has come by then is kept for the next call.
     """
     watched = folder / ".cache" if folder else cache_of(repository) / "blobs"
 
@@ -117,8 +120,8 @@ def _sentence(error: Exception, repository: str, name: str) -> str:
     if "Consistency check" in str(error):
         return f"{name} came incomplete: start again, it goes on from there."
     return (
-        f"{name} of {repository} could not be downloaded: check the connection to the Hugging Face hub and start again, "
-        "or bring the file and name it with --from."
+        f"{name} of {repository} could not be downloaded: check the connection to the Hugging Face hub and start "
+        "again, or bring the file and name it with --from."
     )
 
 

@@ -1,7 +1,7 @@
 """The example bank: short labelled sounds with captions, sources, licences and embeddings.
 
-A folder with `bank.sqlite` and the sounds by content: `audio/<first two hex digits>/<sha256>.ogg`. FAISS indices are built from
-it (`afcore.retrieval.nearest`) and never stored.
+A folder with `bank.sqlite` and the sounds by content: `audio/<first two hex digits>/<sha256>.ogg`. FAISS indices are
+built from it (`afcore.retrieval.nearest`) and never stored.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import numpy as np
 
 from afcore import paths
 from afcore.errors import BadRequest, MissingPart
+from afcore.retrieval import ExampleBank
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS example (
-    id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, label TEXT NOT NULL, caption TEXT NOT NULL, tags TEXT NOT NULL DEFAULT '[]',
-    seconds REAL NOT NULL, package TEXT NOT NULL DEFAULT '', version TEXT NOT NULL DEFAULT '', path TEXT NOT NULL DEFAULT '',
-    author TEXT NOT NULL DEFAULT '', licence TEXT NOT NULL DEFAULT '', source_url TEXT NOT NULL DEFAULT '', group_key TEXT NOT NULL DEFAULT '');
+    id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, label TEXT NOT NULL, caption TEXT NOT NULL, tags TEXT NOT NULL
+    DEFAULT '[]', seconds REAL NOT NULL, package TEXT NOT NULL DEFAULT '', version TEXT NOT NULL DEFAULT '', path TEXT
+    NOT NULL DEFAULT '', author TEXT NOT NULL DEFAULT '', licence TEXT NOT NULL DEFAULT '', source_url TEXT NOT NULL
+    DEFAULT '', group_key TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS embedding (
     example_id INTEGER NOT NULL REFERENCES example(id) ON DELETE CASCADE, model TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ('features', 'clap')), shape TEXT NOT NULL, data BLOB NOT NULL,
@@ -76,7 +78,7 @@ class Example:
 _COLUMNS = "id, label, caption, sha256, seconds, package, version, path, author, licence, source_url, group_key, tags"
 
 
-class Bank:
+class Bank(ExampleBank):
     """Examples in SQLite, sounds in files. One instance may be used from several threads.
 
     Raises MissingPart where `folder` holds no bank and `create` is not set, or a file that is no bank of this form.
@@ -107,8 +109,8 @@ class Bank:
     def from_folder(cls, folder: str | Path) -> Bank:
         """A person's own bank: a subfolder per label, sounds inside. Embeddings are cached under `paths.DATA/banks`.
 
-        The label is the subfolder's name with spaces for underscores. Raises BadRequest where the folder is missing, has no
-        labelled sounds, or has one sound under two labels.
+        The label is the subfolder's name with spaces for underscores. Raises BadRequest where the folder is missing,
+        has no labelled sounds, or has one sound under two labels.
         """
         root = Path(folder).expanduser().resolve()
         found = _labelled_files(root)
@@ -166,8 +168,8 @@ class Bank:
     def add(
         self, sound: bytes, label: str, caption: str, seconds: float, tags: Iterable[str] = (), **source: str
     ) -> int:
-        """Stores an encoded sound (Ogg) under its hash and returns its id; `source`: package, version, path, author, licence,
-        source_url, group_key. Raises BadRequest where the bank has the same bytes already.
+        """Stores an encoded sound (Ogg) under its hash and returns its id; `source`: package, version, path, author,
+        licence, source_url, group_key. Raises BadRequest where the bank has the same bytes already.
         """
         sha = hashlib.sha256(sound).hexdigest()
         example_id = self._insert(
@@ -198,6 +200,10 @@ class Bank:
         if not file.exists():
             raise MissingPart(f"The sound {file} of the example bank is missing.")
         return file
+
+    def takes_embeddings(self) -> bool:
+        """Yes: what an encoder or a CLAP makes of its sounds is kept beside them."""
+        return True
 
     def set_embedding(self, example_id: int, model: str, kind: str, array: np.ndarray) -> None:
         """Keeps an embedding as float16: kind "features" (n windows, E), or "clap" (d,), unit length."""

@@ -1,22 +1,26 @@
 """Choosing the shots: the nearest examples of a bank by CLAP embedding.
 
-Source: Audio Flamingo (arXiv 2402.01831) section 3.3: the k nearest training samples by LAION-CLAP audio embedding over an
-exact L2 FAISS index, the query's own file and repeats of one file left out.
+Source: Audio Flamingo (arXiv 2402.01831) section 3.3: the k nearest training samples by LAION-CLAP audio embedding over
+an exact L2 FAISS index, the query's own file and repeats of one file left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from afcore.errors import BadRequest
 
 if TYPE_CHECKING:
-    from afcore.engine.engine import Engine
-    from afcore.retrieval.bank import Bank, Example
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from afcore.retrieval import ExampleBank
+    from afcore.retrieval.bank import Example
 
 SAME_SOUND = 0.995
 """Cosine similarity above which two sounds count as copies of each other."""
@@ -31,7 +35,7 @@ class Shot:
     """Cosine of its CLAP embedding with the query's, -1 to 1."""
     pinned: bool = False
     """The person chose it, so a new search leaves it in place."""
-    bank: Bank | None = field(default=None, repr=False, compare=False)
+    bank: ExampleBank | None = field(default=None, repr=False, compare=False)
     """Where its audio and features are."""
 
 
@@ -42,7 +46,7 @@ class Retriever:
     order by cosine, cosine = 1 - distance² / 2.
     """
 
-    def __init__(self, bank: Bank, clap_name: str):
+    def __init__(self, bank: ExampleBank, clap_name: str):
         import faiss
 
         self.bank, self.clap_name = bank, clap_name
@@ -57,6 +61,12 @@ class Retriever:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def vector(self, example_id: int) -> np.ndarray:
+        """(d,) float32 CLAP embedding of an example. Raises BadRequest where the bank has no such example."""
+        if example_id not in self._row:
+            raise BadRequest(f"The bank has no example {example_id}.")
+        return self.vectors[self._row[example_id]]
 
     def nearest(
         self,
@@ -112,11 +122,9 @@ class Retriever:
 
         Raises BadRequest where the bank has no such example.
         """
-        if example_id not in self._row:
-            raise BadRequest(f"The bank has no example {example_id}.")
-        row = self._row[example_id]
-        similarity = 0.0 if vector is None else float(self.vectors[row] @ np.asarray(vector, dtype=np.float32))
-        return self._shot(row, similarity, pinned)
+        own = self.vector(example_id)
+        similarity = 0.0 if vector is None else float(own @ np.asarray(vector, dtype=np.float32))
+        return self._shot(self._row[example_id], similarity, pinned)
 
     def _ranked(self, vector: np.ndarray) -> Iterator[tuple[int, float]]:
         """(row, cosine), nearest first. Asks the index for more only when the first answers were used up."""
@@ -143,17 +151,51 @@ def prompt_order(shots: Sequence[Shot]) -> list[Shot]:
     return sorted(shots, key=lambda shot: shot.similarity)
 
 
-def embed_bank(engine: Engine, bank: Bank, progress: Callable[[float], None] | None = None) -> int:
-    """Give every sound of ``bank`` that lacks them its window features and CLAP embedding; returns how many lacked them.
+class EmbeddedSound(Protocol):
+    """What embedding a sound gives."""
 
-    Raises AudioError for a sound that cannot be read.
+    @property
+    def features(self) -> Tensor:
+        """(n, E) float32, one row per window, on the CPU."""
+        ...
+
+    @property
+    def vector(self) -> np.ndarray:
+        """(d,) float32 unit CLAP embedding."""
+        ...
+
+
+class Embedder(Protocol):
+    """Who embeds a bank's sounds: an engine."""
+
+    @property
+    def features_name(self) -> str:
+        """Names its encoder's features in a bank."""
+        ...
+
+    @property
+    def clap_name(self) -> str:
+        """Names its CLAP's vectors in a bank."""
+        ...
+
+    def hear_file(self, source: Path) -> EmbeddedSound:
+        """The sound in a file. Raises AudioError where it cannot be read."""
+        ...
+
+
+def embed_bank(embedder: Embedder, bank: ExampleBank, progress: Callable[[float], None] | None = None) -> int:
+    """Give every sound of ``bank`` that lacks them its window features and CLAP embedding; returns how many lacked
+    them.
+
+    ``progress`` hears the share that is done, 0 to 1. Raises AudioError for a sound that cannot be read.
     """
-    placed = set(bank.clap_matrix(engine.clap.name)[0])
-    missing = [e for e in bank.examples() if e.id not in placed or bank.features(e.id, engine.features_name) is None]
+    clap, encoder = embedder.clap_name, embedder.features_name
+    placed = set(bank.clap_matrix(clap)[0])
+    missing = [e for e in bank.examples() if e.id not in placed or bank.features(e.id, encoder) is None]
     for done, example in enumerate(missing):
-        heard = engine.hear_file(bank.audio_path(example.id))
-        bank.set_embedding(example.id, engine.features_name, "features", heard.features.numpy())
-        bank.set_embedding(example.id, engine.clap.name, "clap", heard.vector)
+        heard = embedder.hear_file(bank.audio_path(example.id))
+        bank.set_embedding(example.id, encoder, "features", heard.features.numpy())
+        bank.set_embedding(example.id, clap, "clap", heard.vector)
         if progress is not None:
             progress((done + 1) / len(missing))
     return len(missing)

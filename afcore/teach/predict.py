@@ -1,6 +1,6 @@
 """One clip, one prediction, by the language model or by plain CLAP; nothing is stored here.
 
-A project's examples serve as a `Bank` to retrieval and prompts (`Examples`), so that what the Retrieve page does with the
+A project's examples serve as an `ExampleBank` to retrieval and prompts (`Examples`), so that what the Retrieve page does with the
 shipped bank is done with them unchanged. More shots than fit into one prompt are dealt to several passes, each with near
 and far ones, whose log-probabilities are averaged.
 """
@@ -21,6 +21,7 @@ from afcore import prompts
 from afcore.audio.recording import Clip
 from afcore.engine.results import Heard
 from afcore.errors import BadRequest, MissingPart
+from afcore.retrieval import ExampleBank
 from afcore.retrieval.bank import Example
 from afcore.retrieval.nearest import Retriever, Shot, prompt_order
 from afcore.teach.changes import METHODS
@@ -56,8 +57,8 @@ def source_of(clip: Item) -> str:
     return clip.group_key or clip.sha256
 
 
-class Examples:
-    """The examples and labels of a project at one moment, as retrieval and prompts want a `Bank`.
+class Examples(ExampleBank):
+    """The examples and labels of a project at one moment, as retrieval and prompts want an `ExampleBank`.
 
     Only examples that have been embedded are in it (`Loop.examples` sees to that).
     """
@@ -83,25 +84,25 @@ class Examples:
     @cached_property
     def retriever(self) -> Retriever:
         """Exact nearest neighbours over them."""
-        return Retriever(self, self._clap)  # type: ignore[arg-type]
+        return Retriever(self, self._clap)
 
     def examples(self) -> list[Example]:
-        """As `Bank.examples`; a hash names the stretch that is heard, so that two segments of a file are two sounds."""
+        """As `ExampleBank.examples`; a hash names the stretch that is heard, so that two segments of a file are two sounds."""
         clips = self.items.values()
         return [Example(clip.id, clip.label, "", clip.key, clip.seconds, group_key=clip.group_key) for clip in clips]
 
     def clap_matrix(self, model: str) -> tuple[list[int], np.ndarray]:
-        """As `Bank.clap_matrix`."""
+        """As `ExampleBank.clap_matrix`."""
         return (list(self.items), self.matrix) if model == self._clap else ([], np.zeros((0, 1), np.float32))
 
     def features(self, example_id: int, model: str) -> np.ndarray | None:
-        """As `Bank.features`."""
+        """As `ExampleBank.features`."""
         if (example_id, model) not in self._features:
             self._features[example_id, model] = self._project.features(example_id, model)
         return self._features[example_id, model]
 
     def audio_path(self, example_id: int) -> Path:
-        """As `Bank.audio_path`."""
+        """As `ExampleBank.audio_path`."""
         return self._project.sound_path(self.items[example_id])
 
     def same_sound(self, sha256: str, start: float = 0.0, seconds: float = math.inf) -> set[int]:
@@ -200,7 +201,7 @@ def classify(
                 f"read in {len(rounds)} passes, whose log-probabilities were averaged."
             )
         with engine.turns.wait(stop=stop):
-            probabilities, sent = _by_model(engine, heard, labels, rounds, previous, shots)
+            probabilities, sent = _by_model(engine, heard, labels, rounds, previous, shots, examples, exclude)
     shown = tuple(_plain(shot) for shot in shots)
     return Prediction(
         method,
@@ -242,6 +243,8 @@ def _by_model(
     rounds: list[list[Shot]],
     previous: Prediction | None,
     shots: list[Shot],
+    examples: Examples,
+    exclude: Collection[int],
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     ordered = [prompt_order(some) for some in rounds]
     asked = [engine.build_prompt(heard, prompts.CLASSIFY, some, labels=labels) for some in ordered]
@@ -254,12 +257,7 @@ def _by_model(
         and [shot["id"] for shot in previous.shots] == [shot.example.id for shot in shots]
     ):
         return previous.probabilities, sent
-    bare = engine.build_prompt(heard, prompts.CLASSIFY, labels=labels)
-    found = [
-        engine.probabilities(heard, prompt, labels, bare if some else prompt) for prompt, some in zip(asked, ordered)
-    ]
-    logs = np.mean([[math.log(max(p[label], 1e-300)) for label in labels] for p in found], axis=0)
-    return _softmax(labels, logs), sent
+    return engine.score(heard, labels, shots, passes=ordered, bank=examples, exclude=exclude).probabilities, sent
 
 
 def _nearest(vector: np.ndarray, examples: Examples, exclude: Collection[int]) -> tuple[dict[str, float], float | None]:

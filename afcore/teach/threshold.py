@@ -166,4 +166,4 @@ def _strangers(engine: Engine, bank: Bank, examples: Examples, most: int) -> lis
     hashes = {clip.sha256 for clip in examples.items.values()}
     rows = [n for n, e in enumerate(retriever.examples) if answer_of(e.label) not in taken and e.sha256 not in hashes]
     chosen = np.random.default_rng(0).permutation(rows)[:most].tolist()
-    return [engine.recall(bank, retriever.examples[n], retriever.vectors[n]) for n in chosen]
+    return [engine.recall(bank, retriever.examples[n]) for n in chosen]

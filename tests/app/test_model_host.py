@@ -27,9 +27,8 @@ def load(tmp_path, monkeypatch):
             load_engine.begun.set()
             load_engine.hold[name].wait(60)
         progress("Loading", 0.6)
-        engine = tiny_engine(tmp_path)
-        engine.name = name
-        engine.model.register_buffer("ballast", torch.ones(50_000_000))
+        engine = tiny_engine(tmp_path, name=name)
+        engine.language.model.register_buffer("ballast", torch.ones(50_000_000))
         return engine
 
     load_engine.hold, load_engine.begun = {}, threading.Event()
@@ -48,7 +47,7 @@ def test_a_change_frees_the_memory_of_the_model_before(load):
     mini = ready(host)
     heard = mini.hear(tone_clip(430))
     list(mini.stream(heard, mini.build_prompt(heard, "What?", mini.neighbours(heard, 2)), GenerationSettings(4)))
-    model, before = weakref.ref(mini.model), psutil.Process().memory_info().rss
+    model, before = weakref.ref(mini.language.model), psutil.Process().memory_info().rss
     host.choose(CHAT)
     assert ready(host).name == CHAT and host.name == CHAT
     assert mini.closed and model() is None
@@ -62,7 +61,7 @@ def test_an_answer_under_way_ends_first(load):
     mini = ready(host)
     with mini.turns.wait():
         host.choose(CHAT)
-        assert not host.loading.wait(0.5) and not mini.closed and mini.model is not None
+        assert not host.loading.wait(0.5) and not mini.closed and mini.language.model is not None
     assert ready(host).name == CHAT and mini.closed
 
 

@@ -163,20 +163,20 @@ def test_the_model_gets_the_sounds_in_the_prompts_order(engine, heard):
     for place, features in enumerate([*map(engine.features_of, shots), heard.features]):
         assert torch.equal(embeds[place, : len(features)], features)
         assert mask[place].tolist() == [i < len(features) for i in range(16)]
-    assert (inputs["input_ids"] == engine.model.config.audio_token_id).sum() == 3
+    assert (inputs["input_ids"] == engine.language.model.config.audio_token_id).sum() == 3
 
 
 def test_streaming_gives_the_whole_answer_with_timings(engine, heard):
     prompt, timings = engine.build_prompt(heard, "What?"), {}
     pieces = list(engine.stream(heard, prompt, SHORT, timings=timings))
     inputs = engine.inputs(heard, prompt)
-    assert "".join(pieces) == "".join(stream(engine.model, engine.tokenizer, inputs, SHORT)) != ""
+    assert "".join(pieces) == "".join(stream(engine.language.model, engine.language.tokenizer, inputs, SHORT)) != ""
     assert 0 < timings["first_token"] <= timings["generate"]
 
 
 def test_stopping_ends_within_a_token(engine, heard):
     made = []
-    engine.model.register_forward_hook(lambda *_: made.append(1))
+    engine.language.model.register_forward_hook(lambda *_: made.append(1))
     stop = threading.Event()
     stop.set()
     list(engine.stream(heard, engine.build_prompt(heard, "What?"), GenerationSettings(max_new_tokens=50), stop))
@@ -187,14 +187,14 @@ def test_the_next_turn_of_a_chat_reads_only_what_is_new(engine, heard, tmp_path)
     shots = engine.neighbours(heard, 2)
     first = engine.ask(heard, "What is it?", shots, settings=SHORT)  # other text, same sounds
     read = []
-    engine.model.language_model.register_forward_pre_hook(
+    engine.language.model.language_model.register_forward_pre_hook(
         lambda module, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
 
     def turn(history, question):
         read.clear()
         prompt = engine.build_prompt(heard, question, shots, history, chat=True)
-        return "".join(engine.stream(heard, prompt, SHORT)), len(engine.tokenizer(prompt.text).input_ids)
+        return "".join(engine.stream(heard, prompt, SHORT)), len(engine.language.tokenizer(prompt.text).input_ids)
 
     answer, length = turn([], "What is it?")
     history = [("What is it?", "a horn")]
@@ -210,11 +210,11 @@ def test_the_next_turn_of_a_chat_reads_only_what_is_new(engine, heard, tmp_path)
 def by_hand(engine, heard, prompt, label):
     """Sum of log-probabilities of the label's tokens, read in one pass without any cache."""
     inputs = engine.inputs(heard, prompt)
-    tokens = engine.tokenizer(label, return_tensors="pt", add_special_tokens=False).input_ids
+    tokens = engine.language.tokenizer(label, return_tensors="pt", add_special_tokens=False).input_ids
     start = inputs["input_ids"].shape[1]
     inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens], 1)
     with torch.inference_mode():
-        logits = engine.model(**inputs, use_cache=False).logits[0, start - 1 : -1].log_softmax(-1)
+        logits = engine.language.model(**inputs, use_cache=False).logits[0, start - 1 : -1].log_softmax(-1)
     return logits.gather(1, tokens[0, :, None]).sum().item()
 
 
@@ -249,9 +249,10 @@ def test_probabilities_come_from_the_likelihood_of_each_label(tmp_path, shots, c
 def test_what_labels_score_for_any_sound_is_kept(tmp_path, monkeypatch):
     """Label by label, and silence stands for any sound where there is no bank."""
     engine = tiny_engine(tmp_path, Calibration(alpha=0.5, options=False), bank=False)
-    scored, score = [], engine.score_labels
+    judge = engine.language_judge
+    scored, score = [], judge.score_labels
     monkeypatch.setattr(
-        engine,
+        judge,
         "score_labels",
         lambda heard, prompt, labels: scored.append((heard.clip.name, labels)) or score(heard, prompt, labels),
     )
@@ -308,7 +309,7 @@ def test_the_best_of_several(engine, heard):
 
 
 def test_a_gpu_without_enough_memory_is_a_sentence_and_the_next_request_is_met(engine, heard, monkeypatch):
-    prompt, forward = engine.build_prompt(heard, "What?"), type(engine.model).forward
+    prompt, forward = engine.build_prompt(heard, "What?"), type(engine.language.model).forward
     asked = {
         "stream": lambda: list(engine.stream(heard, prompt, SHORT)),
         "candidates": lambda: engine.candidates(heard, prompt, 2, replace(SHORT, temperature=1.0)),
@@ -317,16 +318,16 @@ def test_a_gpu_without_enough_memory_is_a_sentence_and_the_next_request_is_met(e
     for ask in asked.values():
         engine.hear(heard.clip)
         list(engine.stream(heard, prompt, SHORT))
-        assert engine._prompt_caches and engine._heard
+        assert engine.language.conversations and len(engine.ear)
 
         def full(*_, **__):
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(engine.model), "forward", functools.wraps(forward)(full))
+            patch.setattr(type(engine.language.model), "forward", functools.wraps(forward)(full))
             with pytest.raises(OutOfMemory, match="GPU has too little memory"):
                 ask()
-            assert not engine._prompt_caches and not engine._heard
+            assert not engine.language.conversations and not len(engine.ear)
             job = Job(lambda job, ask=ask: ask()).start()
             assert job.wait(60) and job.error.startswith("The GPU") and not engine.turns
         assert ask() is not None
@@ -338,8 +339,8 @@ def test_a_gpu_without_enough_memory_is_a_sentence_and_the_next_request_is_met(e
 
 def test_a_model_that_is_put_away_gives_its_memory_back(engine, heard):
     """Although somebody still holds the engine; and whatever is asked of it then is refused in a sentence."""
-    engine.model.register_buffer("ballast", torch.ones(50_000_000))  # 200 MB
-    model, shots = weakref.ref(engine.model), engine.neighbours(heard, 2)
+    engine.language.model.register_buffer("ballast", torch.ones(50_000_000))  # 200 MB
+    model, shots = weakref.ref(engine.language.model), engine.neighbours(heard, 2)
     prompt = engine.build_prompt(heard, "What?", shots)
     list(engine.stream(heard, prompt, SHORT))
     before = psutil.Process().memory_info().rss

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from afcore.engine.turn_queue import Turnstile
+from afcore.engine.turn_queue import TurnQueue
 from afcore.errors import Cancelled
 
 PATIENCE = 10  # seconds until a test that hangs fails
@@ -13,7 +13,7 @@ PATIENCE = 10  # seconds until a test that hangs fails
 class Visitor:
     """A thread that waits for its turn, keeps it until told to leave, and writes down what it saw."""
 
-    def __init__(self, turns: Turnstile, log: list, name: str):
+    def __init__(self, turns: TurnQueue, log: list, name: str):
         self.places, self.outcome = [], None
         self.inside, self.leave, self.stop = threading.Event(), threading.Event(), threading.Event()
         self.moved = threading.Condition()
@@ -49,7 +49,7 @@ class Visitor:
 
 
 def test_first_come_first_served_with_places():
-    turns, log = Turnstile(), []
+    turns, log = TurnQueue(), []
     visitors = [Visitor(turns, log, name).start(i) for i, name in enumerate("abc")]
     assert len(turns) == 3 and log == ["a"]
     for number, visitor in enumerate(visitors):
@@ -63,7 +63,7 @@ def test_first_come_first_served_with_places():
 
 
 def test_cancelling_while_waiting_lets_the_next_move_up():
-    turns, log = Turnstile(), []
+    turns, log = TurnQueue(), []
     a, b, c = (Visitor(turns, log, name).start(i) for i, name in enumerate("abc"))
     b.stop.set()
     b.join()
@@ -77,7 +77,7 @@ def test_cancelling_while_waiting_lets_the_next_move_up():
 
 
 def test_cancelling_at_the_end_lets_nobody_in_early():
-    turns, log = Turnstile(), []
+    turns, log = TurnQueue(), []
     a, b, c = (Visitor(turns, log, name).start(i) for i, name in enumerate("abc"))
     c.stop.set()
     c.join()
@@ -90,7 +90,7 @@ def test_cancelling_at_the_end_lets_nobody_in_early():
 
 
 def test_an_exception_gives_the_turn_back():
-    turns = Turnstile()
+    turns = TurnQueue()
     with pytest.raises(RuntimeError), turns.wait():
         raise RuntimeError
 
@@ -103,7 +103,7 @@ def test_an_exception_gives_the_turn_back():
 
 
 def test_a_thread_that_has_the_turn_goes_straight_in():
-    turns = Turnstile()
+    turns = TurnQueue()
     with turns.wait(), turns.wait():
         assert len(turns) == 1
     other = Visitor(turns, [], "other").start(0)

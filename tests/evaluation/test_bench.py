@@ -50,18 +50,18 @@ def test_the_bare_language_model_is_the_same_one_without_audio(tmp_path):
     bare = bench.bare_language_model(engine)
     ids = torch.arange(20)[None]
     with torch.inference_mode():
-        torch.testing.assert_close(bare(ids).logits, engine.model(ids).logits)
-    assert sum(p.numel() for p in bare.parameters()) < sum(p.numel() for p in engine.model.parameters())
+        torch.testing.assert_close(bare(ids).logits, engine.language.model(ids).logits)
+    assert sum(p.numel() for p in bare.parameters()) < sum(p.numel() for p in engine.language.model.parameters())
 
 
 def test_both_decode_every_token(tmp_path, quick):
     engine = tiny_engine(tmp_path)
     read = []
-    engine.model.language_model.register_forward_pre_hook(
+    engine.language.model.language_model.register_forward_pre_hook(
         lambda module, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
     heard = engine.hear(bench.ten_seconds())
-    bench._speed(engine.model, engine.inputs(heard, engine.build_prompt(heard, "What?")), engine)
+    bench._speed(engine.language.model, engine.inputs(heard, engine.build_prompt(heard, "What?")), engine)
     assert read[1:] == [1, 1, 1]
 
 

@@ -200,8 +200,8 @@ def test_shots_come_from_other_packages(context):
 
 @pytest.mark.parametrize("calibration", [Calibration(alpha=0.5, shots=0.6), Calibration("sum", options=False)])
 def test_chosen_label_is_what_the_engine_gives(context, calibration):
-    engine, options = context.engine, ["hum", "buzz", "whistle", "a thing"]
-    engine.calibration, sound = calibration, context.heard(Subject((0,)))
+    engine, options = context.engine.with_calibration(calibration), ["hum", "buzz", "whistle", "a thing"]
+    sound = context.heard(Subject((0,)))
     shots, choose = engine.neighbours(sound, 3), label_rows.chooser(engine, sound, options)
     for given in ((), shots, shots[:1]):
         found = engine.classify(sound, options, given)

@@ -48,7 +48,7 @@ def test_every_case_can_be_played_and_nothing_is_claimed_before_it_is_asked(card
 
 
 def test_a_press_asks_the_model_of_now_and_what_it_gets_right_is_said(card, cases, engine, monkeypatch):
-    engine.answer = "I cannot tell, yes ."
+    engine.script.answer = "I cannot tell, yes ."
     good(button(card, "Ask mini about all of them").click().run())
     in_words = [case for case in cases if case.kind != failures.ALIKE]
     assert len(engine.prompts) == len(in_words)
@@ -65,7 +65,7 @@ def test_a_press_asks_the_model_of_now_and_what_it_gets_right_is_said(card, case
     good(button(other, "Ask mini about all of them").click().run())
     assert len(engine.prompts) == asked
     monkeypatch.setattr(predict, "model_name", lambda engine: "mini with other weights")
-    engine.answer = "A goat ."
+    engine.script.answer = "A goat ."
     good(other.run())
     assert said(other)["open"] == len(cases)
     good(button(other, "Ask mini about all of them").click().run())

@@ -98,14 +98,8 @@ def test_a_gpu_without_enough_memory_is_said_and_the_chat_goes_on(app, engine, m
 @pytest.fixture
 def other(engine, monkeypatch):
     """A second model, which takes three examples and finds others."""
-
-    class Other(FakeEngine):
-        max_shots = 3
-
-    other = Other(engine.bank, answer="Something else .")
-    other.name, other.kind, other.retrieval_notice = CHAT, "chat", "Examples are found by mini CLAP."
-    for fake in (engine, other):
-        fake._prompt_caches = {}
+    notice = "Examples are found by mini CLAP."
+    other = FakeEngine(engine.bank, name=CHAT, kind="chat", max_shots=3, notice=notice, answer="Something else .")
     monkeypatch.setattr(engines, "load_engine", lambda name, progress: other if name == CHAT else engine)
     monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: name != FOUNDATION))
     return other

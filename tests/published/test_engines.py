@@ -119,10 +119,10 @@ def chat(converted, tmp_path_factory):
 def test_sequences_begin_as_in_training(chat):
     """OPT's tokenizer puts one start token before the prompt's own; the added tokens follow OPT's in training's order."""
     heard = chat.hear(tone_clip(430))
-    ids = chat.tokenizer(chat.build_prompt(heard, "What?").text).input_ids
+    ids = chat.language.tokenizer(chat.build_prompt(heard, "What?").text).input_ids
     assert ids[:2] == [2, 2] and ids[2] != 2 and ids[-1] == VOCABULARY - 1
-    assert chat.tokenizer.convert_tokens_to_ids(["<audio>", "<|endofchunk|>", "<SEP>"]) == [157, 158, 159]
-    config = chat.model.config
+    assert chat.language.tokenizer.convert_tokens_to_ids(["<audio>", "<|endofchunk|>", "<SEP>"]) == [157, 158, 159]
+    config = chat.language.model.config
     assert (config.audio_token_id, config.endofchunk_token_id) == (157, 158)
 
 

@@ -172,7 +172,7 @@ def test_killed_while_embedding(folder, tmp_path):
             lacking = len(project.unembedded(engine.features_name, engine.clap.name))
         assert left - len(reported) - 1 <= lacking <= left - len(reported)
         left = lacking
-    engine.pace = 0
+    engine.script.pace = 0
     with _opened(folder) as project:
         loop = Loop(project, engine)
         assert loop.embed() == left > 0

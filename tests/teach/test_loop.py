@@ -122,7 +122,7 @@ def test_more_shots_than_fit_are_read_in_several_passes(loop, monkeypatch):
     item = _named(loop.project, "cat 10.wav")
     whole = loop.predict(item, k=6)
     assert len(whole.prompts) == 1 and whole.note == ""
-    monkeypatch.setattr(NamedEngine, "max_shots", property(lambda self: 2))
+    monkeypatch.setattr(loop.engine, "max_shots", 2)
     parts = loop.predict(item, k=6)
     assert len(parts.prompts) == 3 and "3 passes" in parts.note and len(parts.shots) == 6
     assert [prompt.count("<audio>") for prompt in parts.prompts] == [3, 3, 3]
@@ -246,7 +246,7 @@ def test_the_queue_is_ordered_by_uncertainty(loop):
 
 
 def test_the_background_job_takes_up_what_is_added_meanwhile(loop):
-    loop.engine.pace = 0.002
+    loop.engine.script.pace = 0.002
     job = loop.start()
     queue = Queue(loop.project)
     for _ in range(4):
@@ -276,11 +276,11 @@ def test_what_comes_first_is_predicted_before_all_clips_are_heard(loop, monkeypa
 
 
 def test_the_background_job_can_be_stopped_and_started_again(loop):
-    loop.engine.pace = 0.02
+    loop.engine.script.pace = 0.02
     job = loop.start()
     job.stop()
     assert job.wait(10) and job.stopped
-    loop.engine.pace = 0
+    loop.engine.script.pace = 0
     again = loop.start()
     assert again is not job and again.wait(20) and loop.stale() == 0
 

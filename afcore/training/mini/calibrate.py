@@ -50,7 +50,7 @@ def scores_of(engine, sound, labels: list[str], shots) -> dict:
 
 def collect(engine, clips: ClipSet, items, options: bool) -> list[dict]:
     """For every item the raw scores of each way of asking. Shots of the item's own package are left out."""
-    engine.calibration = Calibration(alpha=1.0, options=options, end=True)
+    engine = engine.with_calibration(Calibration(alpha=1.0, options=options, end=True))
     rows = []
     for item in items:
         sound, labels = heard(clips, item.clip, engine.clap), list(item.options)

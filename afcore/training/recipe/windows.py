@@ -110,11 +110,11 @@ class Windows:
     def vector(self, sound: Sound) -> np.ndarray:
         """(d,) float32 unit CLAP vector, from the windows where CLAP stands on them."""
         from afcore.audio.recording import open_recording
-        from afcore.clap import embed_sound
 
         features = torch.from_numpy(self.get(sound))
-        clip = None if hasattr(self.clap, "audio_from_features") else open_recording(sound.file).clip(sound.start)
-        return embed_sound(self.clap, clip, features)
+        if self.clap.reads_features():
+            return np.asarray(self.clap.audio_from_features(features), np.float32)
+        return np.asarray(self.clap.audio(open_recording(sound.file).clip(sound.start)), np.float32)
 
     def neighbours_file(self, rows: list[Row]) -> Path:
         """Where `neighbours` keeps its answer; it changes with the CLAP and with the sounds."""

@@ -2,7 +2,6 @@
 
 import pytest
 import streamlit as st
-from fakes import FakeEngine
 from teach_support import reviewer
 from teaching import NamedEngine, sound
 
@@ -12,14 +11,6 @@ from afcore.retrieval.bank import Bank
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED
 from pages import common, teach_common
 from pages.teach_common import store
-
-
-class BankEngine(NamedEngine):
-    """`NamedEngine` over a bank with sounds."""
-
-    def __init__(self, bank):
-        FakeEngine.__init__(self, bank)
-        self.said, self.heard_names = 0, []
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +31,7 @@ def engine(folder, tmp_path, monkeypatch):
     monkeypatch.delenv("AFCORE_PROJECTS", raising=False)
     monkeypatch.delenv("AFCORE_SERVER_FOLDERS", raising=False)
     bank = Bank.from_folder(folder)
-    fake = BankEngine(bank)
+    fake = NamedEngine(bank=bank)
     monkeypatch.setattr(engines, "load_engine", lambda name, progress: fake)
     monkeypatch.setattr(common, "_shipped_bank", lambda: bank)
     monkeypatch.setattr(teach_common, "cookie_in_browser", lambda: "")  # AppTest has no cookies
