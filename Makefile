@@ -1,6 +1,7 @@
 # make run   sets up what is missing and opens the app       (PORT=8501)
 # make test  sets up what is missing and runs every test     (ARGS= for pytest)
-# make unit  the same without the browser test; make clean removes what set-up made
+# make check looks at the code without running it: format, lint, types, layers (all in seconds, types in a minute)
+# make unit  the tests without the browser and without what is marked slow; make clean removes what set-up made
 
 PORT ?= 8501
 ARGS ?=
@@ -11,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 # A browser opens by itself only where there is a desktop to open it on.
 HEADLESS := $(if $(SSH_CONNECTION),true,$(if $(DISPLAY)$(WAYLAND_DISPLAY),false,true))
 
-.PHONY: help run test unit clean
+.PHONY: help run test check unit clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -25,9 +26,16 @@ test:
 	@$(call ready,test)
 	@CHROMIUM="$$(cat .venv/.browser)" .venv/bin/python -m pytest $(ARGS)
 
+check:
+	@$(call ready,unit)
+	@.venv/bin/python -m ruff format --check .
+	@.venv/bin/python -m ruff check .
+	@.venv/bin/python -m mypy
+	@.venv/bin/lint-imports --no-logo
+
 unit:
 	@$(call ready,unit)
-	@.venv/bin/python -m pytest -m "not browser" $(ARGS)
+	@.venv/bin/python -m pytest -m "not browser and not slow" $(ARGS)
 
 clean:
 	rm -rf .venv .venv-discarded .set-up.lock data/mini-lm .pytest_cache
