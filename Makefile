@@ -2,17 +2,19 @@
 # make test  sets up what is missing and runs every test     (ARGS= for pytest)
 # make check looks at the code without running it: format, lint, types, layers (all in seconds, types in a minute)
 # make unit  the tests without the browser and without what is marked slow; make clean removes what set-up made
+# make lock  chooses the newest versions of all packages anew, with their hashes
 
 PORT ?= 8501
 ARGS ?=
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
+# The oldest first: the golden numbers are checked on it most often, and every package has a wheel for it.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 	&& command -v "$$p" && break; done)
 
 # A browser opens by itself only where there is a desktop to open it on.
 HEADLESS := $(if $(SSH_CONNECTION),true,$(if $(DISPLAY)$(WAYLAND_DISPLAY),false,true))
 
-.PHONY: help run test check unit clean
+.PHONY: help run test check unit lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -37,12 +39,16 @@ unit:
 	@$(call ready,unit)
 	@.venv/bin/python -m pytest -m "not browser and not slow" $(ARGS)
 
+lock:
+	@$(call ready,unit)
+	@.venv/bin/python scripts/make_lock.py
+
 clean:
 	rm -rf .venv .venv-discarded .set-up.lock data/mini-lm .pytest_cache
 
 # $(call ready,PURPOSE): one sentence and a stop where Python is missing, otherwise scripts/get_ready.py.
 define ready
 if [ -z "$(PYTHON)" ]; then \
-	echo "Python 3.11 is needed (3.12 works too): install python3.11 and python3.11-venv, or name one with PYTHON=." >&2; \
+	echo "Python 3.11 to 3.14 is needed: install python3 and python3-venv, or name one with PYTHON=." >&2; \
 	exit 1; fi; "$(PYTHON)" scripts/get_ready.py $(1)
 endef

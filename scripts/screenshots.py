@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/screenshots.py [SOUND] [--out docs/screenshots] [--dark] [--only-teach]
 
-Without SOUND the first example on the Listen page is taken. Needs requirements-test.txt and a Chromium, as `make test`.
+Without SOUND the first example on the Listen page is taken. Needs requirements-dev.txt and a Chromium, as `make test`.
 """
 
 import argparse

@@ -286,7 +286,7 @@ def add_label(commands: Any) -> None:
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     parser.add_argument(
-        "--ray", metavar="ADDRESS", help="run on this Ray cluster (“local” starts one here); see requirements-ray.txt"
+        "--ray", metavar="ADDRESS", help="run on this Ray cluster (“local” starts one here); see requirements-ray.lock"
     )
     parser.set_defaults(run=_run)
 

@@ -6,7 +6,7 @@ cluster needs this repository, set up, in the same folder, and the sounds and th
 
 A worker checks that it has the driver's weights and sees its folders before it labels anything.
 
-Ray is optional: ``.venv/bin/pip install -r requirements-ray.txt -c requirements.lock``.
+Ray is optional: ``.venv/bin/pip install --no-deps --require-hashes -r requirements-ray.lock``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from afcore.teach.batch import How, MakeEngine
     from afcore.teach.project import Project
 
-MISSING = "Ray is not installed here: .venv/bin/pip install -r requirements-ray.txt -c requirements.lock adds it."
+MISSING = "Ray is not installed here: .venv/bin/pip install --no-deps --require-hashes -r requirements-ray.lock adds it."
 SECONDS = 5.0  # that a cluster may take to answer
 _UNREACHED = "see that `ray start` runs on this machine and that the address is right"
 _OWN = re.compile(r"^(?:.*: )?afcore\.[\w.]+: (.+)$", re.MULTILINE)

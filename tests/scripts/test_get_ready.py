@@ -19,7 +19,7 @@ def setup(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     root = tmp_path / "a folder"
     root.mkdir()
-    for name in ("requirements.txt", "requirements-nodeps.txt", "requirements-test.txt", "requirements.lock"):
+    for name in ("requirements.txt", "requirements.lock", "requirements-dev.lock"):
         (root / name).write_bytes((SCRIPT.parents[1] / name).read_bytes())
     venv = root / ".venv"
     for name, value in {
@@ -42,30 +42,73 @@ def setup(tmp_path, monkeypatch):
     return module
 
 
-def test_packages_are_installed_once_and_again_when_a_pin_changes(setup):
-    files, stamp = ("requirements-test.txt",), setup.VENV / ".test"
-    setup.install(files, stamp, "3.11.2 cpu")
-    setup.install(files, stamp, "3.11.2 cpu")
+def test_packages_are_installed_once_and_again_when_a_version_changes(setup):
+    lock, stamp = "requirements-dev.lock", setup.VENV / ".dev"
+    setup.install(lock, stamp, "3.11.2 cpu")
+    setup.install(lock, stamp, "3.11.2 cpu")
     assert len(setup.pip_calls) == 1 and not setup.UNFINISHED.exists()
-    (setup.REPOSITORY / "requirements.lock").write_text("pytest==0.0\n")
-    setup.install(files, stamp, "3.11.2 cpu")
+    (setup.REPOSITORY / lock).write_text("pytest==0.0\n")
+    setup.install(lock, stamp, "3.11.2 cpu")
     assert len(setup.pip_calls) == 2
 
 
-def test_what_declares_too_much_comes_without_it(setup):
-    setup.install(("requirements.txt", "requirements-nodeps.txt"), setup.VENV / ".app", "3.11.2 cuda")
-    everything, alone = setup.pip_calls
-    assert "--no-deps" in alone and "--no-deps" not in everything and "-c" in everything
-    # laion-clap is named as a requirement, and still comes without the wandb that it declares.
-    assert "laion-clap==1.1.7" in setup.pins("requirements.txt") and "laion-clap==1.1.7" in alone
-    assert "laion-clap==1.1.7" not in everything and {"streamlit==1.67.0", "faiss-cpu==1.15.1"} <= set(everything)
+def test_exactly_what_the_lock_lists_is_installed_and_every_file_of_it_checked(setup):
+    setup.install("requirements.lock", setup.VENV / ".app", "3.11.2 cuda")
+    torch, everything = setup.pip_calls
+    # With a GPU torch brings the CUDA libraries that it names; nothing else brings anything.
+    assert torch == (setup.torch_release(),)
+    assert {"--no-deps", "--require-hashes"} <= set(everything)
+    assert everything[-1] == str(setup.REPOSITORY / "requirements.lock")
+
+
+def test_without_a_gpu_the_small_build_of_torch_is_looked_for_first(setup, monkeypatch):
+    monkeypatch.setattr(setup.platform, "system", lambda: "Linux")
+    tried = []
+
+    def pip(*arguments, quiet=False):
+        tried.append(arguments)
+        return "--no-index" not in arguments
+
+    def unreachable(address, timeout):
+        raise OSError("no route")
+
+    monkeypatch.setattr(setup, "pip", pip)
+    monkeypatch.setattr(setup.urllib.request, "urlopen", unreachable)
+    setup.install_torch("3.13.5 cpu")
+    release = setup.torch_release()
+    assert tried == [("--no-deps", "--no-index", release), (release,)]
+
+    tried.clear()
+    monkeypatch.setattr(setup.urllib.request, "urlopen", lambda address, timeout: SimpleNamespace(close=lambda: None))
+    setup.install_torch("3.13.5 cpu")
+    assert tried == [("--no-deps", "--no-index", release), ("--no-deps", "--index-url", setup.CPU_TORCH, release)]
+
+    tried.clear()
+    monkeypatch.setattr(setup, "has_torch", lambda release: True)
+    setup.install_torch("3.13.5 cpu")
+    assert tried == []
+
+
+@pytest.mark.parametrize("version, fits", [((3, 10), False), ((3, 11), True), ((3, 14), True), ((3, 15), False)])
+def test_pythons_that_are_too_old_or_too_new_are_named(setup, monkeypatch, version, fits):
+    monkeypatch.setattr(
+        setup, "sys", SimpleNamespace(version_info=(*version, 0), exit=sys.exit, executable=sys.executable)
+    )
+    monkeypatch.setattr(sys, "argv", ["get_ready.py", "unit"])
+    for step in ("make_venv", "install", "get_mini"):
+        monkeypatch.setattr(setup, step, lambda *_: None)
+    if fits:
+        setup.main()
+    else:
+        with pytest.raises(SystemExit, match=r"3.11 to 3.14"):
+            setup.main()
 
 
 def test_a_failed_installation_leaves_no_stamp_and_is_made_again_from_nothing(setup, capsys, monkeypatch):
     setup.pip_works = False
-    with pytest.raises(SystemExit, match="pip could not install requirements-test.txt"):
-        setup.install(("requirements-test.txt",), setup.VENV / ".test", "3.11.2 cpu")
-    assert setup.UNFINISHED.exists() and not (setup.VENV / ".test").exists()
+    with pytest.raises(SystemExit, match="pip could not install requirements-dev"):
+        setup.install("requirements-dev.lock", setup.VENV / ".dev", "3.11.2 cpu")
+    assert setup.UNFINISHED.exists() and not (setup.VENV / ".dev").exists()
 
     def venv(command):
         assert command[1:3] == ["-m", "venv"]
@@ -102,15 +145,5 @@ def test_without_a_browser_one_sentence_says_what_to_do(setup, monkeypatch):
     monkeypatch.setattr(setup.shutil, "which", lambda name: None)
     monkeypatch.setattr(setup, "apt_install", lambda package: False)
     monkeypatch.setattr(setup, "succeeds", lambda *command: False)
-    with pytest.raises(SystemExit, match="apt-get install chromium.*CHROMIUM=.*make unit"):
+    with pytest.raises(SystemExit, match=r"apt-get install chromium.*CHROMIUM=.*make unit"):
         setup.get_browser()
-
-
-def test_every_requirement_is_pinned_and_none_is_torchvision_or_torchaudio():
-    pins = {}
-    for name in ("requirements.txt", "requirements-nodeps.txt", "requirements-test.txt", "requirements.lock"):
-        for line in (SCRIPT.parents[1] / name).read_text().splitlines():
-            if line.strip() and not line.startswith("#"):
-                package, version = line.split("==")
-                assert pins.setdefault(package.lower().replace("_", "-"), version) == version, line
-    assert not {"torchvision", "torchaudio", "sentence-transformers"} & set(pins)

@@ -221,7 +221,7 @@ def test_requests_that_cannot_be_met(arguments, sentence, project, folder, tmp_p
 
 def test_without_ray_it_says_what_to_install(engine, project, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(MissingPart, match="requirements-ray.txt"):
+    with pytest.raises(MissingPart, match="requirements-ray.lock"):
         label_folder(project, folder, tmp_path / "l.csv", lambda: engine, HOW, ray="local")
 
 
@@ -297,7 +297,7 @@ def importable(monkeypatch):
 
 
 with_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray is not installed: requirements-ray.txt"
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: requirements-ray.lock"
 )
 
 
