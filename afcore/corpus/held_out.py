@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from afcore.corpus.clips import ClipInfo
+from afcore.knowledge.table import table
 
 HELD_OUT = (
     "gunshot",
@@ -52,3 +53,60 @@ WORDS = re.compile(
 def is_held_out(clip: ClipInfo) -> bool:
     """Whether `clip` has a held-out label or is described by one of its words."""
     return clip.label in HELD_OUT or any(WORDS.search(text) for text in (clip.caption, *clip.events))
+
+
+NEXT_HELD_OUT = (
+    "sword clash",
+    "laser gun",
+    "cannon",
+    "missile launch",
+    "gun reloading",
+    "ricochet",
+    "blacksmith",
+    "electric sparks",
+    "tom drum",
+    "whoosh",
+    "fire whoosh",
+    "shaker",
+    "bow and arrow",
+    "whip cracking",
+    "billiard balls",
+    "card being dealt",
+    "tree falling",
+    "stone chiselling",
+    "digging",
+    "boing",
+)
+"""What the next weights are trained without: sounds that few would ask for. Helicopter, gunshot, screaming, clapping, sheep,
+crickets, jet and beep are given back.
+
+It takes over when weights ship whose language side was trained with it; until then the card and the evaluation read
+`HELD_OUT`, which is true of the weights that ship now. Whoever trains the next language side keeps `next_held_out` clips,
+`says_next_held_out` texts and `next_held_out_classes` out of every text, distribution and dialogue, then puts this list
+in the place of `HELD_OUT`. Chosen by hand; among sounds as rarely asked for, those that the test packages have."""
+
+NEXT_WORDS = re.compile(
+    r"\b(swords?|swordfight\w*|clash\w*|lasers?|ray ?guns?|cannons?|artillery|missiles?|(re)?load(ed|ing)? (a |the )?(\w+ )?guns?|"
+    r"reload\w*|ricochet\w*|blacksmith\w*|anvils?|sparks?|sparking|toms?|tom-toms?|\w*whoosh\w*|swoosh\w*|swish\w*|shakers?|"
+    r"maracas?|(burst|rush) of flames|arrows?|archer\w*|whips?|whipp(ed|ing)|billiards?|snooker|cue balls?|pool (balls?|table)|cards?|"
+    r"trees? (is |are )?(fall\w*|being felled)|falling trees?|timber|chisel\w*|dig|digs|digging|shovel\w*|boings?)\b",
+    re.IGNORECASE,
+)
+"""Words by which a caption, a label or a tag of AudioSet would give such a sound its name."""
+
+
+def says_next_held_out(text: str) -> bool:
+    """Whether ``text`` has one of the words of `NEXT_HELD_OUT`."""
+    return bool(NEXT_WORDS.search(text))
+
+
+def next_held_out(clip: ClipInfo) -> bool:
+    """Whether ``clip`` has a label of `NEXT_HELD_OUT` or is described by one of its words."""
+    return clip.label in NEXT_HELD_OUT or any(map(says_next_held_out, (clip.caption, *clip.events)))
+
+
+def next_held_out_classes() -> frozenset[str]:
+    """AudioSet's classes that are one of these sounds: none of their names, clauses or facts is ever said in training."""
+    return frozenset(
+        sound.name for sound in table() if any(map(says_next_held_out, (sound.name, sound.noun, sound.source)))
+    )
