@@ -53,8 +53,8 @@ class SoundStream:
         self.channels = 0
         self.good = self.damaged = 0  # packets so far
         # Seconds that the header promises; of the formats here only FLAC's counts its samples whenever it gives a number.
-        known = container.format.name == "flac" and self._stream.duration
-        self.promised = float(self._stream.duration * self._stream.time_base) if known else None
+        duration, unit = self._stream.duration, self._stream.time_base
+        self.promised = float(duration * unit) if duration and unit and container.format.name == "flac" else None
 
     def blocks(self, skip_packets: int = 0) -> Iterator[Block]:
         """Decode, leaving the first ``skip_packets`` packets unread by the decoder.
@@ -80,6 +80,7 @@ class SoundStream:
                 self.damaged += 1
                 continue
             for frame in frames:
+                assert isinstance(frame, av.AudioFrame), "a stream of sound decodes to sound"
                 if self._fits(frame):
                     yield Block(_first_channel(frame), frame.pts, ordinal)
             self.good += 1
@@ -103,7 +104,7 @@ def open_sound(data: bytes, name: str) -> Iterator[SoundStream]:
     """Open the sound of a file that is in memory; raises AudioError where there is none that can be read."""
     try:
         # Tags in a wrong encoding are no reason to refuse the sound.
-        container = av.open(BytesIO(data), metadata_errors="ignore", options=_OPTIONS)
+        container = av.open(BytesIO(data), mode="r", metadata_errors="ignore", options=_OPTIONS)
     except _BROKEN as error:
         raise AudioError(f"“{name}” is not a sound file that can be read, or it is damaged.") from error
     with container:

@@ -11,7 +11,7 @@ class EnvelopeBuilder:
     Slices start at one sample each. Whenever the rows are full, neighbours are joined and slices become twice as long.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rows = np.empty((MAX_SLICES, 2), dtype=np.float32)
         self._used = 0
         self._slice = 1  # samples per row

@@ -143,7 +143,8 @@ class Recording:
         From packet 0 on there is nothing to meet: it is what ``open_recording`` did.
         """
         samples = np.zeros(count, dtype=np.float32)
-        expected, position = {}, 0
+        expected: dict[tuple[int, int | None], int] = {}
+        position: int | None = 0
         if packet:
             expected, position = {(point.packet, point.pts): point.position for point in self._checkpoints}, None
         with open_sound(self.data, self.name) as sound:
@@ -174,7 +175,8 @@ def open_recording(source: bytes | str | Path | BinaryIO, name: str | None = Non
         name = Path(str(source if isinstance(source, str | Path) else getattr(source, "name", "sound"))).name
     data = _read(source, name)
     with open_sound(data, name) as sound:
-        builder, checkpoints, length = EnvelopeBuilder(), [], 0
+        builder, length = EnvelopeBuilder(), 0
+        checkpoints: list[_Checkpoint] = []
         for block in sound.blocks():
             _check(block, length, sound, name)
             if not checkpoints or length - checkpoints[-1].position >= _CHECKPOINT_SECONDS * sound.rate:
@@ -209,7 +211,8 @@ def normalise(samples: np.ndarray) -> np.ndarray:
     if peak == 0:
         return np.zeros_like(samples)
     scaled = samples / peak
-    return (scaled * np.float32(32767)).astype(np.int16) / np.float32(32767)
+    rounded: np.ndarray = (scaled * np.float32(32767)).astype(np.int16) / np.float32(32767)
+    return rounded
 
 
 def _read(source: bytes | str | Path | BinaryIO, name: str) -> bytes:
