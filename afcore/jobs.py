@@ -1,4 +1,5 @@
-"""One piece of slow work in a thread of its own: its text so far, its place in the queue, its end, and a way to stop it.
+"""One piece of slow work in a thread of its own: its text so far, its place in the queue, its end, and a way to stop
+it.
 
 A page is drawn again whenever somebody touches it, and each drawing may be cut off by the next. So nothing slow may
 run in the drawing itself: it runs in a ``Job``, which outlives any drawing and keeps what was already answered.
@@ -77,7 +78,8 @@ class Job:
         return self._finished and self.stopping.is_set() and self.error is None
 
     def stop(self) -> None:
-        """Ask the work to end soon; what it has said is kept. Nothing happens to work that has ended: it was not stopped."""
+        """Ask the work to end soon; what it has said is kept. Nothing happens to work that has ended: it was not
+        stopped."""
         with self._news:
             if not self._finished:
                 self.stopping.set()

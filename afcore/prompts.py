@@ -1,8 +1,9 @@
 """Every prompt template, in one place.
 
-Source: Audio Flamingo (arXiv 2402.01831) sections 3.3 and 4, and the published inference and demo code (NVIDIA/audio-flamingo,
-branch ``legacy_audio_flamingo_1``: ``foundation/data/data.py``, ``chat/``). White space matters: the models were trained on exactly it.
-Prompts and shot answers are lower case in the foundation templates; questions of a dialogue keep their capitals.
+Source: Audio Flamingo (arXiv 2402.01831) sections 3.3 and 4, and the published inference and demo code
+(NVIDIA/audio-flamingo, branch ``legacy_audio_flamingo_1``: ``foundation/data/data.py``, ``chat/``). White space
+matters: the models were trained on exactly it. Prompts and shot answers are lower case in the foundation templates;
+questions of a dialogue keep their capitals.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from afcore.errors import BadRequest
 
 @dataclass(frozen=True)
 class Marks:
-    """The special strings of one kind of model: start and end of text, the end of a question, the end of an answer, a sound."""
+    """The special strings of one kind of model: start and end of text, the end of a question, the end of an answer, a
+    sound."""
 
     bos: str
     eos: str
@@ -27,7 +29,8 @@ class Marks:
 
 
 MARKS = {
-    # OPT's own start token; its tokenizer puts one more in front by itself, so a sequence starts with two, as in training.
+    # OPT's own start token; its tokenizer puts one more in front by itself, so a sequence starts with two, as in
+    # training.
     "foundation": Marks(bos="</s>", eos="</s>"),
     "chat": Marks(bos="</s>", eos="</s>"),
     # SmolLM2 was trained without a start token; its turns end with <|im_end|>.
@@ -65,7 +68,8 @@ TASKS = {
     QUALITIES: "quality classification",
     EMOTION: "emotion classification",
 }
-"""The task that the prefix names, for each prompt with a meaning of its own; any other question is question answering."""
+"""The task that the prefix names, for each prompt with a meaning of its own; any other question is question
+answering."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,8 @@ def instruction(question: str, yes_no: bool = False) -> str:
 
 
 def asks_yes_or_no(question: str) -> bool:
-    """Whether a person's question is answered by yes or no: "Is there a dog?", not "Is it a dog or a cat?", nor a request
-    such as "Can you describe it?"."""
+    """Whether a person's question is answered by yes or no: "Is there a dog?", not "Is it a dog or a cat?", nor a
+    request such as "Can you describe it?"."""
     return bool(_YES_NO.search(_clean(question).lower()))
 
 
@@ -162,8 +166,8 @@ def chat(
 ) -> Prompt:
     """A dialogue about one sound: ``turns`` are earlier (question, answer) pairs, ``question`` the new one.
 
-    Each turn is ``user: {question} \\nassistant: <SEP>{answer}<|endofchunk|>{eos}\\n``, the last without its answer. So the
-    text of a dialogue begins with the text of the dialogue one turn ago. Shots stand before the dialogue in the
+    Each turn is ``user: {question} \\nassistant: <SEP>{answer}<|endofchunk|>{eos}\\n``, the last without its answer. So
+    the text of a dialogue begins with the text of the dialogue one turn ago. Shots stand before the dialogue in the
     foundation model's form; the published chat model has not seen any.
     """
     marks = MARKS[kind]

@@ -13,7 +13,8 @@ from afcore.errors import BadRequest
 def read_description(text: bytes, noun: str, format: str, version: int, schema: dict[str, Any]) -> dict[str, Any]:
     """The JSON object ``text`` (UTF-8), whose ``format``, ``version`` and shape (a JSON schema) are as asked for.
 
-    ``noun`` names the file to people, as in "This is not a {noun}." Raises BadRequest in one sentence for anything else.
+    ``noun`` names the file to people, as in "This is not a {noun}." Raises BadRequest in one sentence for anything
+    else.
     """
     try:
         content = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)

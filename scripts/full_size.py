@@ -10,6 +10,7 @@ takes away when it needs them. DIR/full-size.json keeps what is printed."""
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import multiprocessing
@@ -123,7 +124,7 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
             "windows": engine.inputs(heard, prompt)["audio_embeds"].shape[1],
             "prompt_tokens": len(language.tokenizer(prompt.text).input_ids),
             "first_token_s": passes[0] - begun,
-            "token_s": statistics.median(b - a for a, b in zip(passes, passes[1:])),
+            "token_s": statistics.median(b - a for a, b in itertools.pairwise(passes)),
             "new_tokens": len(passes),
         }
     gpu = engine.device.type == "cuda"

@@ -1,4 +1,5 @@
-"""The layers of docs/architecture.md hold: the contracts under [tool.importlinter] in pyproject.toml, read from the imports."""
+"""The layers of docs/architecture.md hold: the contracts under [tool.importlinter] in pyproject.toml, read from the
+imports."""
 
 import shutil
 import subprocess

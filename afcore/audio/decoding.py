@@ -52,7 +52,8 @@ class SoundStream:
         self.rate = 0
         self.channels = 0
         self.good = self.damaged = 0  # packets so far
-        # Seconds that the header promises; of the formats here only FLAC's counts its samples whenever it gives a number.
+        # Seconds that the header promises; of the formats here only FLAC's counts its samples whenever it gives a
+        # number.
         duration, unit = self._stream.duration, self._stream.time_base
         self.promised = float(duration * unit) if duration and unit and container.format.name == "flac" else None
 

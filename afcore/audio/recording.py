@@ -194,7 +194,8 @@ def open_recording(source: bytes | str | Path | BinaryIO, name: str | None = Non
 
 
 def from_samples(samples: np.ndarray, rate: int, name: str = "sound") -> Recording:
-    """A recording of ``samples`` (T,) or (T, channels), full scale 1.0, at ``rate`` Hz; raises as ``open_recording``."""
+    """A recording of ``samples`` (T,) or (T, channels), full scale 1.0, at ``rate`` Hz; raises as
+    ``open_recording``."""
     file = BytesIO()
     # Float samples: what is outside -1 … 1 survives, and NaN is refused as in a file.
     soundfile.write(file, np.asarray(samples, dtype=np.float32), rate, format="WAV", subtype="FLOAT")

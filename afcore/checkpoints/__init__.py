@@ -16,7 +16,8 @@ class Broken(CheckpointError):
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """While weights are read, transformers draws no bars of its own: progress is told by whoever loads. Also a decorator."""
+    """While weights are read, transformers draws no bars of its own: progress is told by whoever loads. Also a
+    decorator."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

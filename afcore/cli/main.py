@@ -1,8 +1,8 @@
 """The command line: the same engine as the pages.
 
-``python -m afcore ask FILE... "question" --shots 4 --json``, ``caption``, ``classify``, ``neighbours``, ``bench``, ``get``.
-Another command is another function in ``COMMANDS``, which adds its parser and sets ``run``. A file that cannot be read gets
-one sentence on stderr, the others are answered, and the exit code is 2.
+``python -m afcore ask FILE... "question" --shots 4 --json``, ``caption``, ``classify``, ``neighbours``, ``bench``,
+``get``. Another command is another function in ``COMMANDS``, which adds its parser and sets ``run``. A file that cannot
+be read gets one sentence on stderr, the others are answered, and the exit code is 2.
 """
 
 from __future__ import annotations

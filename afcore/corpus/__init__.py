@@ -1,1 +1,2 @@
-"""Training sounds: Debian packages to decoded pieces with labels, licences, splits and descriptions; and made sounds."""
+"""Training sounds: Debian packages to decoded pieces with labels, licences, splits and descriptions; and made
+sounds."""

@@ -4,8 +4,9 @@
     python -m afcore.corpus.extract extract --work DIR     decode, one part per package (can be stopped and run again)
     python -m afcore.corpus.extract index   --work DIR     one flat file and its index
 
-What lies in DIR/corpus afterwards: `audio.i16` (int16 at 32 kHz, one piece after the other), `index.jsonl` (a line per piece,
-see `Piece`), `texts/PACKAGE/…` (copyright files and descriptions), `errors.jsonl` (files that could not be read, and why).
+What lies in DIR/corpus afterwards: `audio.i16` (int16 at 32 kHz, one piece after the other), `index.jsonl` (a line per
+piece, see `Piece`), `texts/PACKAGE/…` (copyright files and descriptions), `errors.jsonl` (files that could not be read,
+and why).
 """
 
 from __future__ import annotations
@@ -196,7 +197,8 @@ def fetch(work: Path) -> None:
 
 
 def extract(work: Path, processes: int, progress=SAY) -> None:
-    """Decodes every package of `work/debs`, the smallest first, `processes` at a time; `progress` hears a line about each."""
+    """Decodes every package of `work/debs`, the smallest first, `processes` at a time; `progress` hears a line about
+    each."""
     (work / "corpus" / "parts").mkdir(parents=True, exist_ok=True)
     debs = packages.files(work / "debs")
     with multiprocessing.Pool(processes, maxtasksperchild=4) as pool:
@@ -205,7 +207,8 @@ def extract(work: Path, processes: int, progress=SAY) -> None:
 
 
 def index(work: Path, progress=SAY) -> None:
-    """Joins the parts into `audio.i16`, drops exact repeats, and numbers near-duplicates; `progress` hears what there is."""
+    """Joins the parts into `audio.i16`, drops exact repeats, and numbers near-duplicates; `progress` hears what there
+    is."""
     folder = work / "corpus"
     seen, rows, total = set(), [], 0
     with open(folder / "audio.tmp", "wb") as audio:

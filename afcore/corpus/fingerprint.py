@@ -1,10 +1,14 @@
-"""Fingerprints that find the same recording again: at another level, rate, codec or length of silence, in another package.
+"""Fingerprints that find the same recording again: at another level, rate, codec or length of silence, in another
+package.
 
-After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002): bits are signs of energy differences over
-time and frequency; here over a fixed grid, since a whole short file is compared with another, never a part with a whole.
+After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002): bits are signs of energy
+differences over time and frequency; here over a fixed grid, since a whole short file is compared with another, never a
+part with a whole.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 
@@ -34,7 +38,7 @@ def fingerprint(samples: np.ndarray) -> str:
     power = np.abs(np.fft.rfft(frames * np.hanning(size).astype(np.float32), axis=1)) ** 2
     edges = (np.geomspace(100, 3600, BANDS + 1) / RATE * size).round().astype(int)
     edges = np.maximum(edges, 3 + np.arange(BANDS + 1))  # each band at least one bin wide
-    bands = np.stack([power[:, a:b].sum(1) if b > a else power[:, a] for a, b in zip(edges[:-1], edges[1:])], 1)
+    bands = np.stack([power[:, a:b].sum(1) if b > a else power[:, a] for a, b in itertools.pairwise(edges)], 1)
     grid = np.stack([part.mean(0) for part in np.array_split(bands, SLICES)])
     energy = np.log(grid + 1e-6 * grid.max() + 1e-9)
     difference = np.diff(energy, axis=1)

@@ -1,8 +1,9 @@
 """Labels that the language side never meets in training, so that what shots alone can teach is measurable.
 
-Chosen by hand before training, some of every kind, guns among them; not by score. A clip that has one of the labels, or whose
-tags or caption say one of the words, is left out of every stage of language-side training, mixtures included. The audio encoder
-and mini CLAP are not the language side: they know these sounds, and so do the names of AudioSet's classes that the front end reads.
+Chosen by hand before training, some of every kind, guns among them; not by score. A clip that has one of the labels, or
+whose tags or caption say one of the words, is left out of every stage of language-side training, mixtures included. The
+audio encoder and mini CLAP are not the language side: they know these sounds, and so do the names of AudioSet's classes
+that the front end reads.
 """
 
 from __future__ import annotations

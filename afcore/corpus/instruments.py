@@ -1,6 +1,7 @@
 """Music with exact truth: notes, chords, melodies and drum patterns out of General MIDI sound fonts, by fluidsynth.
 
-One font trains, one validates, one tests; MuseScore's fonts descend from Fluid's and are left out. All clips of a font are one MIDI file, rendered once and cut by time.
+One font trains, one validates, one tests; MuseScore's fonts descend from Fluid's and are left out. All clips of a font
+are one MIDI file, rendered once and cut by time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ BEATS = 4.1  # at least so many, or there is no tempo
 DRUMS = 9  # MIDI channel
 FAMILIES = ("keyboards", "plucked strings", "bowed strings", "brass", "woodwinds", "percussion", "synthesizers")
 
-# name | programs of General MIDI | family | acoustic or electronic, "-" where people would quarrel | lowest-highest note
+# name | programs of General MIDI | family | acoustic or electronic, "-" where people would quarrel | lowest-highest
+# note
 _MELODIC = """
 piano | 0 1 3 | keyboards | acoustic | 36-88
 electric piano | 4 5 | keyboards | - | 40-84

@@ -2,9 +2,9 @@
 
     python -m afcore.corpus.labels --work DIR [--show LABEL|PACKAGE] [--summary]
 
-Rules (`label_rules.txt`: file names → labels) and names (`label_names.txt`: labels → category, words, AudioSet classes) are
-texts beside this module. Where `corpus/teacher.npy` exists, a label that the teacher contradicts is dropped: a wrong label
-hurts more than a missing one. Writes `corpus/labels.jsonl`: id, label, caption, category, confidence.
+Rules (`label_rules.txt`: file names → labels) and names (`label_names.txt`: labels → category, words, AudioSet classes)
+are texts beside this module. Where `corpus/teacher.npy` exists, a label that the teacher contradicts is dropped: a
+wrong label hurts more than a missing one. Writes `corpus/labels.jsonl`: id, label, caption, category, confidence.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class Rule:
 
 
 def read_rules() -> dict[str, list[Rule]]:
-    """package → its rules in order, from label_rules.txt; those of "*" are appended where a section does not say `stop`."""
+    """package → its rules in order, from label_rules.txt; those of "*" are appended where a section does not say
+    `stop`."""
     sections: dict[str, list[Rule]] = {}
     stopped, current = set(), ""
     for line in _lines("label_rules.txt"):
@@ -110,7 +111,8 @@ class Labeller:
         self.names, self.rules = read_names(), read_rules()
 
     def label(self, package: str, path: str) -> tuple[str, str, bool] | None:
-        """(label, noun phrase for captions, whether the name leaves doubt), or None where it does not say what is heard."""
+        """(label, noun phrase for captions, whether the name leaves doubt), or None where it does not say what is
+        heard."""
         key = words(path)
         for rule in self.rules.get(package, self.rules["*"]):
             if found := rule.pattern.search(key):
@@ -135,7 +137,8 @@ def agreement(name: Name, probabilities: np.ndarray, audioset: list[str]) -> tup
 
 
 def label_all(corpus: Path, audioset: list[str] | None = None) -> tuple[list[dict], list[dict]]:
-    """(labelled rows, rows whose label the teacher contradicts). `audioset`: the 527 names; needed where teacher.npy exists."""
+    """(labelled rows, rows whose label the teacher contradicts). `audioset`: the 527 names; needed where teacher.npy
+    exists."""
     labeller = Labeller()
     index = [json.loads(line) for line in open(corpus / "index.jsonl")]
     logits = np.load(corpus / "teacher.npy", mmap_mode="r")[:, -527:] if audioset else None
@@ -203,10 +206,10 @@ def summary(rows: list[dict]) -> str:
     ]
     test = sum(sum(w["test"].values()) for w in where.values())
     return "\n".join(
-        lines
-        + [
+        [
+            *lines,
             f"{len(rows)} clips, {len(clips)} labels, {len({r['package'] for r in rows})} packages; "
-            f"{both} labels on the training and the test side; {test} test clips"
+            f"{both} labels on the training and the test side; {test} test clips",
         ]
     )
 

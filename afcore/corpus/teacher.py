@@ -83,7 +83,10 @@ class Teacher(nn.Module):
 
     def __init__(self):
         super().__init__()
-        width = lambda c: make_divisible(c * 0.4)
+
+        def width(c):
+            return make_divisible(c * 0.4)
+
         layers, cin = [conv(1, width(16), 3, 2, 1, nn.Hardswish)], width(16)
         for kernel, expanded, out, se, hs, stride in TABLE:
             layers.append(
@@ -113,7 +116,10 @@ class TeacherMel(nn.Module):
 
     def __init__(self, n_mels: int = 128, fmax: float = 15_000.0):
         super().__init__()
-        to_mel = lambda f: 1127.0 * np.log1p(f / 700.0)
+
+        def to_mel(f):
+            return 1127.0 * np.log1p(f / 700.0)
+
         edges = np.linspace(to_mel(0.0), to_mel(fmax), n_mels + 2)
         bins = to_mel(np.arange(512) * RATE / 1024)[None]
         left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]

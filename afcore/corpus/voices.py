@@ -1,8 +1,8 @@
 """Speech with exact truth: sentences said by speech synthesisers, by a man's or a woman's voice.
 
-espeak-ng and flite train, festival's Italian and Finnish voices validate, its Czech ones test: no speaker stands on two sides
-(flite's kal and slt are festival's English ones, which are left out). There is one voice of a child in Debian, too few to train
-and to judge, so none is here.
+espeak-ng and flite train, festival's Italian and Finnish voices validate, its Czech ones test: no speaker stands on two
+sides (flite's kal and slt are festival's English ones, which are left out). There is one voice of a child in Debian,
+too few to train and to judge, so none is here.
 What is said is never part of the truth.
 """
 

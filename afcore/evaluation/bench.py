@@ -2,10 +2,11 @@
 
 Every figure is the median of several runs after one that is not counted. The clip lasts 10 s. "First token" is what a
 person waits for after choosing a sound: window features, retrieval, reading the prompt, the first token. Decoding speed
-leaves out the prompt, and is compared with the bare language model's: the same weights without the audio blocks, the same
-``generate``, number format, threads and prompt, in turns so that a busy machine slows both.
+leaves out the prompt, and is compared with the bare language model's: the same weights without the audio blocks, the
+same ``generate``, number format, threads and prompt, in turns so that a busy machine slows both.
 
-``--clips N`` measures Teach instead: how many clips a second are saved, embedded and labelled (`afcore.evaluation.bench_clips`).
+``--clips N`` measures Teach instead: how many clips a second are saved, embedded and labelled
+(`afcore.evaluation.bench_clips`).
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def _run(options) -> int:
 
 
 def teach(options) -> dict:
-    """Figures of ``--clips``, as plain data. Raises BadRequest for no clips, MissingPart where the model cannot load."""
+    """Figures of ``--clips``, as plain data. Raises BadRequest for no clips, MissingPart where the model cannot
+    load."""
     from afcore.engine.loading import load_engine
 
     if options.clips < 1:
@@ -88,7 +90,8 @@ def teach(options) -> dict:
 
 
 def measure(options) -> dict:
-    """All figures as plain data; ``options`` as the command has them. Raises MissingPart where the model cannot load."""
+    """All figures as plain data; ``options`` as the command has them. Raises MissingPart where the model cannot
+    load."""
     starts = [_child(options, "start")[0] for _ in range(options.starts - 1)]
     last, measured = _child(options, "all")
     starts.append(last)

@@ -1,8 +1,9 @@
 """``python -m afcore bench --clips N``: how many clips a second Teach takes in, embeds and labels on this machine.
 
-A project is made in a folder of its own and filled as a user would: N cuts of the bank's sounds, no two alike, and a few
-examples of five labels. Each stage then goes through the same calls as the page's and is timed once, as a whole: reading and
-saving, embedding, and labelling every clip afresh without examples, with examples in the prompt, and by the nearest example.
+A project is made in a folder of its own and filled as a user would: N cuts of the bank's sounds, no two alike, and a
+few examples of five labels. Each stage then goes through the same calls as the page's and is timed once, as a whole:
+reading and saving, embedding, and labelling every clip afresh without examples, with examples in the prompt, and by the
+nearest example.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ STAGES = {
 
 
 def varied_cuts(bank: Bank, count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """(name, WAV file) of ``count`` cuts of the bank's sounds in turn, each of another place, loudness and faint noise, so
-    that nothing that is remembered of one helps with another."""
+    """(name, WAV file) of ``count`` cuts of the bank's sounds in turn, each of another place, loudness and faint noise,
+    so that nothing that is remembered of one helps with another."""
     import numpy as np
 
     from afcore.audio.recording import from_samples, open_recording

@@ -55,7 +55,10 @@ def _items(context: Context) -> list[CaptionItem]:
 
 def _answer(context: Context, item: CaptionItem, controls: bool) -> dict:
     engine = context.engine
-    say = lambda sound, shots=(): engine.caption(sound, shots, SENTENCE).text
+
+    def say(sound, shots=()):
+        return engine.caption(sound, shots, SENTENCE).text
+
     sound = context.heard(item.subject)
     record = {"said": say(sound)}
     if item.single:
@@ -87,7 +90,10 @@ def named(context: Context, subject: Subject, said: str) -> tuple[int, int, int,
 def rates(counts: Sequence[tuple[int, int, int, int]], groups: Sequence[str]) -> dict[str, tuple]:
     """Precision and recall over all captions, each with its interval."""
     table = np.asarray(counts, float)
-    ratio = lambda hit, all: lambda rows: float(table[rows, hit].sum() / max(table[rows, all].sum(), 1))
+
+    def ratio(hit, all):
+        return lambda rows: float(table[rows, hit].sum() / max(table[rows, all].sum(), 1))
+
     every = np.arange(len(table))
     return {
         name: (ratio(*columns)(every), interval(every, list(groups), ratio(*columns), draws=DRAWS))
@@ -98,7 +104,10 @@ def rates(counts: Sequence[tuple[int, int, int, int]], groups: Sequence[str]) ->
 def _score(context: Context, items: list[CaptionItem], records: list[dict]) -> Scores:
     scores, pairs = Scores(), list(zip(items, records))
     groups = [i.group for i in items]
-    of = lambda pairs, key: rates([named(context, i.subject, r[key]) for i, r in pairs], [i.group for i, _ in pairs])
+
+    def of(pairs, key):
+        return rates([named(context, i.subject, r[key]) for i, r in pairs], [i.group for i, _ in pairs])
+
     found = of(pairs, "said")
     # What guessing would reach: the same captions held against the sound four places on, of the same kind.
     guessed = rates([named(context, i.subject, r["said"]) for i, r in zip(items, records[4:] + records[:4])], groups)

@@ -1,7 +1,9 @@
-"""`python -m afcore evaluate mini-card --work DIR`: every row of mini's card with counts, chance, intervals and controls.
+"""`python -m afcore evaluate mini-card --work DIR`: every row of mini's card with counts, chance, intervals and
+controls.
 
 All scores are on whole packages that no training or tuning stage touched. `--work` is the folder that `python -m
-afcore.training` made; what is made of its sounds here is kept in DIR/card, and so is every answer (DIR/card/answers, by weights).
+afcore.training` made; what is made of its sounds here is kept in DIR/card, and so is every answer (DIR/card/answers, by
+weights).
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ def chosen(names: str | None) -> list[Ability]:
 def make_sounds(
     context: Context, abilities: Sequence[Ability], limit: int | None, controls: int, progress: Progress
 ) -> None:
-    """Puts every sound that the items need through the encoder, or finds it in DIR/card; `evaluate` makes what is missing."""
+    """Puts every sound that the items need through the encoder, or finds it in DIR/card; `evaluate` makes what is
+    missing."""
     for ability in abilities:
         items, begun = ability.items(context)[: limit or ability.most], time.monotonic()
         for n, item in enumerate(items):
@@ -89,8 +92,8 @@ def _work(task: tuple[str, int, bool]) -> tuple[tuple[str, int, dict], dict]:
 
 
 def answers(context: Context, tasks: list[tuple[str, int, bool]], processes: int) -> Iterator[tuple[str, int, dict]]:
-    """What `answer_one` gives for every task, as it comes. Several processes of one thread each beat one of several threads:
-    a sentence is hundreds of small products. Each loads a model of its own, some 1.3 GB."""
+    """What `answer_one` gives for every task, as it comes. Several processes of one thread each beat one of several
+    threads: a sentence is hundreds of small products. Each loads a model of its own, some 1.3 GB."""
     if processes < 2:
         yield from (answer_one(context, *task) for task in tasks)
         return
@@ -135,8 +138,8 @@ def evaluate(
 ) -> tuple:
     """(`Scores`, per ability how many items there were and what each cost). `limit`: items of an ability.
 
-    `folder` keeps the answers as they come, so that a run that was stopped, or is to have more items, goes on from there.
-    After `minutes` no more is asked, and what is answered by then is scored; all abilities advance alike."""
+    `folder` keeps the answers as they come, so that a run that was stopped, or is to have more items, goes on from
+    there. After `minutes` no more is asked, and what is answered by then is scored; all abilities advance alike."""
     items = {ability.name: _items(context, ability)[: limit or ability.most] for ability in abilities}
     records: dict[str, dict[int, dict]] = {name: {} for name in items}
     if folder:
@@ -179,7 +182,10 @@ def evaluate(
         spent = {
             full: [r["seconds"] for n, r in zip(numbers, told_of) if (n < controls) == full] for full in (False, True)
         }
-        average = lambda values: sum(values) / len(values) if values else None
+
+        def average(values):
+            return sum(values) / len(values) if values else None
+
         costs[ability.name] = {
             "items": len(numbers),
             "of": len(_items(context, ability)),
@@ -201,7 +207,10 @@ def run(options: argparse.Namespace) -> None:
     from afcore.engine.loading import load_engine
 
     abilities = chosen(options.only)
-    say = lambda text: print(text, file=sys.stderr, flush=True)
+
+    def say(text):
+        return print(text, file=sys.stderr, flush=True)
+
     context = Context(options.work, load_engine("mini"))
     if options.sounds_only:
         return make_sounds(context, abilities, options.limit, options.controls, say)
@@ -221,5 +230,8 @@ def run(options: argparse.Namespace) -> None:
     else:
         print(table(scores))
     for name, cost in costs.items():
-        show = lambda value: f"{value:.2f}" if isinstance(value, float) else str(value)
+
+        def show(value):
+            return f"{value:.2f}" if isinstance(value, float) else str(value)
+
         say(f"{name}: " + ", ".join(f"{key} {show(value)}" for key, value in cost.items()))

@@ -55,8 +55,8 @@ class Scores:
 
 @dataclass(frozen=True)
 class Ability:
-    """How rows are computed: `items` in a fixed order, `answer` for one of them (with its controls, where asked) as plain
-    data, and `score` of the items answered. `sounds`: the sounds of an item that must be made first."""
+    """How rows are computed: `items` in a fixed order, `answer` for one of them (with its controls, where asked) as
+    plain data, and `score` of the items answered. `sounds`: the sounds of an item that must be made first."""
 
     name: str
     items: Callable[[Context], list]
@@ -74,7 +74,8 @@ def mean(correct: Sequence[float], labels: Sequence[str], groups: Sequence[str])
 
 
 def macro_over(correct: Sequence[float], labels: Sequence[str]) -> Callable[[np.ndarray], float]:
-    """Function of row numbers → mean over their labels of the mean within each: `items.macro`, fast enough to redraw."""
+    """Function of row numbers → mean over their labels of the mean within each: `items.macro`, fast enough to
+    redraw."""
     values, (_, codes) = np.asarray(correct, float), np.unique(np.asarray(labels), return_inverse=True)
 
     def over(rows: np.ndarray) -> float:
@@ -131,8 +132,13 @@ def usual_controls(ability: str, told: dict[str, tuple], n: int, beside: float, 
 def table(scores: Scores) -> str:
     """Both tables as Markdown."""
     mark = {None: "", True: "yes", False: "**no**"}
-    show = lambda value, plain: f"{value:.2f}" if plain else f"{value:.1%}"
-    span = lambda bounds, plain: f"{show(bounds[0], plain)} to {show(bounds[1], plain)}"
+
+    def show(value, plain):
+        return f"{value:.2f}" if plain else f"{value:.1%}"
+
+    def span(bounds, plain):
+        return f"{show(bounds[0], plain)} to {show(bounds[1], plain)}"
+
     lines = ["| ability | measured | 95 % | n | chance | bar | met? |", "|---|---|---|---|---|---|---|"]
     for r in scores.rows:
         chance = "" if r.chance is None else show(r.chance, r.plain)

@@ -84,9 +84,9 @@ def _answer(context: Context, item: DialogueItem, controls: bool) -> dict:
 
 
 def turns_right(true: Sequence[str], item: DialogueItem, said: Sequence[str]) -> tuple[bool, bool]:
-    """Whether the second and the third answer are right. Of four classes: names a true one and no other of the four. "What
-    else": names a true event that no earlier answer named; where none is left, declines or names a true one again. Open:
-    names a true one."""
+    """Whether the second and the third answer are right. Of four classes: names a true one and no other of the four.
+    "What else": names a true event that no earlier answer named; where none is left, declines or names a true one
+    again. Open: names a true one."""
     right = []
     for turn, (question, chosen) in enumerate(zip(item.questions, item.choices), 1):
         answer = said[turn]
@@ -103,7 +103,9 @@ def turns_right(true: Sequence[str], item: DialogueItem, said: Sequence[str]) ->
 
 def _score(context: Context, items: list[DialogueItem], records: list[dict]) -> Scores:
     pairs = list(zip(items, records))
-    right = lambda item, record, key="said": turns_right(context.labels_of(item.subject), item, record[key])
+
+    def right(item, record, key="said"):
+        return turns_right(context.labels_of(item.subject), item, record[key])
 
     def value(pairs, key, turn=None):
         rights = [np.mean(told) if turn is None else told[turn] for told in (right(i, r, key) for i, r in pairs)]

@@ -1,7 +1,7 @@
 """Failure cases that can be played: sounds of the shipped bank with a question that mini got wrong when it was listed.
 
-The list, `assets/mini/failures.json`, says what was asked and what would be right; what the model says is asked each time,
-since other weights answer otherwise. ``python -m afcore failures`` asks; with ``--look`` it looks for cases anew.
+The list, `assets/mini/failures.json`, says what was asked and what would be right; what the model says is asked each
+time, since other weights answer otherwise. ``python -m afcore failures`` asks; with ``--look`` it looks for cases anew.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ LENGTH = 40  # tokens of an answer
 
 @dataclass(frozen=True)
 class Part:
-    """A sound of the shipped bank by its hash; ``gain`` in dB and ``at`` in seconds, where several are played as one."""
+    """A sound of the shipped bank by its hash; ``gain`` in dB and ``at`` in seconds, where several are played as
+    one."""
 
     sha256: str
     gain: float = 0.0
@@ -60,7 +61,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Case:
-    """What was asked about which sound. ``options``: what can be chosen from (`ALIKE`), or the two events of `ORDER`."""
+    """What was asked about which sound. ``options``: what can be chosen from (`ALIKE`), or the two events of
+    `ORDER`."""
 
     kind: str
     sounds: tuple[Part, ...]

@@ -1,4 +1,5 @@
-"""Where `afcore.evaluation.failures` looks for cases anew: questions about sounds of the bank whose right answers are known."""
+"""Where `afcore.evaluation.failures` looks for cases anew: questions about sounds of the bank whose right answers are
+known."""
 
 from __future__ import annotations
 

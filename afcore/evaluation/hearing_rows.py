@@ -1,4 +1,5 @@
-"""Rows of the card about hearing alone: the encoder's embedding against its teacher's, and mini CLAP's search by text."""
+"""Rows of the card about hearing alone: the encoder's embedding against its teacher's, and mini CLAP's search by
+text."""
 
 from __future__ import annotations
 
@@ -24,7 +25,10 @@ def _embedding_score(context: Context, items: list, records: list[dict]) -> Scor
     (found,) = records
     truth, groups, n = found["truth"], found["groups"], len(found["truth"])
     mine, its = macro_over(found["student"], truth), macro_over(found["teacher"], truth)
-    ratio = lambda rows: mine(rows) / max(its(rows), 1e-9)
+
+    def ratio(rows):
+        return mine(rows) / max(its(rows), 1e-9)
+
     share_of = ratio(np.arange(n))
     chance = 1 / len(set(truth))
     return Scores(
@@ -46,7 +50,8 @@ def _embedding_score(context: Context, items: list, records: list[dict]) -> Scor
 
 
 def distinct(context: Context, named_only: bool) -> list[tuple[int, str]]:
-    """(test clip, caption) with each caption once, at most `POOL`: those by file name first, then those by the teacher's tags."""
+    """(test clip, caption) with each caption once, at most `POOL`: those by file name first, then those by the
+    teacher's tags."""
     drawn, taken = np.random.default_rng(61).permutation(len(context.clips)).tolist(), {}
     order = [i for i in drawn if context.clips[i].split == "test" and context.clips[i].caption]
     for i in sorted(

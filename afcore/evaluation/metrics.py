@@ -14,17 +14,21 @@ N, SIGMA = 4, 6.0  # longest n-gram; width of the length penalty
 def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     """CIDEr-D of each candidate against its references, (n,), 0 to 10; their mean is the corpus's score.
 
-    Vedantam et al., 2015 (arXiv 1411.5726), to the last digit as in COCO's published code (pycocoevalcap 1.2, `cider_scorer`,
-    whose package is 100 MB of Java): tf-idf of 1- to 4-grams, document frequency over the references' sounds, clipped
-    cosine, a Gaussian penalty on the difference in the number of bigrams. Texts are split into lower-case words without
-    punctuation (instead of by the PTB tokenizer). Raises ValueError where numbers differ, or a candidate has no reference.
+    Vedantam et al., 2015 (arXiv 1411.5726), to the last digit as in COCO's published code (pycocoevalcap 1.2,
+    `cider_scorer`, whose package is 100 MB of Java): tf-idf of 1- to 4-grams, document frequency over the references'
+    sounds, clipped cosine, a Gaussian penalty on the difference in the number of bigrams. Texts are split into
+    lower-case words without punctuation (instead of by the PTB tokenizer). Raises ValueError where numbers differ, or a
+    candidate has no reference.
     """
     if len(candidates) != len(references) or not all(references):
         raise ValueError("every candidate needs at least one reference")
     told = [[_ngrams(text) for text in texts] for texts in references]
     frequency = Counter(gram for texts in told for gram in set().union(*texts))
     total = np.log(len(references))
-    weigh = lambda grams: {gram: count * (total - np.log(max(1, frequency[gram]))) for gram, count in grams.items()}
+
+    def weigh(grams):
+        return {gram: count * (total - np.log(max(1, frequency[gram]))) for gram, count in grams.items()}
+
     scores = []
     for said, texts in zip(map(_ngrams, candidates), told):
         mine = weigh(said)

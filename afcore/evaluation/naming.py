@@ -1,8 +1,8 @@
 """The committed matching rule: which events a text names, which of them are true, and whether it declines to answer.
 
-A text is cut into claims at commas and words such as "and" or "with"; a claim is the set of its words' stems without fillers.
-It names a class when it holds all words of one of the class's names, or when all its words are among those of the class's own
-label ("water" for "water splashing"). Names are the label and the second column of everyday.txt.
+A text is cut into claims at commas and words such as "and" or "with"; a claim is the set of its words' stems without
+fillers. It names a class when it holds all words of one of the class's names, or when all its words are among those of
+the class's own label ("water" for "water splashing"). Names are the label and the second column of everyday.txt.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Everyday:
 
 @cache
 def everyday() -> dict[str, Everyday]:
-    """label → `Everyday`, from everyday.txt; `apart` holds in both directions. Raises MissingPart for an unknown class in it."""
+    """label → `Everyday`, from everyday.txt; `apart` holds in both directions. Raises MissingPart for an unknown class
+    in it."""
     rows = {}
     for line in (Path(__file__).parent / "everyday.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
@@ -99,10 +100,13 @@ def names(text: str, label: str) -> bool:
 
 
 def true_claims(text: str, labels: Iterable[str], events: Iterable[str], maybe: Iterable[str]) -> list[bool]:
-    """For each claim of `text` whether it is true of a sound with `labels` and `events`. A claim that fits only `maybe`, what
-    the teacher heard faintly, is neither true nor false and left out."""
+    """For each claim of `text` whether it is true of a sound with `labels` and `events`. A claim that fits only
+    `maybe`, what the teacher heard faintly, is neither true nor false and left out."""
     known = [everyday()[label].names if label in everyday() else (stems(label),) for label in labels]
     known += [(found,) for event in events if (found := stems(event))]
     faint = [(found,) for event in maybe if (found := stems(event))]
-    fits = lambda claim, sounds: any(matches(claim, sound) for sound in sounds)
+
+    def fits(claim, sounds):
+        return any(matches(claim, sound) for sound in sounds)
+
     return [fits(claim, known) for claim in claims(text) if fits(claim, known) or not fits(claim, faint)]

@@ -28,7 +28,8 @@ class PresentItem:
 
 
 def mixtures(context: Context, count: int = MIXTURES, seed: int = 21) -> list[Subject]:
-    """Pairs of test clips of different everyday classes, each class as often as any other; none is true of the other."""
+    """Pairs of test clips of different everyday classes, each class as often as any other; none is true of the
+    other."""
     rng, of_label = np.random.default_rng(seed), {}
     for i in context.test_clips(set(context.everyday) - set(HELD_OUT)):
         of_label.setdefault(context.clips[i].label, []).append(i)
@@ -41,7 +42,8 @@ def mixtures(context: Context, count: int = MIXTURES, seed: int = 21) -> list[Su
 
 
 def absent(context: Context, subject: Subject, label: str) -> bool:
-    """Whether nothing that file name or teacher said of the sound shares a word with `label` or is kept apart from it."""
+    """Whether nothing that file name or teacher said of the sound shares a word with `label` or is kept apart from
+    it."""
     infos = [context.clips[i] for i in subject.clips]
     told = {word for info in infos for text in (info.label, *info.events, *info.maybe) for word in text.split()}
     return not told & set(label.split()) and not any(label in context.everyday[info.label].apart for info in infos)
@@ -70,7 +72,10 @@ def _items(context: Context) -> list[PresentItem]:
 
 def _answer(context: Context, item: PresentItem, controls: bool) -> dict:
     asked = prompts.instruction(item.wording, yes_no=True)
-    say = lambda sound: context.engine.ask(sound, asked, settings=SHORT).text
+
+    def say(sound):
+        return context.engine.ask(sound, asked, settings=SHORT).text
+
     record = {"said": say(context.heard(item.subject))}
     if controls:
         record["other"] = say(context.heard(item.other))
@@ -85,7 +90,9 @@ def yes_or_no(text: str) -> str:
 
 
 def _score(context: Context, items: list[PresentItem], records: list[dict]) -> Scores:
-    right = lambda pairs, key: [float(yes_or_no(r[key]) == i.truth) for i, r in pairs]
+    def right(pairs, key):
+        return [float(yes_or_no(r[key]) == i.truth) for i, r in pairs]
+
     pairs = list(zip(items, records))
     groups = [i.group for i in items]
     value = share(right(pairs, "said"), groups)

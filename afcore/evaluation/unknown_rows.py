@@ -59,7 +59,9 @@ def _items(context: Context) -> list[UnknownItem]:
 
 
 def _answer(context: Context, item: UnknownItem, controls: bool) -> dict:
-    say = lambda how: context.engine.ask(context.heard(item.subject, how), item.question, settings=SENTENCE).text
+    def say(how):
+        return context.engine.ask(context.heard(item.subject, how), item.question, settings=SENTENCE).text
+
     record = {"said": say("")}
     if controls:
         record |= {how: say(how) for how in (HOWS if item.kind != "noise" else ("no tags",))}

@@ -171,15 +171,15 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             # So that a padded row gets the same positions as alone.
             length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
             position_ids = (attention_mask.long().cumsum(1) - 1).clamp_min(0)[:, -length:]
-        return dict(
-            input_ids=input_ids if inputs_embeds is None else None,
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            cache=cache,
-            use_cache=use_cache,
-            audio_context=context,
-        )
+        return {
+            "input_ids": input_ids if inputs_embeds is None else None,
+            "inputs_embeds": inputs_embeds,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "cache": cache,
+            "use_cache": use_cache,
+            "audio_context": context,
+        }
 
     def hidden_states(
         self,

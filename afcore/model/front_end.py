@@ -39,8 +39,8 @@ class TagFrontEnd(nn.Module):
         self.reset_()
 
     def reset_(self) -> None:
-        """Starting values of what is this module's own. `tag_text` is zero until it is set: `from_pretrained` builds the
-        model without values, and no file holds it."""
+        """Starting values of what is this module's own. `tag_text` is zero until it is set: `from_pretrained` builds
+        the model without values, and no file holds it."""
         init.normal_(self.type_embedding, std=0.02)
         init.zeros_(self.tag_text)
 

@@ -101,7 +101,7 @@ def _generation_config(model, settings: GenerationSettings, ends: set[int], leng
     sampled = settings.temperature > 0
     if returned > 1 and not sampled and returned > settings.num_beams:
         raise BadRequest("Several candidates need a temperature above 0, or as many beams.")
-    cuts = dict(temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p) if sampled else {}
+    cuts = {"temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p} if sampled else {}
     return GenerationConfig(
         max_new_tokens=min(settings.max_new_tokens, most - length),
         do_sample=sampled,

@@ -1,7 +1,8 @@
-"""Low-rank updates of the decoder's attention (Hu et al., 2021): what supervised fine-tuning changes in mini's language model.
+"""Low-rank updates of the decoder's attention (Hu et al., 2021): what supervised fine-tuning changes in mini's language
+model.
 
-`peft` makes and trains them (`add_adapters_`); for use they are added into the weights they belong to (`load_`), so that
-decoding costs what the bare language model costs, and peft is not imported.
+`peft` makes and trains them (`add_adapters_`); for use they are added into the weights they belong to (`load_`), so
+that decoding costs what the bare language model costs, and peft is not imported.
 """
 
 from __future__ import annotations

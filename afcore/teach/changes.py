@@ -59,8 +59,8 @@ def check_name(name: str) -> str:
 
 
 def check_labels(labels: Iterable[Label | str]) -> list[Label]:
-    """Labels without white space around them; raises BadRequest for an empty one, two alike, or too many. No labels will
-    do."""
+    """Labels without white space around them; raises BadRequest for an empty one, two alike, or too many. No labels
+    will do."""
     found = [Label(label) if isinstance(label, str) else label for label in labels]
     found = [Label(_printable(label.name.strip(), 100, "label"), label.description.strip()[:500]) for label in found]
     if found:
@@ -188,8 +188,8 @@ def update_clip(db: Connection, clip: Item, who: str, action: str, values: dict[
 
 
 def undo(db: Connection, change_id: int, who: str) -> Change:
-    """Takes a change back and returns it. Raises Changed where somebody has changed the same thing since, BadRequest where
-    it cannot be taken back."""
+    """Takes a change back and returns it. Raises Changed where somebody has changed the same thing since, BadRequest
+    where it cannot be taken back."""
     row = db.execute("SELECT * FROM change WHERE id = ?", (change_id,)).fetchone()
     if row is None:
         raise BadRequest(f"The history has no change {change_id}.")

@@ -1,4 +1,5 @@
-"""What models make of a project's clips: embeddings and predictions. Not part of the history, since it can be made again."""
+"""What models make of a project's clips: embeddings and predictions. Not part of the history, since it can be made
+again."""
 
 from __future__ import annotations
 
@@ -63,8 +64,8 @@ class Derived:
         return {number: np.frombuffer(data, dtype).reshape(json.loads(shape)) for number, shape, data in rows}
 
     def unembedded(self, features: str, clap: str, *states: str) -> list[Item]:
-        """Clips in these states (by default those in use) that lack what these models make of them and are not known to be
-        damaged."""
+        """Clips in these states (by default those in use) that lack what these models make of them and are not known to
+        be damaged."""
         with self.db.read() as db:
             lacking = {
                 i

@@ -1,7 +1,7 @@
 """Why a clip got its label: what each shot changed, which windows mattered, and the text that was sent.
 
-Both are measured by taking one thing away and asking again, never read off attention weights. With n shots and m windows
-that is 1 + n + m questions, each its own turn at the model.
+Both are measured by taking one thing away and asking again, never read off attention weights. With n shots and m
+windows that is 1 + n + m questions, each its own turn at the model.
 """
 
 from __future__ import annotations

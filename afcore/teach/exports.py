@@ -56,7 +56,8 @@ class Row:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """RFC 4180 with a line of column names. Text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    """RFC 4180 with a line of column names. Text that a spreadsheet would take for a formula gets an apostrophe in
+    front."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -83,8 +84,8 @@ def to_audacity(rows: Sequence[Row]) -> str:
 
 
 def to_raven(rows: Sequence[Row], high: float = 24_000.0) -> str:
-    """A selection table for one recording (File > Open Selection Table); boxes reach from 0 to ``high`` Hz, which should be
-    half the sampling rate. Raises BadRequest for rows of several files."""
+    """A selection table for one recording (File > Open Selection Table); boxes reach from 0 to ``high`` Hz, which
+    should be half the sampling rate. Raises BadRequest for rows of several files."""
     _check_one_file(rows, "A Raven selection table")
     lines = ["\t".join(RAVEN)]
     for number, row in enumerate((row for row in rows if not row.error), 1):

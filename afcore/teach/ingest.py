@@ -1,4 +1,5 @@
-"""Sounds go into a project: files, a zip, a folder of the server, examples of a bank; and a long recording becomes segments.
+"""Sounds go into a project: files, a zip, a folder of the server, examples of a bank; and a long recording becomes
+segments.
 
 Each sound is saved, file first and row second, before the next is read. So a stop, a kill or a full disk in the middle
 leaves exactly the sounds that were reported, and adding the same again goes on from there.
@@ -90,8 +91,8 @@ def add_files(
     """``sounds``: (name, bytes, path or open file) each. With ``label`` they are examples, or with ``test`` test clips;
     without they join the queue. ``stop`` ends it between two sounds.
 
-    Raises BadRequest for a label that the project does not have, NoSpace; a sound that cannot be read is named in what it
-    returns.
+    Raises BadRequest for a label that the project does not have, NoSpace; a sound that cannot be read is named in what
+    it returns.
     """
     entries = [_Entry(shown_name(name), lambda sound=sound: sound, label) for name, sound in sounds]
     return _add(project, entries, len(entries), who, test, progress, stop)
@@ -108,8 +109,8 @@ def add_zip(
     stop: threading.Event | None = None,
     name: str = "The zip",
 ) -> Added:
-    """The sounds of a zip. ``folders_are_labels``: each sound is labelled by the folder that it stands in, and labels that
-    the project lacks are added. Raises as `add_files`, and BadRequest for what is no zip or a monstrous one."""
+    """The sounds of a zip. ``folders_are_labels``: each sound is labelled by the folder that it stands in, and labels
+    that the project lacks are added. Raises as `add_files`, and BadRequest for what is no zip or a monstrous one."""
     added = Added()
     with opened_zip(source, name) as opened:
         unpacking = Unpacking(opened, name)
@@ -144,8 +145,8 @@ def add_folder(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> Added:
-    """The sounds of a folder of this server and of the folders in it; otherwise as `add_zip`. Raises BadRequest also where
-    it is not in one of the `allowed_folders`."""
+    """The sounds of a folder of this server and of the folders in it; otherwise as `add_zip`. Raises BadRequest also
+    where it is not in one of the `allowed_folders`."""
     root, allowed = Path(folder).expanduser().resolve(), allowed_folders()
     if not any(root.is_relative_to(one) for one in allowed):
         raise BadRequest("This folder may not be read from here: the server's AFCORE_SERVER_FOLDERS says which may.")
@@ -170,8 +171,8 @@ def add_from_bank(
     test: bool = False,
     hide_truth: bool = False,
 ) -> Added:
-    """Copies sounds of a bank. ``own_labels``: labelled as in the bank, not with ``label``. ``hide_truth``: without a label
-    for the reviewer, and the bank's kept as `Item.truth`."""
+    """Copies sounds of a bank. ``own_labels``: labelled as in the bank, not with ``label``. ``hide_truth``: without a
+    label for the reviewer, and the bank's kept as `Item.truth`."""
     entries = []
     for example in map(bank.example, example_ids):
         own = example.label if own_labels else label
@@ -184,8 +185,8 @@ def add_from_bank(
 
 
 def cut(project: Project, clip_id: int, spans: Sequence[tuple[float, float]], who: str) -> Added:
-    """A recording that waits in the queue is replaced there by its segments, (start, end) each in seconds from the start of
-    the file; all or none. Taken back by `Project.undo_change`. Raises BadRequest."""
+    """A recording that waits in the queue is replaced there by its segments, (start, end) each in seconds from the
+    start of the file; all or none. Taken back by `Project.undo_change`. Raises BadRequest."""
     who, added = check_who(who), Added()
     with project.db.write("the segments") as db:
         clip = item(db, clip_id)
@@ -268,8 +269,8 @@ def _add_one(project: Project, entry: _Entry, who: str, test: bool, new_labels: 
 
 
 def _again(db: Connection, clip: Item, name: str, who: str, state: str, label: str | None) -> int:
-    """The same content once more: a clip that was discarded or cut up comes back, a waiting one takes the label; nothing
-    else is changed."""
+    """The same content once more: a clip that was discarded or cut up comes back, a waiting one takes the label;
+    nothing else is changed."""
     if clip.state in (GONE, CUT):
         update_clip(db, clip, who, RESTORED, {"state": state, "label": label})
         return clip.id

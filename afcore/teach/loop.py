@@ -1,7 +1,7 @@
 """What the engine does for a project: embed its clips, predict them, keep the queue's predictions fresh.
 
-The engine is shared with everybody else, so each clip waits for its own turn, and what was done for a clip is stored before
-the next is taken: a stop or a kill loses at most one clip's work, and starting again goes on from there.
+The engine is shared with everybody else, so each clip waits for its own turn, and what was done for a clip is stored
+before the next is taken: a stop or a kill loses at most one clip's work, and starting again goes on from there.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ class Loop:
     def refresh(
         self, limit: int | None = _FIRST, progress: Progress | None = None, stop: threading.Event | None = None
     ) -> int:
-        """Predicts afresh and stores what is stale among the clips in somebody's hands and the next ``limit`` of the queue
-        (None: all of it); returns how many it were. An example that is added meanwhile makes it begin again at the front."""
+        """Predicts afresh and stores what is stale among the clips in somebody's hands and the next ``limit`` of the
+        queue (None: all of it); returns how many it were. An example that is added meanwhile makes it begin again at
+        the front."""
         done = 0
         try:
             while True:
@@ -172,9 +173,9 @@ class Loop:
     # In the background
 
     def start(self) -> Job:
-        """Embeds and predicts in a thread of its own until nothing is stale, first what comes next in the queue. There is
-        one per project and engine: called again, for instance after each judgement, it tells the one that runs that there
-        is more to do."""
+        """Embeds and predicts in a thread of its own until nothing is stale, first what comes next in the queue. There
+        is one per project and engine: called again, for instance after each judgement, it tells the one that runs that
+        there is more to do."""
         key = (str(self.project.folder), id(self.engine))
         with _lock:
             running = _running.get(key)

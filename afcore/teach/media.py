@@ -1,7 +1,7 @@
 """Sounds on the disk by the hash of their content, and zips from strangers.
 
-A sound is written under another name, forced to the disk and only then given its own: what stands under a hash is whole,
-at whatever moment the process or the machine stops. No name out of a zip is ever used as a path.
+A sound is written under another name, forced to the disk and only then given its own: what stands under a hash is
+whole, at whatever moment the process or the machine stops. No name out of a zip is ever used as a path.
 """
 
 from __future__ import annotations

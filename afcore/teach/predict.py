@@ -1,8 +1,8 @@
 """One clip, one prediction, by the language model or by plain CLAP; nothing is stored here.
 
-A project's examples serve as an `ExampleBank` to retrieval and prompts (`Examples`), so that what the Retrieve page does with the
-shipped bank is done with them unchanged. More shots than fit into one prompt are dealt to several passes, each with near
-and far ones, whose log-probabilities are averaged.
+A project's examples serve as an `ExampleBank` to retrieval and prompts (`Examples`), so that what the Retrieve page
+does with the shipped bank is done with them unchanged. More shots than fit into one prompt are dealt to several passes,
+each with near and far ones, whose log-probabilities are averaged.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class Examples(ExampleBank):
         return Retriever(self, self._clap)
 
     def examples(self) -> list[Example]:
-        """As `ExampleBank.examples`; a hash names the stretch that is heard, so that two segments of a file are two sounds."""
+        """As `ExampleBank.examples`; a hash names the stretch that is heard, so that two segments of a file are two
+        sounds."""
         clips = self.items.values()
         return [Example(clip.id, clip.label, "", clip.key, clip.seconds, group_key=clip.group_key) for clip in clips]
 
@@ -126,16 +127,16 @@ class Examples(ExampleBank):
         return found
 
     def left_out(self, clip: Item) -> set[int]:
-        """Ids of examples that must not be shots when ``clip`` is judged as if it were new: what shares sound with it, and
-        all takes of its source, as long as every label has other sources."""
+        """Ids of examples that must not be shots when ``clip`` is judged as if it were new: what shares sound with it,
+        and all takes of its source, as long as every label has other sources."""
         apart = all(len(sources) > 1 for sources in self.sources.values())
         takes = {i for i, other in self.items.items() if apart and source_of(other) == source_of(clip)}
         return takes | self.sharing_sound(clip)
 
 
 def hear(engine: Engine, clip: Clip, stop: threading.Event | None = None) -> Heard:
-    """As `Engine.hear`, in its turn, with the features rounded as they are when stored: what is predicted from a file and
-    from a project's stored features is the same."""
+    """As `Engine.hear`, in its turn, with the features rounded as they are when stored: what is predicted from a file
+    and from a project's stored features is the same."""
     with engine.turns.wait(stop=stop):
         heard = engine.hear(clip)
     return replace(heard, features=heard.features.half().float())
@@ -164,11 +165,12 @@ def classify(
     previous: Prediction | None = None,
     stop: threading.Event | None = None,
 ) -> Prediction:
-    """Probabilities of the labels of ``examples`` for a clip, by one of ``METHODS``, and the plain methods' beside them.
+    """Probabilities of the labels of ``examples`` for a clip, by one of ``METHODS``, and the plain methods' beside
+    them.
 
-    ``exclude``: ids of examples that must not be shots (`Examples.same_sound`). ``previous``: an earlier prediction for the
-    same clip; where the prompts and shots would be the same, the model is not asked again. Waits for its turn at the model.
-    Raises BadRequest where the project has no labels or there is no such method, Cancelled.
+    ``exclude``: ids of examples that must not be shots (`Examples.same_sound`). ``previous``: an earlier prediction for
+    the same clip; where the prompts and shots would be the same, the model is not asked again. Waits for its turn at
+    the model. Raises BadRequest where the project has no labels or there is no such method, Cancelled.
     """
     begun = time.perf_counter()
     if engine.closed:

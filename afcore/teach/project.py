@@ -109,8 +109,8 @@ class Project(Derived):
         self._set_meta("name", check_name(name), who, expect)
 
     def set_labels(self, labels: Iterable[Label | str], who: str, expect: int | None = None) -> None:
-        """Raises BadRequest where a label is missing that clips have, or two are alike; Changed where they are no longer of
-        version ``expect``."""
+        """Raises BadRequest where a label is missing that clips have, or two are alike; Changed where they are no
+        longer of version ``expect``."""
         self._set_meta("labels", [asdict(label) for label in check_labels(labels)], who, expect)
 
     def add_labels(self, names: Iterable[str], who: str) -> dict[str, str]:
@@ -167,7 +167,8 @@ class Project(Derived):
     # Clips
 
     def items(self, *states: str) -> list[Item]:
-        """Clips in these states, by default all but those cut up or discarded, in the order in which they were added."""
+        """Clips in these states, by default all but those cut up or discarded, in the order in which they were
+        added."""
         states = states or (OPEN, EXAMPLE, NONE, SKIPPED, TEST)
         marks = ", ".join("?" * len(states))
         with self.db.read() as db:

@@ -1,7 +1,7 @@
 """Does it work on the user's own sounds? Accuracy without shots against 1, 2, 4, 8 shots, beside plain CLAP.
 
-`run` asks every method about every labelled clip and yields after each clip, so that a page can draw and stop; a `Tally`
-can be read at any time. Where the trials come from is not its business; `of_project` makes them from a project.
+`run` asks every method about every labelled clip and yields after each clip, so that a page can draw and stop; a
+`Tally` can be read at any time. Where the trials come from is not its business; `of_project` makes them from a project.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def run(
     stop: threading.Event | None = None,
     note: str = "",
 ) -> Iterator[Tally]:
-    """Yields the same, growing `Tally` after each clip: the language model with each number of ``shots``, ``baselines``.
+    """Yields the same, growing `Tally` after each clip: the language model with each number of ``shots``,
+    ``baselines``.
 
     Clips are taken label by label in turn, so that what is done when ``stop`` is set speaks for all labels.
     Raises BadRequest for no trials, or one with a label that is not among ``labels``.
@@ -188,7 +189,8 @@ def run(
 def accuracy_interval(hits: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
     """95 % interval of a share: Wilson's where every clip (n,) bool is a source of its own, else by redrawing sources.
 
-    Where all takes agree, redrawing them would claim certainty; then it is Wilson's for as many clips as there are sources.
+    Where all takes agree, redrawing them would claim certainty; then it is Wilson's for as many clips as there are
+    sources.
     """
     sources = len(set(groups))
     if sources == len(hits) or hits.all() or not hits.any():

@@ -1,7 +1,7 @@
 """The review queue: who gets which clip next, and what they say about it.
 
-A clip is leased to one reviewer at a time. A lease that has run out is free for anybody; a judgement that comes after that
-still counts if nobody else has the clip or has changed it.
+A clip is leased to one reviewer at a time. A lease that has run out is free for anybody; a judgement that comes after
+that still counts if nobody else has the clip or has changed it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Queue:
         self.project = project
 
     def next_clip(self, who: str) -> Item | None:
-        """The clip that ``who`` has in their hands, else the first that nobody has; from now theirs for 10 minutes. None
-        where there is nothing left for them."""
+        """The clip that ``who`` has in their hands, else the first that nobody has; from now theirs for 10 minutes.
+        None where there is nothing left for them."""
         who = check_who(who)
         with self.project.db.write("this") as db:
             found = _query(db, "AND lease.reviewer = ? AND lease.until > ?", (who, now()), 1) or _query(
@@ -59,8 +59,8 @@ class Queue:
             return _query(db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), limit)
 
     def stale(self, basis: str, limit: int | None) -> list[Item]:
-        """Of the clips in somebody's hands and the next ``limit`` (None: all) those whose prediction has another basis, or
-        that have none; the ones in hands first."""
+        """Of the clips in somebody's hands and the next ``limit`` (None: all) those whose prediction has another basis,
+        or that have none; the ones in hands first."""
         with self.project.db.read() as db:
             fresh = {i for (i,) in db.execute("SELECT clip_id FROM prediction WHERE basis = ?", (basis,))}
             held = _query(db, "AND lease.until > ?", (now(),), -1)
@@ -89,7 +89,8 @@ class Queue:
     def accept(self, clip_id: int, label: str | None, who: str, version: int) -> Item:
         """``who`` says that the clip is ``label``, and it becomes an example; None: it is none of the labels.
 
-        ``version`` is that of the `Item` they saw. Raises Changed, naming who was faster or has the clip now; BadRequest.
+        ``version`` is that of the `Item` they saw. Raises Changed, naming who was faster or has the clip now;
+        BadRequest.
         """
         action, state = (NONE_OF_THESE, NONE) if label is None else (ACCEPTED, EXAMPLE)
         return self.project.change_clip(clip_id, who, action, version, state, label, _free_for(who))

@@ -1,7 +1,7 @@
 """The tables of a project and the plain data that is read from them.
 
-One SQLite file per project, in WAL mode so that readers never wait for writers, and with ``synchronous=FULL`` so that what
-was committed survives a power cut. Times are seconds since 1970 (UTC).
+One SQLite file per project, in WAL mode so that readers never wait for writers, and with ``synchronous=FULL`` so that
+what was committed survives a power cut. Times are seconds since 1970 (UTC).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ VERSION = 1
 WAIT = 30.0  # seconds that a writer waits for another's transaction
 
 OPEN, EXAMPLE, NONE, SKIPPED, TEST, CUT, GONE = "open", "example", "none", "skipped", "test", "cut", "gone"
-"""States of a clip: waiting for a label; labelled, and so an example; judged to be none of the labels; put aside; part of
-the labelled test set, never a shot; replaced by its segments; discarded (kept for the history)."""
+"""States of a clip: waiting for a label; labelled, and so an example; judged to be none of the labels; put aside; part
+of the labelled test set, never a shot; replaced by its segments; discarded (kept for the history)."""
 STATES = (OPEN, EXAMPLE, NONE, SKIPPED, TEST, CUT, GONE)
 
 TABLES = f"""
@@ -167,7 +167,8 @@ class Summary:
 def is_none_of_these(
     probability: float, similarity: float, reject_below: float | None, reject_similarity: float | None
 ) -> bool:
-    """Whether a clip is rejected by a limit of `Settings`: its best label's probability or its nearest example's cosine."""
+    """Whether a clip is rejected by a limit of `Settings`: its best label's probability or its nearest example's
+    cosine."""
     return (reject_below is not None and probability < reject_below) or (
         reject_similarity is not None and similarity < reject_similarity
     )

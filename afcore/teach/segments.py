@@ -5,6 +5,7 @@ Nothing here holds a whole recording in memory: two hours are decoded a few minu
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,8 +38,8 @@ class Segment:
 def fixed(duration: float, seconds: float = 5.0, hop: float | None = None) -> list[Span]:
     """Spans of ``seconds`` every ``hop`` (default: end to end) over ``duration`` seconds.
 
-    The last ends with the recording; a rest under a tenth of ``seconds`` belongs to the one before. Raises BadRequest for
-    lengths that cannot be.
+    The last ends with the recording; a rest under a tenth of ``seconds`` belongs to the one before. Raises BadRequest
+    for lengths that cannot be.
     """
     hop = seconds if hop is None else hop
     if not SHORTEST <= seconds <= MAX_SECONDS:
@@ -83,7 +84,8 @@ def label_spans(
     predict: Callable[[Clip], tuple[str | None, float]],
     stop: threading.Event | None = None,
 ) -> Iterator[Segment]:
-    """Yields each span with what ``predict`` says of it: (label, probability). Raises Cancelled once ``stop`` is set."""
+    """Yields each span with what ``predict`` says of it: (label, probability). Raises Cancelled once ``stop`` is
+    set."""
     for start, end in spans:
         if stop is not None and stop.is_set():
             raise Cancelled()
@@ -114,7 +116,7 @@ def _pieces(span: Span) -> list[Span]:
     """The span in equal parts that the model can hear whole."""
     count = int(np.ceil((span[1] - span[0]) / MAX_SECONDS - 1e-9)) or 1
     edges = np.linspace(*span, count + 1).tolist()
-    return list(zip(edges, edges[1:]))
+    return list(itertools.pairwise(edges))
 
 
 def _rms(recording: Recording) -> np.ndarray:

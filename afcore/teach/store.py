@@ -1,7 +1,7 @@
 """Where projects are: a folder per project, which can be moved, copied and looked into.
 
-``<folder>/<project id>/project.sqlite`` and ``<folder>/<project id>/audio/…``. A new project is made under a hidden name and
-renamed when it is whole; a removed one is renamed to a hidden name, so that a mistake can be mended by hand.
+``<folder>/<project id>/project.sqlite`` and ``<folder>/<project id>/audio/…``. A new project is made under a hidden
+name and renamed when it is whole; a removed one is renamed to a hidden name, so that a mistake can be mended by hand.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Store:
         self._open: dict[str, Project] = {}
 
     def projects(self) -> list[Summary]:
-        """What there is, the one changed last first; a folder that cannot be read as a project is left out here, and `open`
-        says why."""
+        """What there is, the one changed last first; a folder that cannot be read as a project is left out here, and
+        `open` says why."""
         if not self.folder.is_dir():
             return []
         found = []
@@ -51,8 +51,8 @@ class Store:
         return sorted(found, key=lambda summary: -summary.at)
 
     def open(self, project_id: str) -> Project:
-        """The project of that id, the same object each time. Raises BadRequest where there is none, MissingPart where it
-        cannot be read."""
+        """The project of that id, the same object each time. Raises BadRequest where there is none, MissingPart where
+        it cannot be read."""
         if not _ID.fullmatch(project_id) or not (self.folder / project_id / "project.sqlite").exists():
             raise BadRequest(f"There is no project “{media.shown_name(project_id)}” here.")
         with self._lock:
@@ -75,8 +75,8 @@ class Store:
         return self.open(self.place(name, fill))
 
     def place(self, name: str, fill: Callable[[Path], None], wanted: str | None = None) -> str:
-        """Lets ``fill(folder)`` make a project under a hidden name, then gives it an id: ``wanted`` if that is free, else
-        one from ``name``. Whatever goes wrong leaves no trace."""
+        """Lets ``fill(folder)`` make a project under a hidden name, then gives it an id: ``wanted`` if that is free,
+        else one from ``name``. Whatever goes wrong leaves no trace."""
         with storage("the project"):
             self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".new-*"):  # by a process that was killed
@@ -105,7 +105,8 @@ class Store:
             shutil.rmtree(hidden, ignore_errors=True)
 
     def remove(self, project_id: str, who: str) -> None:
-        """Takes a project off the list. Its folder stays beside the others as ``.removed-…`` until somebody deletes it."""
+        """Takes a project off the list. Its folder stays beside the others as ``.removed-…`` until somebody deletes
+        it."""
         project = self.open(project_id)
         project.note(check_who(who), "removed")
         with self._lock, storage("this"):

@@ -1,10 +1,10 @@
 """None of these: a threshold under which a clip is not forced into a label, calibrated on the examples.
 
-Each example is predicted with itself left out. What of that lies lowest says how low a clip of a known class may come out
-(split-conformal quantile: of n examples and one new clip, each is equally likely to be the lowest). Sounds that belong to
-no class, say of the bank, show what would be let in; they choose how many of the examples lie below the limit, and whether
-it is one of probability, of similarity, or both. With few examples that matters: the lowest of twelve may be an odd one, and
-a limit there would let most strangers in.
+Each example is predicted with itself left out. What of that lies lowest says how low a clip of a known class may come
+out (split-conformal quantile: of n examples and one new clip, each is equally likely to be the lowest). Sounds that
+belong to no class, say of the bank, show what would be let in; they choose how many of the examples lie below the
+limit, and whether it is one of probability, of similarity, or both. With few examples that matters: the lowest of
+twelve may be an odd one, and a limit there would let most strangers in.
 """
 
 from __future__ import annotations
@@ -85,10 +85,11 @@ def calibrate(
 ) -> Threshold:
     """The limits by which new clips of known classes are seldom rejected and strangers seldom let in.
 
-    The n examples bound the share of clips that is rejected in steps of 1 / (n + 1), at least one. With ``unknown``: of all
-    limits that reject at most ``most``, those for which both shares of mistakes have the least sum; every second stranger
-    chooses, the others count what is let in. Without: those that reject ``target``, shared between both limits, probability
-    first. ``similarity`` False: probability alone. Raises BadRequest for fewer than `FEWEST` examples.
+    The n examples bound the share of clips that is rejected in steps of 1 / (n + 1), at least one. With ``unknown``: of
+    all limits that reject at most ``most``, those for which both shares of mistakes have the least sum; every second
+    stranger chooses, the others count what is let in. Without: those that reject ``target``, shared between both
+    limits, probability first. ``similarity`` False: probability alone. Raises BadRequest for fewer than `FEWEST`
+    examples.
     """
     _check_enough(len(known))
     if not 0 < target < 1 or not 0 < most < 1:
@@ -112,7 +113,7 @@ def calibrate(
     count = {}
     if counting:
         strangers = let_in(best, counting)
-        count = dict(false_accept=strangers / len(counting), false_accept_interval=wilson(strangers, len(counting)))
+        count = {"false_accept": strangers / len(counting), "false_accept_interval": wilson(strangers, len(counting))}
     return Threshold(*limits(*best), false_reject=sum(best) / share, known=len(known), unknown=len(counting), **count)
 
 
@@ -123,9 +124,9 @@ def of_project(
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Threshold:
-    """`calibrate` for a project by its own method. Known: each example, judged as if it were new. Unknown: what reviewers
-    have called none of these, and up to ``most_unknown`` sounds of ``bank`` with other labels. Raises BadRequest for too few
-    examples, Cancelled."""
+    """`calibrate` for a project by its own method. Known: each example, judged as if it were new. Unknown: what
+    reviewers have called none of these, and up to ``most_unknown`` sounds of ``bank`` with other labels. Raises
+    BadRequest for too few examples, Cancelled."""
     from afcore.teach.predict import classify
 
     engine, settings, examples = loop.engine, loop.project.settings, loop.examples()

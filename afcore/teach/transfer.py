@@ -1,8 +1,8 @@
 """A whole project as one zip: ``project.json`` and ``audio/<sha256>``, out and safely in again.
 
-What people did is in it: labels, settings, clips, judgements, history. What models made of the clips is not, since it is
-made again. Opening one is reading a stranger's file: no name in it is used as a path, sizes have limits, the JSON is held
-to a schema, every sound to its hash, and the project appears only when all of it is on the disk.
+What people did is in it: labels, settings, clips, judgements, history. What models made of the clips is not, since it
+is made again. Opening one is reading a stranger's file: no name in it is used as a path, sizes have limits, the JSON is
+held to a schema, every sound to its hash, and the project appears only when all of it is on the disk.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _CHANGE = "id, at, who, action, clip_id, before, after, undone_by"
 
 
 def export_project(project: Project, target: str | Path | BinaryIO) -> None:
-    """Writes the project as it is at this moment into a file, whole or not at all, or into an open one. Raises NoSpace."""
+    """Writes the project as it is at this moment into a file, whole or not at all, or into an open one. Raises
+    NoSpace."""
     with project.db.read() as db:
         clips = [dict(zip(_CLIP, row)) for row in db.execute(f"SELECT {ITEM} FROM clip ORDER BY id")]
         rows = db.execute(f"SELECT {_CHANGE} FROM change ORDER BY id").fetchall()
@@ -76,8 +77,8 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
 
 
 def import_project(store: Store, source: media.Source, who: str) -> Project:
-    """A project from its file; under its old id where that is free, else a new one. Raises BadRequest in one sentence for
-    anything but a whole project, NoSpace; and then nothing is left of it."""
+    """A project from its file; under its old id where that is free, else a new one. Raises BadRequest in one sentence
+    for anything but a whole project, NoSpace; and then nothing is left of it."""
     who = check_who(who)
     with media.opened_zip(source, "This file") as opened:
         infos = {info.filename: info for info in opened.infolist()}

@@ -1,7 +1,7 @@
 """The project that a newcomer labels in three minutes: a few classes of the shipped bank, and the gain at the end.
 
-Of each class a few sounds are given as examples, some wait in the queue, and some are a hidden test set, never shown and
-never a shot. Sources (`Example.group_key`) are kept apart: no test clip shares one with what the newcomer hears.
+Of each class a few sounds are given as examples, some wait in the queue, and some are a hidden test set, never shown
+and never a shot. Sources (`Example.group_key`) are kept apart: no test clip shares one with what the newcomer hears.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ NO_WEIGHTS = {"failures.json"}
 
 
 def weights_of(name: str) -> str:
-    """12 hex digits that change with the weights and the calibration of the model ``name``, as they are on the disk; '' for
-    one that has no files."""
+    """12 hex digits that change with the weights and the calibration of the model ``name``, as they are on the disk; ''
+    for one that has no files."""
     files = [
         file
         for file in sorted(folder_of(name).glob("*"))

@@ -1,1 +1,2 @@
-"""Making mini from Debian's sounds: corpus, teacher, student, mini CLAP, language side. Each step is `python -m afcore.training STEP`."""
+"""Making mini from Debian's sounds: corpus, teacher, student, mini CLAP, language side. Each step is `python -m
+afcore.training STEP`."""

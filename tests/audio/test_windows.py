@@ -1,4 +1,5 @@
-"""The window plan against the reference's formula, checked at every boundary, and the padded layout of several audios."""
+"""The window plan against the reference's formula, checked at every boundary, and the padded layout of several
+audios."""
 
 import numpy as np
 import pytest

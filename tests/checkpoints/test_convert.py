@@ -143,7 +143,7 @@ def test_five_parts(tmp_path):
         (tmp_path / f"chat_part{n + 1}.pt").write_bytes(data[n * size : (n + 1) * size])
     assert same(convert(tmp_path / "chat_part4.pt", tmp_path / "bytes"))
     (tmp_path / "chat_part3.pt").unlink()
-    with pytest.raises(CheckpointError, match="chat_part3.pt of 5 parts missing"):
+    with pytest.raises(CheckpointError, match=r"chat_part3.pt of 5 parts missing"):
         convert(tmp_path / "chat_part1.pt", tmp_path / "missing")
 
 
@@ -185,7 +185,7 @@ def test_wrong_files(tmp_path, capsys):
         with pytest.raises(CheckpointError, match=f"{name} .*{sentence}"):
             convert(tmp_path / name, tmp_path / "chat")
     torch.save({"model_state_dict": published(), "more": Harmful()}, tmp_path / "harmful.pt")
-    with pytest.raises(CheckpointError, match="harmful.pt carries more than weights"):
+    with pytest.raises(CheckpointError, match=r"harmful.pt carries more than weights"):
         convert(tmp_path / "harmful.pt", tmp_path / "chat")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="no named tensors"):
@@ -194,7 +194,7 @@ def test_wrong_files(tmp_path, capsys):
         archive.writestr("readme", "hello")
     with pytest.raises(CheckpointError, match="broken"):
         convert(tmp_path / "archive.pt", tmp_path / "chat")
-    with pytest.raises(CheckpointError, match="no file absent.pt"):
+    with pytest.raises(CheckpointError, match=r"no file absent.pt"):
         convert(tmp_path / "absent.pt", tmp_path / "chat")
     assert not (tmp_path / "chat").exists() and not list(tmp_path.glob(".*"))
     assert "never run" not in capsys.readouterr().out
@@ -204,7 +204,7 @@ def test_too_little_disk(tmp_path, monkeypatch):
     source = save(published(), tmp_path / "chat.pt")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
-    with pytest.raises(MissingPart, match="0.2 GB of free disk"):
+    with pytest.raises(MissingPart, match=r"0.2 GB of free disk"):
         convert(source, tmp_path / "chat")
     assert [path.name for path in tmp_path.iterdir()] == ["chat.pt"]
 
@@ -232,16 +232,16 @@ def test_interrupted(tmp_path):
 def test_memory_is_a_shard_not_the_file(tmp_path):
     """Anonymous memory while a file of 340 MB is converted in shards of 8 MB."""
     layers, hidden = 8, 768
-    opt = dict(
-        model_type="opt",
-        hidden_size=hidden,
-        word_embed_proj_dim=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=8,
-        ffn_dim=4 * hidden,
-        vocab_size=400,
-        max_position_embeddings=64,
-    )
+    opt = {
+        "model_type": "opt",
+        "hidden_size": hidden,
+        "word_embed_proj_dim": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 8,
+        "ffn_dim": 4 * hidden,
+        "vocab_size": 400,
+        "max_position_embeddings": 64,
+    }
     from afcore.checkpoints.convert import _wanted
     from afcore.model import AudioFlamingoConfig
 
@@ -275,7 +275,7 @@ def test_memory_is_a_shard_not_the_file(tmp_path):
 
 def test_tokenizer_must_fit(clapcap, tmp_path):
     source = save(published(), tmp_path / "chat.pt")
-    with pytest.raises(CheckpointError, match="159 tokens.*160 rows"):
+    with pytest.raises(CheckpointError, match=r"159 tokens.*160 rows"):
         convert_flamingo(source, tmp_path / "chat", config(), tokenizer(159))
     folder = convert_flamingo(source, tmp_path / "chat", config(), tokenizer(160))
     with pytest.raises(MissingPart, match=CLAPCAP):

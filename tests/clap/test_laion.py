@@ -235,7 +235,7 @@ def test_files_missing_from_the_hub_cache_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
     assert len(laion.missing_hub_files()) == 7
     monkeypatch.delitem(sys.modules, "laion_clap", raising=False)
-    with pytest.raises(MissingPart, match="vocab.txt of bert-base-uncased.*afcore get"):
+    with pytest.raises(MissingPart, match=r"vocab.txt of bert-base-uncased.*afcore get"):
         laion.import_laion_clap()
 
 
@@ -264,7 +264,7 @@ def test_a_damaged_file_in_the_hub_cache_is_a_sentence(hub, checkpoint):
     whole = weights.read_bytes()
     weights.write_bytes(whole[:1000])
     try:
-        with pytest.raises(MissingPart, match="could not be opened here.*roberta-base.*afcore get laion-clap"):
+        with pytest.raises(MissingPart, match=r"could not be opened here.*roberta-base.*afcore get laion-clap"):
             laion.LaionClap(checkpoint[0])
     finally:
         weights.write_bytes(whole)

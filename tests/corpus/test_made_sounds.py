@@ -62,7 +62,9 @@ def test_a_repeated_sound_is_heard_as_often_as_said():
 
 
 def test_captions_say_only_what_the_encoder_carries(monkeypatch):
-    captions = lambda: {scenes.sequence([LOW, HIGH], np.random.default_rng(seed))[2] for seed in range(30)}
+    def captions():
+        return {scenes.sequence([LOW, HIGH], np.random.default_rng(seed))[2] for seed in range(30)}
+
     monkeypatch.setattr(scenes, "CARRIED", frozenset())
     assert captions() == {"a hum and a whistle", "a whistle and a hum"}
     monkeypatch.setattr(scenes, "CARRIED", frozenset(["first"]))
@@ -157,7 +159,7 @@ def test_a_missing_program_or_font_is_one_sentence(monkeypatch, tmp_path):
         instruments.check()
     monkeypatch.setattr(instruments, "program", lambda *_: "")
     monkeypatch.setattr(instruments, "FOLDER", tmp_path)
-    with pytest.raises(MissingPart, match="FluidR3_GM.sf2: apt-get install fluid-soundfont-gm"):
+    with pytest.raises(MissingPart, match=r"FluidR3_GM.sf2: apt-get install fluid-soundfont-gm"):
         instruments.check()
 
 
@@ -186,13 +188,24 @@ def test_made_sounds_become_a_clip_set_of_their_own(tmp_path, monkeypatch):
     audio = np.concatenate([tone(300 * (k + 1), 1) for k in range(len(of))])
     (audio * 30000).astype(np.int16).tofile(corpus / "audio.i16")
     rows = [
-        dict(id=f"{p}:{k}", package=p, group=f"{p}/{k}", cluster=-1, active=1.0, offset=k * RATE, length=RATE)
+        {
+            "id": f"{p}:{k}",
+            "package": p,
+            "group": f"{p}/{k}",
+            "cluster": -1,
+            "active": 1.0,
+            "offset": k * RATE,
+            "length": RATE,
+        }
         for k, (_, p) in enumerate(of)
     ]
     (corpus / "index.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     (corpus / "labels.jsonl").write_text(
         "".join(
-            json.dumps(dict(id=r["id"], label=label, caption=label, phrase=f"the {label}", category="nature")) + "\n"
+            json.dumps(
+                {"id": r["id"], "label": label, "caption": label, "phrase": f"the {label}", "category": "nature"}
+            )
+            + "\n"
             for r, (label, _) in zip(rows, of)
             if label
         )
@@ -208,7 +221,10 @@ def test_made_sounds_become_a_clip_set_of_their_own(tmp_path, monkeypatch):
     clips = ClipSet(tmp_path / "made")
     assert len(clips) == 2 + 30 + 10 and [clips[i].split for i in (0, 1)] == ["train", "test"]
     assert clips[0].label == "piano" and clips[0].extra["instrument"] == "piano" and clips[0].source == -1
-    inside = lambda split: {e for i in range(2, len(clips)) if clips[i].split == split for e in clips[i].events}
+
+    def inside(split):
+        return {e for i in range(2, len(clips)) if clips[i].split == split for e in clips[i].events}
+
     assert inside("train") == {"dog barking", "rain"} and inside("validation") == {"car horn", "thunder"}
     assert all(0.5 < f <= 1.0 for i in range(len(clips)) for f in clips.of(i)[0])
     write_clips(tmp_path / "before", [ClipInfo("x", "x", None, ["x"], [], "p", "g", "train", 7)], [np.ones((2, 3))])
@@ -220,10 +236,18 @@ def test_made_sounds_become_a_clip_set_of_their_own(tmp_path, monkeypatch):
 
 def test_the_probe_reads_what_is_there_and_nothing_else():
     rng = np.random.default_rng(0)
-    answers = lambda n: [str(a) for a in rng.choice(["man", "woman"], n)]
+
+    def answers(n):
+        return [str(a) for a in rng.choice(["man", "woman"], n)]
+
     train, judge = answers(300), answers(200)
-    noise = lambda of: rng.standard_normal((len(of), 6))
-    told = lambda of: noise(of) + 3 * np.array([[a == "man"] for a in of])
+
+    def noise(of):
+        return rng.standard_normal((len(of), 6))
+
+    def told(of):
+        return noise(of) + 3 * np.array([[a == "man"] for a in of])
+
     heard, deaf = (
         probe.read("q", "f", (told(train), train), (told(judge), judge)),
         probe.read("q", "f", (noise(train), train), (noise(judge), judge)),

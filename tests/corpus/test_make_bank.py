@@ -1,4 +1,5 @@
-"""A large bank from Debian packages: from a package on the disk to examples in a prompt, and what cannot be downloaded."""
+"""A large bank from Debian packages: from a package on the disk to examples in a prompt, and what cannot be
+downloaded."""
 
 import os
 import shutil

@@ -93,9 +93,9 @@ def test_layouts(published, encoder, tmp_path):
     loaded = ClapCap.load(tmp_path / "c.pth").state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in encoder.state_dict().items())
     key = "clap.base.htsat.layers.2.blocks.3.attn.qkv.weight"
-    with pytest.raises(CheckpointError, match="layers.2.blocks.3.attention.self.query.weight"):
+    with pytest.raises(CheckpointError, match=r"layers.2.blocks.3.attention.self.query.weight"):
         ClapCap.from_published({k: v for k, v in published.items() if k != key})
-    with pytest.raises(CheckpointError, match="clap.base.htsat.layers.9.surprise"):
+    with pytest.raises(CheckpointError, match=r"clap.base.htsat.layers.9.surprise"):
         ClapCap.from_published({**published, "clap.base.htsat.layers.9.surprise": torch.zeros(1)})
     with pytest.raises(CheckpointError, match=r"norm.weight has shape \(7,\)"):
         ClapCap.from_published({**published, "clap.base.htsat.norm.weight": torch.zeros(7)})

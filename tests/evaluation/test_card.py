@@ -1,4 +1,5 @@
-"""Mini's card: every row is computed, from sounds and questions that are the same in every run. What mini reaches is not tested here."""
+"""Mini's card: every row is computed, from sounds and questions that are the same in every run. What mini reaches is
+not tested here."""
 
 import json
 
@@ -113,7 +114,10 @@ def test_a_run_goes_on_where_another_stopped(context, tmp_path, monkeypatch):
     some, asked = card.chosen("present,search"), []
     one = card.answer_one
     monkeypatch.setattr(card, "answer_one", lambda c, *task: (asked.append(task), one(c, *task))[1])
-    evaluate = lambda limit, controls: card.evaluate(context, some, limit, controls, folder=tmp_path / "kept")
+
+    def evaluate(limit, controls):
+        return card.evaluate(context, some, limit, controls, folder=tmp_path / "kept")
+
     evaluate(2, 0)
     assert sorted(asked) == [("present", 0, False), ("present", 1, False), ("search", 0, False), ("search", 1, False)]
     asked.clear()
@@ -234,7 +238,10 @@ def test_dialogue_rule(context):
         Subject((3,)),
         "g",
     )
-    right = lambda *said: dialogue_rows.turns_right(["dog barking"], which, ["", *said])
+
+    def right(*said):
+        return dialogue_rows.turns_right(["dog barking"], which, ["", *said])
+
     assert right("a dog", "a dog barking.") == (True, True)
     assert right("rain falling", "a dog barking or rain") == (False, False)
     more = dialogue_rows.DialogueItem(

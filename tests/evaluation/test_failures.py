@@ -65,7 +65,7 @@ def test_the_shipped_list_has_every_kind_and_its_sounds_are_in_the_bank(sounds):
 )
 def test_a_damaged_list_is_one_sentence(text, tmp_path):
     (tmp_path / "failures.json").write_text(text)
-    with pytest.raises(MissingPart, match="failures.json is missing or damaged"):
+    with pytest.raises(MissingPart, match=r"failures.json is missing or damaged"):
         failures.read(tmp_path)
     with pytest.raises(MissingPart):
         failures.read(tmp_path / "nowhere")

@@ -94,7 +94,7 @@ def test_stream_comes_in_pieces_of_whole_characters(tokenizer, monkeypatch):
     text = "a é€b"
     tokens = tokenizer(text, add_special_tokens=False).input_ids
     assert len(tokens) > len(text)
-    force(model, tokens + [EOC, 5, 5], monkeypatch)
+    force(model, [*tokens, EOC, 5, 5], monkeypatch)
     assert list(stream(model, tokenizer, one(model), GenerationSettings())) == list(text)
 
 
@@ -132,7 +132,7 @@ def test_stopped_before_the_first_token(tokenizer):
 
 def test_errors_reach_the_reader(tokenizer):
     model = build("opt")
-    with pytest.raises(BadRequest, match="130 tokens.*128"):
+    with pytest.raises(BadRequest, match=r"130 tokens.*128"):
         list(stream(model, tokenizer, one(model, length=130), GenerationSettings()))
     model = build(max_positions=32)
     with pytest.raises(BadRequest, match="48 audio positions"):
@@ -181,7 +181,7 @@ def test_sampling_is_cut(tokenizer):
     model, batch = build(), None
     batch = one(model)
     best = greedy(model, batch, tokenizer, 8)
-    for cut in (dict(top_k=1), dict(top_p=1e-6)):
+    for cut in ({"top_k": 1}, {"top_p": 1e-6}):
         settings = GenerationSettings(max_new_tokens=8, temperature=1.0, seed=1, **cut)
         assert "".join(stream(model, tokenizer, batch, settings)) == best
     hot = GenerationSettings(max_new_tokens=1, temperature=1e4, seed=1)

@@ -29,20 +29,20 @@ def fill_module():
 
 
 def published_config(sizes: dict) -> AudioFlamingoConfig:
-    opt = dict(
-        model_type="opt",
-        hidden_size=sizes["hidden"],
-        word_embed_proj_dim=sizes["hidden"],
-        num_hidden_layers=sizes["layers"],
-        num_attention_heads=sizes["heads"],
-        ffn_dim=sizes["ffn"],
-        vocab_size=sizes["vocab"],
-        max_position_embeddings=sizes["max_position_embeddings"],
-        dropout=0.0,
-        pad_token_id=sizes["pad_token"],
-        bos_token_id=sizes["bos_token"],
-        eos_token_id=sizes["eos_token"],
-    )
+    opt = {
+        "model_type": "opt",
+        "hidden_size": sizes["hidden"],
+        "word_embed_proj_dim": sizes["hidden"],
+        "num_hidden_layers": sizes["layers"],
+        "num_attention_heads": sizes["heads"],
+        "ffn_dim": sizes["ffn"],
+        "vocab_size": sizes["vocab"],
+        "max_position_embeddings": sizes["max_position_embeddings"],
+        "dropout": 0.0,
+        "pad_token_id": sizes["pad_token"],
+        "bos_token_id": sizes["bos_token"],
+        "eos_token_id": sizes["eos_token"],
+    }
     return AudioFlamingoConfig(
         text_config=opt,
         feature_width=sizes["D"],
@@ -90,7 +90,8 @@ def name_of(path: Path) -> str:
 
 
 def check_case(model, path: Path) -> None:
-    """Audio transformer, logits and greedy answer of `model`, in float32 on its device, against the numbers in `path`."""
+    """Audio transformer, logits and greedy answer of `model`, in float32 on its device, against the numbers in
+    `path`."""
     case = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
     inputs = {key: case[key] for key in ("input_ids", "attention_mask", "audio_embeds", "audio_mask") if key in case}
     with torch.inference_mode():

@@ -9,65 +9,65 @@ from afcore.model.cache import FlamingoCache
 
 AUDIO, EOC, SEP, PAD = 90, 91, 92, 1
 DECODERS = {
-    "opt": dict(
-        model_type="opt",
-        hidden_size=32,
-        word_embed_proj_dim=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        ffn_dim=64,
-        vocab_size=96,
-        max_position_embeddings=128,
-        dropout=0.0,
-    ),
-    "llama": dict(
-        model_type="llama",
-        hidden_size=36,
-        num_hidden_layers=5,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        vocab_size=96,
-        tie_word_embeddings=True,
-    ),
-    "gpt2": dict(
-        model_type="gpt2",
-        n_embd=32,
-        n_layer=4,
-        n_head=4,
-        n_positions=128,
-        vocab_size=96,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-    ),
-    "qwen2": dict(
-        model_type="qwen2",
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        vocab_size=96,
-    ),
+    "opt": {
+        "model_type": "opt",
+        "hidden_size": 32,
+        "word_embed_proj_dim": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "ffn_dim": 64,
+        "vocab_size": 96,
+        "max_position_embeddings": 128,
+        "dropout": 0.0,
+    },
+    "llama": {
+        "model_type": "llama",
+        "hidden_size": 36,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "vocab_size": 96,
+        "tie_word_embeddings": True,
+    },
+    "gpt2": {
+        "model_type": "gpt2",
+        "n_embd": 32,
+        "n_layer": 4,
+        "n_head": 4,
+        "n_positions": 128,
+        "vocab_size": 96,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+    },
+    "qwen2": {
+        "model_type": "qwen2",
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "vocab_size": 96,
+    },
 }
 
 
 def build(decoder="llama", seed=0, **changes) -> AudioFlamingo:
     """A small random model whose gates are open, so that the audio matters."""
-    sizes = dict(
-        text_config=dict(DECODERS[decoder], pad_token_id=PAD, bos_token_id=2, eos_token_id=2),
-        feature_width=24,
-        audio_width=24,
-        audio_heads=4,
-        audio_inner=48,
-        cross_attn_heads=2,
-        cross_attn_dim_head=8,
-        cross_attn_layers=[1, 3],
-        audio_token_id=AUDIO,
-        endofchunk_token_id=EOC,
-        sep_token_id=SEP,
-    )
+    sizes = {
+        "text_config": dict(DECODERS[decoder], pad_token_id=PAD, bos_token_id=2, eos_token_id=2),
+        "feature_width": 24,
+        "audio_width": 24,
+        "audio_heads": 4,
+        "audio_inner": 48,
+        "cross_attn_heads": 2,
+        "cross_attn_dim_head": 8,
+        "cross_attn_layers": [1, 3],
+        "audio_token_id": AUDIO,
+        "endofchunk_token_id": EOC,
+        "sep_token_id": SEP,
+    }
     torch.manual_seed(seed)
     model = AudioFlamingo(AudioFlamingoConfig(**{**sizes, **changes})).eval()
     embedding = model.get_input_embeddings().weight
@@ -116,7 +116,7 @@ def inputs(model, windows=((3, 16, 1),), length=21, seed=1, pad=None) -> dict:
             where = slice(0, short) if pad == "left" else slice(length - short, None)
             attention[r, where], ids[r, where] = 0, PAD
     embeds = torch.randn(len(windows), audios * 16, model.config.feature_width, generator=generator)
-    return dict(input_ids=ids, attention_mask=attention, audio_embeds=embeds, audio_mask=mask)
+    return {"input_ids": ids, "attention_mask": attention, "audio_embeds": embeds, "audio_mask": mask}
 
 
 def close(a, b, tolerance=2e-5):
@@ -170,11 +170,11 @@ def test_padding_changes_nothing(decoder, pad):
     model = build(decoder)
     batch = inputs(model, ((2, 1), (16, 7)), pad=pad)
     where = batch["attention_mask"][1].bool()
-    alone = dict(
-        input_ids=batch["input_ids"][1:, where],
-        audio_embeds=batch["audio_embeds"][1:],
-        audio_mask=batch["audio_mask"][1:],
-    )
+    alone = {
+        "input_ids": batch["input_ids"][1:, where],
+        "audio_embeds": batch["audio_embeds"][1:],
+        "audio_mask": batch["audio_mask"][1:],
+    }
     with torch.inference_mode():
         close(model(**batch).logits[1, where], model(**alone).logits[0])
 
@@ -186,7 +186,7 @@ def test_who_may_look_where():
     with torch.inference_mode():
         logits = model(**batch).logits
         tokens = (batch["input_ids"][0] == AUDIO).nonzero().flatten().tolist()
-        for audio, first in enumerate([0] + tokens[1:]):
+        for audio, first in enumerate([0, *tokens[1:]]):
             # Through the memory, since the audio transformer mixes windows of all audios.
             cache = FlamingoCache(model.config.text_config)
             cache.audio = model.remember_audio(batch["audio_embeds"], batch["audio_mask"])

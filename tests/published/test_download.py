@@ -22,7 +22,8 @@ CHAT = "audio-flamingo-chat"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """The folder where published models go, on a disk with room for them; the packages' own hub files are there already."""
+    """The folder where published models go, on a disk with room for them; the packages' own hub files are there
+    already."""
     free_space(monkeypatch, 1_000_000_000_000)
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     monkeypatch.setattr(laion, "missing_hub_files", lambda: [])
@@ -129,7 +130,7 @@ def test_files_at_hand(home, on_hub, sources, laion_file):  # noqa: F811
     assert "downloads" not in [file.name for file in home.iterdir()]
     with pytest.raises(BadRequest, match="here already: remove"):
         download.get(CHAT, True, given)
-    with pytest.raises(BadRequest, match="chat.pt belongs to audio-flamingo-chat"):
+    with pytest.raises(BadRequest, match=r"chat.pt belongs to audio-flamingo-chat"):
         download.get("audio-flamingo-foundation", True, given)
 
 
@@ -140,7 +141,7 @@ def test_a_folder_with_everything(home, on_hub, sources):  # noqa: F811
 
 def test_without_laion_clap_the_model_is_ready_all_the_same(home, on_hub, sources):  # noqa: F811
     on_hub.error = "No connection."
-    with pytest.raises(MissingPart, match="model is ready, but .* mini CLAP: No connection"):
+    with pytest.raises(MissingPart, match=r"model is ready, but .* mini CLAP: No connection"):
         download.get(CHAT, True, [sources])
     assert folders.is_ready("chat")
 
@@ -166,7 +167,7 @@ def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path, monkeypatch):  #
     free_space(monkeypatch, room + len(data))
     download.get(CHAT, True)
     assert folders.is_ready("chat") and "chat_part5.pt" in on_hub.fetched
-    with pytest.raises(MissingPart, match="no file foundation_part1.pt"):
+    with pytest.raises(MissingPart, match=r"no file foundation_part1.pt"):
         download.get("audio-flamingo-foundation", True)
 
 
@@ -216,7 +217,7 @@ def test_a_broken_download_is_fetched_anew(home, on_hub, tmp_path):
     half = tmp_path / "half.pt"
     half.write_bytes(whole.read_bytes()[:1_000_000])
     on_hub.files["nvidia/audio-flamingo", "chat.pt"] = half
-    with pytest.raises(CheckpointError, match="chat.pt is broken"):
+    with pytest.raises(CheckpointError, match=r"chat.pt is broken"):
         download.get(CHAT, True)
     assert left(home) == [] and not list(home.rglob("chat.pt"))
     on_hub.files["nvidia/audio-flamingo", "chat.pt"] = whole

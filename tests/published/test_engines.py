@@ -1,4 +1,5 @@
-"""A tiny model in the published layout, through conversion, as an engine: prompts, padding, limits, retrieval, memory."""
+"""A tiny model in the published layout, through conversion, as an engine: prompts, padding, limits, retrieval,
+memory."""
 
 import json
 from pathlib import Path
@@ -49,19 +50,19 @@ def opt_folder(folder: Path) -> Path:
     )
     (folder / "config.json").write_text(
         json.dumps(
-            dict(
-                model_type="opt",
-                hidden_size=64,
-                word_embed_proj_dim=64,
-                num_hidden_layers=4,
-                num_attention_heads=4,
-                ffn_dim=128,
-                vocab_size=VOCABULARY - 3,
-                max_position_embeddings=256,
-                pad_token_id=1,
-                bos_token_id=2,
-                eos_token_id=2,
-            )
+            {
+                "model_type": "opt",
+                "hidden_size": 64,
+                "word_embed_proj_dim": 64,
+                "num_hidden_layers": 4,
+                "num_attention_heads": 4,
+                "ffn_dim": 128,
+                "vocab_size": VOCABULARY - 3,
+                "max_position_embeddings": 256,
+                "pad_token_id": 1,
+                "bos_token_id": 2,
+                "eos_token_id": 2,
+            }
         )
     )
     return folder
@@ -117,7 +118,8 @@ def chat(converted, tmp_path_factory):
 
 
 def test_sequences_begin_as_in_training(chat):
-    """OPT's tokenizer puts one start token before the prompt's own; the added tokens follow OPT's in training's order."""
+    """OPT's tokenizer puts one start token before the prompt's own; the added tokens follow OPT's in training's
+    order."""
     heard = chat.hear(tone_clip(430))
     ids = chat.language.tokenizer(chat.build_prompt(heard, "What?").text).input_ids
     assert ids[:2] == [2, 2] and ids[2] != 2 and ids[-1] == VOCABULARY - 1

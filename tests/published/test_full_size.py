@@ -40,7 +40,8 @@ def test_made_converted_loaded_and_asked(tmp_path):
         name: [step["rss_bytes"] for step in found["exchange"]["held"] if step["model"] == name]
         for name in ("mini", "audio-flamingo-chat", "audio-flamingo-foundation")
     }
-    # Each published model comes in the place of mini and leaves nothing that stays: its weights in bfloat16 take 0.44 GB.
+    # Each published model comes in the place of mini and leaves nothing that stays: its weights in bfloat16 take 0.44
+    # GB.
     first, second, third = held["mini"]
     assert max(second, third) - first < 1.5e8, found["exchange"]
     assert abs(held["audio-flamingo-foundation"][0] - held["audio-flamingo-chat"][0]) < 1.5e8, found["exchange"]

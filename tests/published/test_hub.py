@@ -101,7 +101,7 @@ def test_a_stopped_download_goes_on_where_it_was(server, tmp_path):
 
 
 def test_refusals_are_sentences(server, tmp_path, monkeypatch):
-    with pytest.raises(MissingPart, match="no file other.pt"):
+    with pytest.raises(MissingPart, match=r"no file other.pt"):
         hub.fetch("nvidia/audio-flamingo", "other.pt", tmp_path)
     with pytest.raises(MissingPart, match="accept its terms"):
         hub.fetch("nvidia/gated", "chat.pt", tmp_path)

@@ -24,7 +24,10 @@ def test_csv_comes_back_and_begins_no_formula():
     assert tuple(read[0]) == exports.COLUMNS and all(len(cells) == len(read[0]) for cells in read)
     assert not [cell for cells in read for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
     back = [dict(zip(read[0], cells)) for cells in read[1:]]
-    undo = lambda text: text.removeprefix("'")
+
+    def undo(text):
+        return text.removeprefix("'")
+
     assert [undo(cells["label"]) for cells in back] == [*NASTY, exports.NONE_OF_THESE, ""]
     assert (
         undo(back[0]["file"]) == "=cmd.wav" and float(back[3]["start"]) == 3 and float(back[0]["probability"]) == 0.25

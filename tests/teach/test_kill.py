@@ -1,7 +1,7 @@
 """kill -9 at any moment: what was reported as saved is there, nothing is half-made, and the work goes on from there.
 
-The victims are forked, so that they need not import everything again; each opens the project for itself. What they report
-goes through a pipe, which outlives them.
+The victims are forked, so that they need not import everything again; each opens the project for itself. What they
+report goes through a pipe, which outlives them.
 """
 
 import hashlib
@@ -196,7 +196,8 @@ def test_killed_while_judging(folder):
         _check(project)
         judged = [str(item.id) for item in project.items(EXAMPLE)]
         assert judged[: len(reported)] == reported and len(judged) <= len(reported) + 1 <= len(FILES)
-        # What the dead reviewer had in hand is theirs when they come back, and nobody else's until the lease has run out.
+        # What the dead reviewer had in hand is theirs when they come back, and nobody else's until the lease has run
+        # out.
         held = [item.id for item, _ in Queue(project).in_hands()]
         assert len(held) <= 1 and Queue(project).next_clip("Jo").id not in held
         assert not held or Queue(project).next_clip("Mara").id == held[0]

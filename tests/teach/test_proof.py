@@ -81,8 +81,13 @@ def test_intervals_know_about_takes_and_never_claim_certainty():
 )
 def test_the_suggested_method(right, expected, said_of_others):
     trials = [Trial(n, "dog") for n in range(10)]
-    answer = lambda name: lambda heard, labels, k=0: said("dog" if heard < right[name] else "cat")
-    predict = lambda heard, labels, k: answer("lm-shots" if k else "lm-zero")(heard, labels)
+
+    def answer(name):
+        return lambda heard, labels, k=0: said("dog" if heard < right[name] else "cat")
+
+    def predict(heard, labels, k):
+        return answer("lm-shots" if k else "lm-zero")(heard, labels)
+
     found = last(proof.run(trials, LABELS, predict, {m: answer(m.name) for m in (NEAREST, TEXT)}, shots=(0, 1, 4)))
     assert (found.suggested.name, found.suggested.k) == expected
     assert f"{max(right.values())} of 10" in found.reason and said_of_others in found.reason

@@ -99,10 +99,10 @@ def test_leases_run_out(tmp_path, monkeypatch):
     clock[0] += review.LEASE_SECONDS + 1
     theirs = queue.next_clip("Jo")
     assert theirs.id == mine.id
-    with pytest.raises(Changed, match="Jo is judging “a.wav”"):
+    with pytest.raises(Changed, match=r"Jo is judging “a.wav”"):
         queue.accept(mine.id, "running", "Mara", mine.version)
     queue.accept(theirs.id, "cavitating", "Jo", theirs.version)
-    with pytest.raises(Changed, match="Jo changed “a.wav” meanwhile"):
+    with pytest.raises(Changed, match=r"Jo changed “a.wav” meanwhile"):
         queue.accept(mine.id, "running", "Mara", mine.version)
     assert project.item(1).label == "cavitating"
 

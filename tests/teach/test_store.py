@@ -414,7 +414,7 @@ def test_changes_are_taken_back_in_turn(project):
     project.relabel(1, "cavitating", "Ada", 1)
     project.discard(1, "Mara", 2)
     discarded, relabelled, added = project.history(3)
-    with pytest.raises(Changed, match="Mara changed “a.wav” after that"):
+    with pytest.raises(Changed, match=r"Mara changed “a.wav” after that"):
         project.undo_change(relabelled.id, "Jo")
     project.undo_change(discarded.id, "Jo")
     assert (project.item(1).state, project.item(1).label) == ("example", "cavitating")

@@ -77,7 +77,8 @@ def test_a_clip_with_no_example_near_it_is_none_of_these():
 
 
 def test_few_examples_of_the_shipped_bank(capsys):
-    """Three examples of each of four labels, CLAP alone; the strangers at the end have labels that no calibration saw."""
+    """Three examples of each of four labels, CLAP alone; the strangers at the end have labels that no calibration
+    saw."""
     bank = Bank(paths.BANK)
     ids, vectors = bank.clap_matrix(MiniClap.load(paths.MINI).name)
     by_label = {}

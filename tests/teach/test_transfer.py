@@ -125,7 +125,7 @@ def test_other_sounds_are_refused(store, project):  # noqa: F811
     content = _content(data)
     sha256 = content["clips"][0]["sha256"]
     for others in ({f"audio/{sha256}": b"other"}, {f"audio/{sha256}": None}, {"audio/../../x": b"x"}, {"extra": b"x"}):
-        with pytest.raises(BadRequest, match="damaged|something else"):
+        with pytest.raises(BadRequest, match=r"damaged|something else"):
             import_project(store, _packed(data, content, **others), "Eve")
     for text in (b"", b"{", b"\xff", b"[" * 100_000, b'{"format": NaN}', b"[]"):
         with pytest.raises(BadRequest):

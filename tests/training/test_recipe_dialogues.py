@@ -1,4 +1,5 @@
-"""Dialogue data: by templates and by a language model behind an OpenAI-compatible address, cleaned by rules and by CLAP."""
+"""Dialogue data: by templates and by a language model behind an OpenAI-compatible address, cleaned by rules and by
+CLAP."""
 
 import json
 import threading
@@ -218,5 +219,5 @@ def test_what_is_missing_is_said_in_one_sentence(sounds, settings, part):
 
 def test_facts_that_are_not_right_are_refused_by_line(sounds):
     (sounds / "sounds" / "facts.jsonl").write_text('{"audio": "hum-0.wav"}\n{"label": "dog"}\n')
-    with pytest.raises(BadRequest, match="Line 2 of facts.jsonl"):
+    with pytest.raises(BadRequest, match=r"Line 2 of facts.jsonl"):
         dialogues.make(load(sounds))

@@ -32,8 +32,8 @@ def pairs(clips: ClipSet, ids: np.ndarray) -> tuple[list[list[str]], list[str]]:
 
 
 def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: int = 0) -> MiniClap:
-    """Writes `clap.safetensors` and `clap.json` to `out`, which holds `audioset.json`; the weights come from `choose_words` and
-    `choose_weight`."""
+    """Writes `clap.safetensors` and `clap.json` to `out`, which holds `audioset.json`; the weights come from
+    `choose_words` and `choose_weight`."""
     from safetensors.torch import save_file
 
     torch.manual_seed(seed)
@@ -85,7 +85,8 @@ def weigh(clips: ClipSet, net: MiniClapNet, out: Path) -> None:
 
 
 def choose_words(clips: ClipSet, net: MiniClapNet) -> float:
-    """The share of the classes' names with the best recall at 10, text → audio, of the distinct captions of validation clips."""
+    """The share of the classes' names with the best recall at 10, text → audio, of the distinct captions of validation
+    clips."""
     pool = {
         info.caption: i
         for i, info in enumerate(clips.info)
@@ -103,7 +104,8 @@ def choose_words(clips: ClipSet, net: MiniClapNet) -> float:
 
 
 def choose_weight(clips: ClipSet, net: MiniClapNet, words: float) -> float:
-    """The share of meaning with the best 1-nearest-neighbour label accuracy of validation clips against training clips."""
+    """The share of meaning with the best 1-nearest-neighbour label accuracy of validation clips against training
+    clips."""
     bank = [i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label]
     labels = {clips[i].label for i in bank}
     queries = [i for i in range(len(clips)) if clips[i].split == "validation" and clips[i].label in labels]

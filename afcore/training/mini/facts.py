@@ -1,8 +1,8 @@
-"""Questions whose answer the making of a clip gives (`ClipInfo.extra` of instruments, voices and scenes), sounds that a clip
-lacks, and the same questions where there is nothing to answer.
+"""Questions whose answer the making of a clip gives (`ClipInfo.extra` of instruments, voices and scenes), sounds that a
+clip lacks, and the same questions where there is nothing to answer.
 
-Only what the encoder carries is asked (`scenes.CARRIED`). A question is a `Turn`: (question, answer, whether it is yes or no,
-options).
+Only what the encoder carries is asked (`scenes.CARRIED`). A question is a `Turn`: (question, answer, whether it is yes
+or no, options).
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Facts:
         return options[self.rng.integers(len(options))]
 
     def absent(self, c: ClipInfo) -> str:
-        """A label that nothing known of the clip shares a word with; often one of the same category as what is in it."""
+        """A label that nothing known of the clip shares a word with; often one of the same category as what is in
+        it."""
         said = words_in(c)
         near = self.alike(c.events) if self.rng.random() < NEAR else ()
         for k in range(40):
@@ -73,7 +74,8 @@ class Facts:
         return str(other)
 
     def alike(self, events: Iterable[str]) -> tuple[str, ...]:
-        """Near misses of a clip with `events`: labels of their categories that share no class of AudioSet with any of them."""
+        """Near misses of a clip with `events`: labels of their categories that share no class of AudioSet with any of
+        them."""
         key = tuple(events)
         if key not in self._near:
             known = [self.names[e] for e in key if e in self.names]
@@ -96,13 +98,18 @@ class Facts:
     def facts(self, c: ClipInfo) -> list[Callable[[], Turn]]:
         """Makers of questions about what is exactly known of the clip and carried by the encoder."""
         known = c.extra
-        some = lambda: list(map(str, self.rng.permutation(FAMILIES))) if self.rng.random() < 0.5 else None
-        plain = lambda questions, answer, *about: (
-            self._choice(questions).format(*map(self.phrase, about)),
-            answer,
-            False,
-            None,
-        )
+
+        def some():
+            return list(map(str, self.rng.permutation(FAMILIES))) if self.rng.random() < 0.5 else None
+
+        def plain(questions, answer, *about):
+            return (
+                self._choice(questions).format(*map(self.phrase, about)),
+                answer,
+                False,
+                None,
+            )
+
         found = {
             "instrument": lambda: plain(INSTRUMENT, known["instrument"]),
             "family": lambda: (self._choice(FAMILY), known["family"], False, some()),
@@ -125,8 +132,8 @@ class Facts:
         )
 
     def missing(self, c: ClipInfo) -> list[Callable[[], Turn]]:
-        """Makers of questions about a voice, an instrument or a second sound that the clip lacks; only of kinds that other clips
-        are asked about, or refusing would be all there is to learn."""
+        """Makers of questions about a voice, an instrument or a second sound that the clip lacks; only of kinds that
+        other clips are asked about, or refusing would be all there is to learn."""
         texts = " ".join((c.caption, *c.events, *c.maybe))
         made = []
         voiceless = c.category == "something else" and c.extra.get("fine") != "people" and not VOICED.search(texts)

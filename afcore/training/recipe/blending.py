@@ -1,8 +1,8 @@
 """Blended epochs: how much of each dataset comes, and in what order (reference section 9).
 
-Epoch e takes from a dataset of n rows and weight w its places ⌊e·n·w⌋ … ⌊(e+1)·n·w⌋ − 1, so that the next epoch walks on
-where this one stopped; place k is row k mod n of one fixed shuffle. The epoch's samples are then shuffled together. All
-follows from the seed, so that a run can be taken up at any sample without having kept anything but its number."""
+Epoch e takes from a dataset of n rows and weight w its places ⌊e·n·w⌋ … ⌊(e+1)·n·w⌋ − 1, so that the next epoch walks
+on where this one stopped; place k is row k mod n of one fixed shuffle. The epoch's samples are then shuffled together.
+All follows from the seed, so that a run can be taken up at any sample without having kept anything but its number."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ class Draw:
 
 
 class Blend:
-    """`sizes`: rows per dataset; `weights`: samples per epoch over rows, per dataset; `share` multiplies all weights."""
+    """`sizes`: rows per dataset; `weights`: samples per epoch over rows, per dataset; `share` multiplies all
+    weights."""
 
     def __init__(self, sizes: dict[str, int], weights: dict[str, float], share: float = 1.0, seed: int = 0):
         self.names = sorted(weights)
         self.sizes, self.seed = sizes, seed
         self.weights = {name: weights[name] * share for name in self.names}
-        shuffle = lambda name: np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(sizes[name])
+
+        def shuffle(name):
+            return np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(sizes[name])
+
         self.orders = {name: shuffle(name) for name in self.names}
         self._epoch: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
 

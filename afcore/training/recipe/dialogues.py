@@ -1,6 +1,6 @@
-"""Dialogue data, made as in the paper (section 4.3, appendix B): several questions and answers about a sound, from what is
-known of it, by a language model or by templates; cleaned by rules, then by the CLAP similarity of each answer with the
-sound.
+"""Dialogue data, made as in the paper (section 4.3, appendix B): several questions and answers about a sound, from what
+is known of it, by a language model or by templates; cleaned by rules, then by the CLAP similarity of each answer with
+the sound.
 
     python -m afcore.training.recipe.dialogues CONFIG --work DIR
 
@@ -104,7 +104,8 @@ Known of the sound: {known}"""
 
 @dataclass(frozen=True)
 class Pair:
-    """One turn. `grounded`: whether the sound bears the answer out, so that its similarity with the sound says something."""
+    """One turn. `grounded`: whether the sound bears the answer out, so that its similarity with the sound says
+    something."""
 
     question: str
     answer: str
@@ -153,7 +154,10 @@ def known(facts: dict) -> str:
         f"a person described it as “{facts['caption']}”" if facts.get("caption") else "",
         f"its tags are {', '.join(facts['tags'])}" if facts.get("tags") else "",
     ]
-    timed = lambda e: f"{e['name']} [{e['from']:g}s-{e['to']:g}s]" if "from" in e and "to" in e else e["name"]
+
+    def timed(e):
+        return f"{e['name']} [{e['from']:g}s-{e['to']:g}s]" if "from" in e and "to" in e else e["name"]
+
     events = [timed(event) for event in facts.get("events", ())]
     parts.append(f"its sound events are {'; '.join(events)}" if events else "")
     return "; ".join(part for part in parts if part) + "."
@@ -195,7 +199,9 @@ class Templates:
         self.labels = sorted({facts["label"] for facts in every if facts.get("label")})
 
     def __call__(self, facts: dict, turns: int, rng: np.random.Generator) -> list[Pair]:
-        pick = lambda options: options[int(rng.integers(len(options)))]
+        def pick(options):
+            return options[int(rng.integers(len(options)))]
+
         told = [facts.get("label"), *(event["name"] for event in facts.get("events", ())), *facts.get("tags", ())]
         names = list(dict.fromkeys(name.lower() for name in told if name))
         if not names and not facts.get("caption"):
@@ -265,8 +271,8 @@ def similar(
 
 
 def make(config: configs.Config, progress: Callable[[int, int], None] | None = None) -> dict[str, int]:
-    """Writes the manifest and returns counts. An interrupted run goes on: what a language model said is kept beside it as it
-    comes.
+    """Writes the manifest and returns counts. An interrupted run goes on: what a language model said is kept beside it
+    as it comes.
 
     Raises BadRequest for facts that are not right, MissingPart where the language model does not answer.
     """
@@ -363,7 +369,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of the run (default: work)")
     options = parser.parse_args(arguments)
-    say = lambda done, of: print(f"{done} of {of} sounds", flush=True) if done % 100 == 0 or done == of else None
+
+    def say(done, of):
+        return print(f"{done} of {of} sounds", flush=True) if done % 100 == 0 or done == of else None
+
     try:
         counts = make(configs.load(options.config, options.work), say)
     except AfcoreError as error:

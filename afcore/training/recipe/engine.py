@@ -54,9 +54,10 @@ def gather(samples: Samples, held_out: HeldOutItems | None, windows: Windows, wo
     """Windows and neighbours of a stage: made by a single process, only asked for by several."""
     sounds = samples.sounds() + (held_out.sounds if held_out else [])
     if world.size == 1:
-        say = lambda done, of: (
-            print(f"encoded {done} of {of} sounds", flush=True) if done % 100 == 0 or done == of else None
-        )
+
+        def say(done, of):
+            return print(f"encoded {done} of {of} sounds", flush=True) if done % 100 == 0 or done == of else None
+
         windows.fill(sounds, say)
     elif missing := windows.missing(sounds):
         raise MissingPart(
@@ -91,7 +92,8 @@ class StageRun:
         self.held_out, self.before, self.world = held_out, before, world
         self.folder = config.work / stage.name
         self.steps = samples.steps
-        # With what the stage before came to, so that one that was done again is not followed by what was made from the old.
+        # With what the stage before came to, so that one that was done again is not followed by what was made from the
+        # old.
         done = before.with_name(DONE) if before else None
         earlier = done.read_text() if done and done.exists() else ""
         self.print = fingerprint(
@@ -224,8 +226,8 @@ class StageRun:
         return contextlib.nullcontext()
 
     def finish(self) -> None:
-        """Writes what the next stage begins with, `weights.safetensors`, and after the last stage a model to use: mini's
-        files where only what hears was trained, else a folder for `from_pretrained`."""
+        """Writes what the next stage begins with, `weights.safetensors`, and after the last stage a model to use:
+        mini's files where only what hears was trained, else a folder for `from_pretrained`."""
         from safetensors.torch import save_file
 
         plain = replace(self.stage, precision="fp32", gradient_checkpointing=False)  # nothing that is kept is rounded

@@ -1,5 +1,5 @@
-"""One process or many: PyTorch's FSDP shards parameters, gradients and optimiser state over the processes that `torchrun` or
-`accelerate launch` started. On CPUs it runs over gloo, which is how it is tested; on GPUs over NCCL.
+"""One process or many: PyTorch's FSDP shards parameters, gradients and optimiser state over the processes that
+`torchrun` or `accelerate launch` started. On CPUs it runs over gloo, which is how it is tested; on GPUs over NCCL.
 
 PyTorch's own `fully_shard` is called, since `accelerate.Accelerator` turns its FSDP plugin on for accelerators only and
 would run two CPU processes by other code than many GPUs."""
@@ -71,8 +71,8 @@ def leave() -> None:
 
 def shard(net: AnswerLoss, world: World) -> AnswerLoss:
     """Moves `net` to the device and, where there are several processes, shards it: each decoder layer with its
-    cross-attention block, the block's key-value map by itself (it runs before the layers do), the audio transformer, and
-    all else as the root."""
+    cross-attention block, the block's key-value map by itself (it runs before the layers do), the audio transformer,
+    and all else as the root."""
     net.to(world.device)
     if world.size == 1:
         return net
@@ -87,7 +87,8 @@ def shard(net: AnswerLoss, world: World) -> AnswerLoss:
         units.append(layer)
     for unit in units:
         fully_shard(unit, mesh=mesh)
-    # The root too gives its parameters back after the forward pass, so that an evaluation leaves nothing unsharded behind.
+    # The root too gives its parameters back after the forward pass, so that an evaluation leaves nothing unsharded
+    # behind.
     return fully_shard(net, mesh=mesh, reshard_after_forward=True)
 
 
