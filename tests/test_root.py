@@ -2,10 +2,14 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import soundfile
+from tiny import RATE, tiny_engine, tone_clip
 
 import afcore
 from afcore import paths
@@ -35,6 +39,16 @@ def test_importing_it_costs_next_to_nothing():
     ]
     assert all(loaded == [] for _, loaded in runs)
     assert min(seconds for seconds, _ in runs) < 0.2
+
+
+def test_the_readmes_example_runs(tmp_path, monkeypatch, capsys):
+    """As it stands there, but for the model: a tiny one says something about a tone."""
+    example = re.search(r"```python\n(.*?)```", Path(root(), "README.md").read_text(), re.DOTALL)[1]
+    soundfile.write(tmp_path / "dog.ogg", tone_clip(600).samples, RATE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(afcore, "load_engine", lambda: tiny_engine(tmp_path))
+    exec(example, {})
+    assert capsys.readouterr().out.strip()
 
 
 def root() -> str:
