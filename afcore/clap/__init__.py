@@ -34,11 +34,11 @@ class Clap(Protocol):
 
     def audio(self, clip: Clip) -> np.ndarray:
         """A clip -> (d,) float32 unit vector."""
-        raise NotImplementedError("this CLAP has no audio encoder of its own")
+        raise TypeError("this CLAP has no audio encoder of its own")
 
     def audio_from_features(self, features: Tensor) -> np.ndarray:
         """Window features (n, E) of the model's encoder -> (d,) float32 unit vector."""
-        raise NotImplementedError("this CLAP does not read another encoder's features")
+        raise TypeError("this CLAP does not read another encoder's features")
 
 
 def embed_sound(clap: Clap, clip: Clip, features: Tensor) -> np.ndarray:

@@ -45,4 +45,4 @@ class AudioEncoder(Protocol):
 
     def tags(self, features: torch.Tensor) -> torch.Tensor:
         """Window features (n, E) -> probability of each class anywhere in the clip, (len(labels),), each 0 to 1."""
-        raise NotImplementedError("this encoder names no classes")
+        raise TypeError("this encoder names no classes")

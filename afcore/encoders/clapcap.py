@@ -97,8 +97,8 @@ class ClapCap(nn.Module):
         return False
 
     def tags(self, features: Tensor) -> Tensor:
-        """Raises NotImplementedError."""
-        raise NotImplementedError("ClapCap names no classes")
+        """Raises TypeError."""
+        raise TypeError("ClapCap names no classes")
 
     @classmethod
     def from_published(cls, tensors: Mapping[str, Tensor], name: str = "clapcap") -> "ClapCap":

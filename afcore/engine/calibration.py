@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Calibration:
     """Weight of the answer with shots; the rest is that of the same question without them (a product of experts). A
     small model trusts a shot's label more than its own hearing, also where no shot is of the right class."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.normalise not in ("sum", "mean"):
             raise ValueError(f'normalise is "sum" or "mean", not {self.normalise!r}')
         if self.temperature <= 0:
@@ -42,7 +43,7 @@ class Calibration:
             raise ValueError("shots must be above 0 and at most 1")
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, object]) -> Calibration:
+    def from_dict(cls, settings: Mapping[str, Any]) -> Calibration:
         """From the ``calibration`` entry of a model's config; what it leaves out has its default.
 
         Raises ValueError for a name or value that means nothing here.

@@ -15,7 +15,7 @@ _POLL = 0.05  # seconds between looks at a ``stop`` event, which cannot wake the
 class TurnQueue:
     """First come, first served, across all threads of the process."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._news = threading.Condition()
         self._queue: deque[object] = deque()
         self._holder: int | None = None

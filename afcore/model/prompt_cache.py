@@ -16,7 +16,7 @@ class PromptCache:
     new: the next turn of a chat, or another answer to the same question. Keep one per conversation;
     it forgets by itself when the model or the audio changes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._past: FlamingoCache | None = None
         self._tokens: list[int] = []
         self._audio: tuple[Tensor, Tensor] | None = None

@@ -12,8 +12,9 @@ import math
 import sqlite3
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,12 +82,12 @@ _COLUMNS = "id, label, caption, sha256, seconds, package, version, path, author,
 class Bank(ExampleBank):
     """Examples in SQLite, sounds in files. One instance may be used from several threads.
 
-    Raises MissingPart where `folder` holds no bank and `create` is not set, or a file that is no bank of this form.
+    ``files``: where the sounds lie under their own names, for a bank that keeps none itself. Raises MissingPart where
+    ``folder`` holds no bank and ``create`` is not set, or a file that is no bank of this form.
     """
 
-    def __init__(self, folder: str | Path, create: bool = False):
-        self.folder = Path(folder)
-        self._files: Path | None = None
+    def __init__(self, folder: str | Path, create: bool = False, files: Path | None = None):
+        self.folder, self._files = Path(folder), files
         file = self.folder / "bank.sqlite"
         if not file.exists() and not create:
             raise MissingPart(f"There is no example bank in {self.folder}.")
@@ -115,13 +116,12 @@ class Bank(ExampleBank):
         root = Path(folder).expanduser().resolve()
         found = _labelled_files(root)
         cache = paths.DATA / "banks" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
-        bank = cls(cache, create=True)
-        bank._files = root
-        bank._adopt(found)
+        bank = cls(cache, create=True, files=root)
+        bank._adopt(found, root)
         return bank
 
-    def _adopt(self, found: dict[str, tuple[Path, str]]) -> None:
-        """Makes the database agree with `found`: sha256 → (file, label)."""
+    def _adopt(self, found: dict[str, tuple[Path, str]], root: Path) -> None:
+        """Makes the database agree with ``found``: sha256 → (file under ``root``, label)."""
         from afcore.audio.recording import open_recording
 
         known = {example.sha256: example for example in self.examples()}
@@ -129,7 +129,7 @@ class Bank(ExampleBank):
             for sha in known.keys() - found.keys():
                 self._database.execute("DELETE FROM example WHERE sha256 = ?", (sha,))
         for sha, (file, label) in found.items():
-            path = file.relative_to(self._files).as_posix()
+            path = file.relative_to(root).as_posix()
             if sha in known:
                 with self._lock, self._database:
                     self._database.execute(
@@ -150,7 +150,7 @@ class Bank(ExampleBank):
         """All examples, by id."""
         with self._lock:
             rows = self._database.execute(f"SELECT {_COLUMNS} FROM example ORDER BY id").fetchall()
-        return [Example(*row[:-1], tuple(json.loads(row[-1]))) for row in rows]
+        return [_example(row) for row in rows]
 
     def example(self, example_id: int) -> Example:
         """Raises BadRequest where there is none of that id."""
@@ -158,7 +158,7 @@ class Bank(ExampleBank):
             row = self._database.execute(f"SELECT {_COLUMNS} FROM example WHERE id = ?", (example_id,)).fetchone()
         if row is None:
             raise BadRequest(f"The bank has no example {example_id}.")
-        return Example(*row[:-1], tuple(json.loads(row[-1])))
+        return _example(row)
 
     def labels(self) -> list[str]:
         """Distinct labels, sorted."""
@@ -180,15 +180,17 @@ class Bank(ExampleBank):
         file.write_bytes(sound)
         return example_id
 
-    def _insert(self, **values) -> int:
+    def _insert(self, **values: str | float) -> int:
         columns = ", ".join(values)
         try:
             with self._lock, self._database:
-                return self._database.execute(
+                added = self._database.execute(
                     f"INSERT INTO example ({columns}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
-                ).lastrowid
+                )
         except sqlite3.IntegrityError as error:
             raise BadRequest(f"The bank has this sound already, so it was not added as “{values['label']}”.") from error
+        assert added.lastrowid is not None  # a row was inserted
+        return added.lastrowid
 
     def _file(self, sha: str) -> Path:
         return self.folder / "audio" / sha[:2] / f"{sha}.ogg"
@@ -269,9 +271,11 @@ def _labelled_files(root: Path) -> dict[str, tuple[Path, str]]:
 
 def _array(shape: str, data: bytes) -> np.ndarray:
     """A stored embedding as float32; older banks hold CLAP's in four bytes a number."""
-    shape = json.loads(shape)
-    return (
-        np.frombuffer(data, np.float16 if len(data) == 2 * math.prod(shape) else np.float32)
-        .reshape(shape)
-        .astype(np.float32)
-    )
+    sizes: list[int] = json.loads(shape)
+    kind = np.float16 if len(data) == 2 * math.prod(sizes) else np.float32
+    return np.frombuffer(data, kind).reshape(sizes).astype(np.float32)
+
+
+def _example(row: tuple[Any, ...]) -> Example:
+    """From a row of `_COLUMNS`."""
+    return replace(Example(*row[:-1]), tags=tuple(json.loads(row[-1])))

@@ -66,7 +66,8 @@ class Retriever:
         """(d,) float32 CLAP embedding of an example. Raises BadRequest where the bank has no such example."""
         if example_id not in self._row:
             raise BadRequest(f"The bank has no example {example_id}.")
-        return self.vectors[self._row[example_id]]
+        found: np.ndarray = self.vectors[self._row[example_id]]
+        return found
 
     def nearest(
         self,
