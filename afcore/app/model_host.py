@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from afcore.engine import loading as engines
+from afcore.engine.loading import MODELS, LoadEngine, load_engine
 from afcore.errors import BadRequest, Cancelled
 from afcore.jobs import Job
 from afcore.published import folders
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 class ModelHost:
-    """Two published models rarely fit beside each other, so everybody who uses the process uses the same one."""
+    """Two published models rarely fit beside each other, so everybody who uses the process uses the same one.
 
-    def __init__(self, name: str) -> None:
+    ``load``: where an engine comes from.
+    """
+
+    def __init__(self, name: str, load: LoadEngine = load_engine) -> None:
+        self._load_engine = load
         self._lock = threading.Lock()
         self._old: list[Job] = []
         """Loadings whose engines are still to be put away."""
@@ -41,7 +45,7 @@ class ModelHost:
 
         Raises BadRequest for a name that is unknown, or of files that are not here.
         """
-        if name not in engines.MODELS:
+        if name not in MODELS:
             raise BadRequest(f"There is no model “{name}”.")
         if not self.is_here(name):
             raise BadRequest(f"The files of {name} are not on this machine yet.")
@@ -73,7 +77,7 @@ class ModelHost:
                 job.report(stage, fraction)
 
             self._put_away(report)
-            return engines.load_engine(name, progress=report)
+            return self._load_engine(name, progress=report)
 
         return Job(work).start()
 

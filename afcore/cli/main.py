@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afcore.engine.loading import LoadEngine, load_engine
 from afcore.errors import AfcoreError, AudioError, BadRequest, Cancelled, MissingPart
 from afcore.teach.batch import add_label
 
@@ -117,15 +118,18 @@ COMMANDS: list[Callable[[Any], None]] = [
 """One function per command, in the order of ``--help``."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 where a part is missing, 2 for input that cannot be used."""
+def main(arguments: Sequence[str] | None = None, load: LoadEngine = load_engine) -> int:
+    """Run one command; returns the exit code: 0, 1 where a part is missing, 2 for input that cannot be used.
+
+    ``load``: where the commands get their engine from; they find it among their options.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m afcore", description="Ask about sounds, with examples to learn from."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments, argparse.Namespace(load=load))
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # stderr is for sentences to people
     try:
         return options.run(options) or 0
@@ -312,9 +316,7 @@ def _settings(options):
 
 def _run_on_files(options) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # answering never asks the network
-    from afcore.engine.loading import load_engine
-
-    engine = load_engine(options.model, options.device, progress_line())
+    engine = options.load(options.model, options.device, progress_line())
     if engine.retrieval_notice:
         _say(engine.retrieval_notice)
     bank = None

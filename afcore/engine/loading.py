@@ -20,6 +20,9 @@ Progress = Callable[[str, float], None]
 Loader = Callable[["str | torch.device | None", "torch.dtype | None", Progress], "Engine"]
 """Device, number format (None: the best there is), progress -> an engine."""
 
+LoadEngine = Callable[..., "Engine"]
+"""`load_engine` or what stands in for it: who takes one as a parameter gives it the name, the device and ``progress``."""
+
 MODELS: dict[str, str | Loader] = {
     "mini": "afcore.engine.mini:load",
     "audio-flamingo-chat": "afcore.published.engines:load_chat",

@@ -81,11 +81,9 @@ def _run(options) -> int:
 def teach(options) -> dict:
     """Figures of ``--clips``, as plain data. Raises BadRequest for no clips, MissingPart where the model cannot
     load."""
-    from afcore.engine.loading import load_engine
-
     if options.clips < 1:
         raise BadRequest("Give --clips a number above 0.")
-    engine = load_engine(options.model, options.device)
+    engine = options.load(options.model, options.device)
     return machine_of(engine) | measure_clips(engine, options.clips)
 
 
@@ -117,9 +115,7 @@ def _child(options, what: str) -> tuple[float, dict]:
 
 
 def _worker(options) -> None:
-    from afcore.engine.loading import load_engine
-
-    engine = load_engine(options.model, options.device)
+    engine = options.load(options.model, options.device)
     print(json.dumps("ready"), flush=True)
     if options.worker == "all":
         print(json.dumps(measure_engine(engine, ten_seconds(options.file), options.runs)), flush=True)

@@ -204,14 +204,12 @@ def weights_key() -> str:
 def run(options: argparse.Namespace) -> None:
     """The command `evaluate mini-card`."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here asks the network
-    from afcore.engine.loading import load_engine
-
     abilities = chosen(options.only)
 
     def say(text):
         return print(text, file=sys.stderr, flush=True)
 
-    context = Context(options.work, load_engine("mini"))
+    context = Context(options.work, options.load("mini"))
     if options.sounds_only:
         return make_sounds(context, abilities, options.limit, options.controls, say)
     folder = options.work / "card" / "answers" / weights_key()

@@ -183,7 +183,6 @@ def add_failures(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from afcore.engine import loading as engines
     from afcore.retrieval.bank import Bank
 
     sounds = Sounds(Bank(paths.SHIPPED_BANK))
@@ -193,7 +192,7 @@ def _run(options: argparse.Namespace) -> int:
         cases: Sequence[Case] = [case for kind in KINDS for case in candidates(sounds.bank, kind, options.look)]
     else:
         cases = read()
-    engine = engines.load_engine(options.model, options.device, None)
+    engine = options.load(options.model, options.device)
     wrong = []
     for case, verdict in verdicts(engine, sounds, cases):
         if not verdict.right:

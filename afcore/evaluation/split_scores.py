@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from afcore.corpus.clips import ClipSet
 from afcore.corpus.held_out import HELD_OUT
 from afcore.errors import MissingPart
 from afcore.evaluation.items import Item, heard, interval, macro, make_items
+
+if TYPE_CHECKING:
+    from afcore.engine.loading import LoadEngine
 
 SHOTS = 4
 ANY, AMONG = (
@@ -110,16 +114,14 @@ def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict
     return {k: np.array(v) for k, v in chosen.items()}
 
 
-def evaluate(work: Path, limit: int | None, progress=None) -> dict:
+def evaluate(work: Path, limit: int | None, load: LoadEngine, progress=None) -> dict:
     """All scores as one dictionary. Raises MissingPart without `work/clips` or the shipped bank."""
-    from afcore.engine.loading import load_engine
-
     if not (work / "clips" / "clips.jsonl").exists():
         raise MissingPart(
             f"There are no test sounds in {work}: make them with `python -m afcore.training all --work {work}`."
         )
     clips = ClipSet(work / "clips")
-    engine = load_engine("mini")
+    engine = load("mini")
     bank_labels = {example.label for example in engine.bank.examples()}
     test = {clips[i].label for i in range(len(clips)) if clips[i].split == "test" and clips[i].label}
     train = {clips[i].label for i in range(len(clips)) if clips[i].split == "train" and clips[i].label}
@@ -241,5 +243,6 @@ def _run(options: argparse.Namespace) -> None:
         from afcore.evaluation import card
 
         return card.run(options)
-    result = evaluate(options.work, options.limit, lambda n, of: print(f"{n} of {of}", file=sys.stderr, flush=True))
+    say = lambda n, of: print(f"{n} of {of}", file=sys.stderr, flush=True)
+    result = evaluate(options.work, options.limit, options.load, say)
     print(json.dumps(result, indent=1) if options.json else table(result))

@@ -304,8 +304,6 @@ def chosen(settings: Settings, method: str | None, shots: int | None) -> Setting
 
 
 def _run(options: argparse.Namespace) -> int:
-    from afcore.engine import loading as engines
-
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # labelling never asks the network
     begun = time.perf_counter()
     shown = sys.stderr.isatty()
@@ -316,7 +314,7 @@ def _run(options: argparse.Namespace) -> int:
 
     with open_project(options.project) as project:
         how = How(chosen(project.settings, options.method, options.shots), options.segments)
-        make_engine = partial(engines.load_engine, options.model, options.device)
+        make_engine = partial(options.load, options.model, options.device)
         try:
             rows = label_folder(
                 project, options.folder, options.out, make_engine, how, options.model, options.ray, progress

@@ -9,7 +9,6 @@ import torch
 from tiny import tiny_engine, tone_clip
 
 from afcore.app.model_host import ModelHost
-from afcore.engine import loading as engines
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.model.generation import GenerationSettings
 from afcore.published import download
@@ -32,7 +31,6 @@ def load(tmp_path, monkeypatch):
         return engine
 
     load_engine.hold, load_engine.begun = {}, threading.Event()
-    monkeypatch.setattr(engines, "load_engine", load_engine)
     monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: True))
     return load_engine
 
@@ -43,7 +41,7 @@ def ready(host):
 
 
 def test_a_change_frees_the_memory_of_the_model_before(load):
-    host = ModelHost("mini")
+    host = ModelHost("mini", load)
     mini = ready(host)
     heard = mini.hear(tone_clip(430))
     list(mini.stream(heard, mini.build_prompt(heard, "What?", mini.neighbours(heard, 2)), GenerationSettings(4)))
@@ -57,7 +55,7 @@ def test_a_change_frees_the_memory_of_the_model_before(load):
 
 
 def test_an_answer_under_way_ends_first(load):
-    host = ModelHost("mini")
+    host = ModelHost("mini", load)
     mini = ready(host)
     with mini.turns.wait():
         host.choose(CHAT)
@@ -66,7 +64,7 @@ def test_an_answer_under_way_ends_first(load):
 
 
 def test_who_chooses_last_decides(load):
-    host = ModelHost("mini")
+    host = ModelHost("mini", load)
     mini = ready(host)
     load.hold[CHAT] = threading.Event()
     host.choose(CHAT)
@@ -79,7 +77,7 @@ def test_who_chooses_last_decides(load):
 
 
 def test_choosing_again_in_a_hurry_leaves_one_model(load):
-    host = ModelHost("mini")
+    host = ModelHost("mini", load)
     loadings = [host.loading]
     for name in (CHAT, FOUNDATION, "mini", CHAT):
         host.choose(name)
@@ -88,20 +86,23 @@ def test_choosing_again_in_a_hurry_leaves_one_model(load):
     assert [job.result for job in loadings[:-1]] == [None] * 4
 
 
-def test_a_model_that_does_not_load_can_be_tried_again(load, monkeypatch):
-    def absent(name, progress):
-        raise MissingPart("Not there.")
+def test_a_model_that_does_not_load_can_be_tried_again(load):
+    tries = []
 
-    with monkeypatch.context() as patch:
-        patch.setattr(engines, "load_engine", absent)
-        host = ModelHost("mini")
-        assert host.loading.wait(60) and host.loading.error == "Not there."
+    def absent_at_first(name, progress):
+        tries.append(name)
+        if len(tries) == 1:
+            raise MissingPart("Not there.")
+        return load(name, progress)
+
+    host = ModelHost("mini", absent_at_first)
+    assert host.loading.wait(60) and host.loading.error == "Not there."
     host.choose("mini")
     assert ready(host).name == "mini"
 
 
 def test_what_cannot_be_chosen(load, monkeypatch):
-    host = ModelHost("mini")
+    host = ModelHost("mini", load)
     monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: name == "mini"))
     with pytest.raises(BadRequest, match="not on this machine"):
         host.choose(CHAT)
@@ -128,7 +129,7 @@ def test_getting_files_can_be_stopped_and_started_again(load, monkeypatch):
         raise Cancelled("Stopped.")
 
     monkeypatch.setattr(download, "get", get)
-    host = ModelHost("mini")
+    host = ModelHost("mini", load)
     job = host.get(CHAT)
     assert host.get(CHAT) is job
     job.stop()

@@ -8,7 +8,6 @@ import pytest
 from media import chirps, encode
 from tiny import RATE, tiny_engine, tone
 
-import afcore.engine.loading
 from afcore import paths
 from afcore.audio.recording import from_samples
 from afcore.cli import main
@@ -16,17 +15,20 @@ from afcore.engine.engine import Engine
 from afcore.model.generation import GenerationSettings
 
 
+class Loads:
+    """Stands in for `load_engine`: every model is the tiny one; ``names`` has those asked for."""
+
+    def __init__(self, folder):
+        self.folder, self.names = folder, []
+
+    def __call__(self, name, device, progress):
+        self.names.append(name)
+        return tiny_engine(self.folder)
+
+
 @pytest.fixture
-def loads(monkeypatch, tmp_path):
-    """Names of the models loaded; each is the tiny one."""
-    names = []
-
-    def load_engine(name, device, progress):
-        names.append(name)
-        return tiny_engine(tmp_path)
-
-    monkeypatch.setattr(afcore.engine.loading, "load_engine", load_engine)
-    return names
+def loads(tmp_path):
+    return Loads(tmp_path)
 
 
 @pytest.fixture
@@ -38,15 +40,15 @@ def sounds(tmp_path):
     return [str(file) for file in files]
 
 
-def run(capsys, *arguments):
+def run(capsys, loads, *arguments):
     """Exit code, JSON objects printed, stderr."""
-    code = main.main([*arguments, "--json"])
+    code = main.main([*arguments, "--json"], loads)
     out, err = capsys.readouterr()
     return code, [json.loads(line) for line in out.splitlines()], err
 
 
 def test_ask(capsys, loads, sounds):
-    code, (data,), err = run(capsys, "ask", sounds[0], "What is it?", "--shots", "4", "--max-tokens", "5")
+    code, (data,), err = run(capsys, loads, "ask", sounds[0], "What is it?", "--shots", "4", "--max-tokens", "5")
     assert code == 0 and err == ""
     assert {"answer", "shots", "windows", "prompt", "timings", "model"} <= set(data)
     assert [shot["label"] for shot in data["shots"]][-1] == "horn"  # the nearest stands last
@@ -62,7 +64,7 @@ def test_presets_and_what_is_asked_for_besides(capsys, loads, sounds, monkeypatc
         Engine, "ask", lambda *a, settings, **k: seen.append(settings) or ask(*a, settings=settings, **k)
     )
     for more in (["--preset", "benchmark"], ["--preset", "chat", "--top-k", "7", "--seed", "1"], ["--beams", "2"]):
-        assert main.main(["ask", sounds[0], "What?", "--max-tokens", "2", *more]) == 0
+        assert main.main(["ask", sounds[0], "What?", "--max-tokens", "2", *more], loads) == 0
     assert seen == [
         GenerationSettings(2, num_beams=3),
         GenerationSettings(2, 1.0, 7, 0.95, 1, 1),
@@ -72,18 +74,18 @@ def test_presets_and_what_is_asked_for_besides(capsys, loads, sounds, monkeypatc
 
 def test_candidates(capsys, loads, sounds):
     command = ["ask", sounds[0], "What?", "--max-tokens", "4", "--candidates", "4"]
-    code, (data,), _ = run(capsys, *command, "--preset", "chat", "--seed", "0")
+    code, (data,), _ = run(capsys, loads, *command, "--preset", "chat", "--seed", "0")
     similarities = [candidate["similarity"] for candidate in data["candidates"]]
     assert code == 0 and 1 < len(similarities) <= 4 and similarities == sorted(similarities, reverse=True)
     assert data["answer"] == data["candidates"][0]["answer"]
     for more, words in (([], "temperature"), (["--preset", "chat", "--beams", "3"], "beam")):
-        code, found, err = run(capsys, *command, *more)
+        code, found, err = run(capsys, loads, *command, *more)
         assert code == 2 and found == [] and words in err
 
 
 def test_several_files_load_the_model_once_and_a_bad_one_stops_nothing(capsys, loads, sounds):
-    code, found, err = run(capsys, "caption", *sounds, "--max-tokens", "3")
-    assert code == 2 and loads == ["mini"]
+    code, found, err = run(capsys, loads, "caption", *sounds, "--max-tokens", "3")
+    assert code == 2 and loads.names == ["mini"]
     assert [data["file"] for data in found] == [sounds[0], sounds[2]]
     assert err.count("\n") == 1 and "paper.wav" in err and err.endswith(".\n")
 
@@ -106,7 +108,7 @@ def test_unusual_sounds_are_answered_with_a_notice_and_unreadable_ones_refused_i
     files = {name: data for name, (data, _) in unusual.items()} | unreadable
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    code, found, err = run(capsys, "caption", *(str(tmp_path / name) for name in files), "--max-tokens", "3")
+    code, found, err = run(capsys, loads, "caption", *(str(tmp_path / name) for name in files), "--max-tokens", "3")
     assert code == 2 and [Path(data["file"]).name for data in found] == list(unusual)
     for data, (_, words) in zip(found, unusual.values()):
         assert words in " ".join(data["notices"])
@@ -114,7 +116,7 @@ def test_unusual_sounds_are_answered_with_a_notice_and_unreadable_ones_refused_i
 
 
 def test_classify(capsys, loads, sounds):
-    code, (data,), _ = run(capsys, "classify", sounds[0], "--labels", "horn, dog bark,hum", "--shots", "2")
+    code, (data,), _ = run(capsys, loads, "classify", sounds[0], "--labels", "horn, dog bark,hum", "--shots", "2")
     assert code == 0 and set(data["probabilities"]) == {"horn", "dog bark", "hum"}
     assert sum(data["probabilities"].values()) == pytest.approx(1)
     assert data["label"] == max(data["probabilities"], key=data["probabilities"].get) and len(data["shots"]) == 2
@@ -125,22 +127,22 @@ def test_classify_from_a_folder(capsys, loads, sounds, tmp_path, monkeypatch):
     for label, hz in {"big_pump": 350, "small pump": 1300}.items():
         (tmp_path / "mine" / label).mkdir(parents=True)
         (tmp_path / "mine" / label / "1.wav").write_bytes(from_samples(tone(hz), RATE, "x").data)
-    code, (data,), _ = run(capsys, "classify", sounds[0], "--bank", str(tmp_path / "mine"), "--shots", "1")
+    code, (data,), _ = run(capsys, loads, "classify", sounds[0], "--bank", str(tmp_path / "mine"), "--shots", "1")
     assert code == 0 and list(data["probabilities"]) == ["big pump", "small pump"]
     assert [shot["label"] for shot in data["shots"]] == ["big pump"]
-    assert main.main(["classify", sounds[0], "--bank", str(tmp_path / "nothing")]) == 2
+    assert main.main(["classify", sounds[0], "--bank", str(tmp_path / "nothing")], loads) == 2
     assert "no folder" in capsys.readouterr().err
 
 
 def test_neighbours(capsys, loads, sounds):
-    code, (data,), _ = run(capsys, "neighbours", sounds[2], "-k", "3")
+    code, (data,), _ = run(capsys, loads, "neighbours", sounds[2], "-k", "3")
     assert code == 0 and [shot["label"] for shot in data["shots"]][0] == "beep" and len(data["shots"]) == 3
-    assert main.main(["neighbours", sounds[2], "-k", "2"]) == 0
+    assert main.main(["neighbours", sounds[2], "-k", "2"], loads) == 0
     assert capsys.readouterr().out.splitlines()[0].split()[1] == "beep"
 
 
 def test_for_people(capsys, loads, sounds):
-    assert main.main(["classify", sounds[0], sounds[2], "--labels", "horn,hum"]) == 0
+    assert main.main(["classify", sounds[0], sounds[2], "--labels", "horn,hum"], loads) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"{sounds[0]}: \n") and out.count("%") == 4
     assert "4 kHz" in err
@@ -149,9 +151,9 @@ def test_for_people(capsys, loads, sounds):
 def test_from_a_later_second(capsys, loads, tmp_path):
     file = tmp_path / "long.wav"
     file.write_bytes(from_samples(tone(300, 12.0), RATE, "x").data)
-    _, (data,), _ = run(capsys, "caption", str(file), "--start", "4", "--max-tokens", "2")
+    _, (data,), _ = run(capsys, loads, "caption", str(file), "--start", "4", "--max-tokens", "2")
     assert data["windows"] == [{"start": 4.0, "end": 11.0}, {"start": 5.75, "end": 12.0}]
-    code, found, err = run(capsys, "caption", str(file), "--start", "40")
+    code, found, err = run(capsys, loads, "caption", str(file), "--start", "40")
     assert code == 2 and found == [] and "40 s" in err
 
 
@@ -165,7 +167,7 @@ def test_from_a_later_second(capsys, loads, tmp_path):
     ],
 )
 def test_requests_that_cannot_be_met(capsys, loads, sounds, arguments, sentence):
-    assert main.main([arguments[0], sounds[0], *arguments[1:]]) == 2
+    assert main.main([arguments[0], sounds[0], *arguments[1:]], loads) == 2
     out, err = capsys.readouterr()
     assert out == "" and sentence in err and err.count("\n") <= 2
 
@@ -191,5 +193,5 @@ def test_unknown_things(capsys):
 )
 def test_numbers_out_of_range_are_refused_before_a_model_is_loaded(capsys, loads, option, value, words):
     with pytest.raises(SystemExit) as error:
-        main.main(["caption", "x.wav", f"{option}={value}"])
-    assert error.value.code == 2 and words in capsys.readouterr().err and loads == []
+        main.main(["caption", "x.wav", f"{option}={value}"], loads)
+    assert error.value.code == 2 and words in capsys.readouterr().err and loads.names == []

@@ -93,11 +93,9 @@ def test_without_apt_it_says_where_packages_go(tmp_path, capsys, monkeypatch):
 def test_a_built_bank_gives_examples(tmp_path, capsys, monkeypatch):
     from tiny import tiny_bank, tiny_engine
 
-    import afcore.engine.loading
-
     tiny_bank(tmp_path / "built").close()
     (tmp_path / "a.wav").write_bytes(noise(1))
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
-    monkeypatch.setattr(afcore.engine.loading, "load_engine", lambda *_: tiny_engine(tmp_path, bank=False))
-    assert main.main(["neighbours", str(tmp_path / "a.wav"), "-k", "2", "--bank", str(tmp_path / "built")]) == 0
+    asked = ["neighbours", str(tmp_path / "a.wav"), "-k", "2", "--bank", str(tmp_path / "built")]
+    assert main.main(asked, lambda *_: tiny_engine(tmp_path, bank=False)) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2

@@ -87,8 +87,7 @@ def test_clips_go_through_every_stage_of_teach_and_none_is_known_before(tmp_path
     assert (measured["labels"], measured["examples"]) == (5, 5)
     text = bench_clips.clips_table(measured | bench.machine_of(engine))
     assert "14 clips of 2.0 s" in text and all(stage in text for stage in bench_clips.STAGES.values())
-    monkeypatch.setattr("afcore.engine.loading.load_engine", lambda name, device: engine)
-    assert main.main(["bench", "--clips", "1", "--json"]) == 0
+    assert main.main(["bench", "--clips", "1", "--json"], lambda name, device: engine) == 0
     assert json.loads(capsys.readouterr().out)["clips"] == 1
     assert main.main(["bench", "--clips", "0"]) == 2 and "above 0" in capsys.readouterr().err
 

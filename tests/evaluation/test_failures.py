@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tiny import tiny_engine
 
-import afcore.engine.loading
 from afcore import paths
 from afcore.cli import main
 from afcore.errors import MissingPart
@@ -73,14 +72,14 @@ def test_a_damaged_list_is_one_sentence(text, tmp_path):
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
+    """Loads the tiny engine, whatever is asked for."""
     engine = tiny_engine(tmp_path, bank=False)
-    monkeypatch.setattr(afcore.engine.loading, "load_engine", lambda *_: engine)
     monkeypatch.setattr(failures, "LENGTH", 3)
-    return engine
+    return lambda *_: engine
 
 
 def test_the_command_asks_the_shipped_list(tiny, capsys):
-    assert main.main(["failures", "--json"]) == 0
+    assert main.main(["failures", "--json"], tiny) == 0
     out, err = capsys.readouterr()
     rows, cases = [json.loads(line) for line in out.splitlines()], failures.read()
     assert [row["question"] for row in rows] == [case.question for case in cases]
@@ -90,7 +89,7 @@ def test_the_command_asks_the_shipped_list(tiny, capsys):
 
 
 def test_the_command_looks_for_cases_anew(tiny, capsys, tmp_path, sounds):
-    assert main.main(["failures", "--look", "2", "--out", str(tmp_path / "failures.json")]) == 0
+    assert main.main(["failures", "--look", "2", "--out", str(tmp_path / "failures.json")], tiny) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(KINDS) and {line[11:25].strip() for line in lines} == set(KINDS)
     wrong = failures.read(tmp_path)

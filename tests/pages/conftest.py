@@ -14,7 +14,7 @@ from pages_support import LABELS, RATE, visit
 from playwright.sync_api import sync_playwright
 
 from afcore import paths
-from afcore.engine import loading as engines
+from afcore.engine.loading import MODELS
 from afcore.retrieval.bank import Bank
 from pages import common
 
@@ -36,7 +36,7 @@ def engine(folder, monkeypatch):
     monkeypatch.setattr(paths, "DATA", folder.parent / "data")
     bank = Bank.from_folder(folder)
     fake = FakeEngine(bank)
-    monkeypatch.setattr(engines, "load_engine", lambda name, progress: fake)
+    monkeypatch.setitem(MODELS, "mini", lambda device, dtype, progress: fake)
     monkeypatch.setattr(common, "_shipped_bank", lambda: bank)
     st.cache_resource.clear()
     st.cache_data.clear()

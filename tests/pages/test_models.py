@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from afcore.app.model_host import ModelHost
 from afcore.app.session_file import pack
-from afcore.engine import loading as engines
+from afcore.engine.loading import MODELS
 from afcore.engine.memory import OutOfMemory
 from afcore.errors import Cancelled, MissingPart
 from afcore.model.generation import PRESETS
@@ -100,7 +100,7 @@ def other(engine, monkeypatch):
     """A second model, which takes three examples and finds others."""
     notice = "Examples are found by mini CLAP."
     other = FakeEngine(engine.bank, name=CHAT, kind="chat", max_shots=3, notice=notice, answer="Something else .")
-    monkeypatch.setattr(engines, "load_engine", lambda name, progress: other if name == CHAT else engine)
+    monkeypatch.setitem(MODELS, CHAT, lambda device, dtype, progress: other)
     monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: name != FOUNDATION))
     return other
 

@@ -30,7 +30,7 @@ from afcore.app import plots
 from afcore.app.session import BrowserSession
 from afcore.app.session_file import pack
 from afcore.audio.recording import MAX_SECONDS
-from afcore.engine import loading as engines
+from afcore.engine.loading import MODELS
 from afcore.errors import MissingPart
 from afcore.jobs import UNEXPECTED, Job
 from pages import common
@@ -336,15 +336,15 @@ def test_who_waits_sees_how_many_people_are_ahead(engine):
 
 
 def test_a_missing_model_is_said_and_can_be_tried_again(engine, monkeypatch):
-    def absent(name, progress):
+    def absent(device, dtype, progress):
         raise MissingPart("Mini's weights are missing: run make run once.")
 
-    monkeypatch.setattr(engines, "load_engine", absent)
+    monkeypatch.setitem(MODELS, "mini", absent)
     st.cache_resource.clear()
     at = visit()
     button(at, "Dog").click().run()
     assert not at.exception and at.error[0].value == "Mini's weights are missing: run make run once."
-    monkeypatch.setattr(engines, "load_engine", lambda name, progress: engine)
+    monkeypatch.setitem(MODELS, "mini", lambda device, dtype, progress: engine)
     good(button(at, "Try again").click().run())
     assert engine.answer.removesuffix(" .") in texts(at)
 

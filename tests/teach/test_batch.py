@@ -16,7 +16,6 @@ import pyarrow
 import pytest
 from tiny import RATE, tiny_engine, tone
 
-import afcore.engine.loading
 from afcore import paths
 from afcore.audio.recording import from_samples
 from afcore.cli import main
@@ -189,12 +188,12 @@ def test_unsure_clips_are_none_of_these(engine, project, folder, tmp_path):
 @pytest.mark.parametrize("named", ["tones", "id", "folder", "zip"])
 def test_the_command(named, engine, project, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AFCORE_PROJECTS", str(tmp_path / "projects"))
-    monkeypatch.setattr(afcore.engine.loading, "load_engine", lambda name, device: engine)
     export_project(project, tmp_path / "tones.zip")
     which = {"tones": "tones", "id": project.id, "folder": str(project.folder), "zip": str(tmp_path / "tones.zip")}[
         named
     ]
-    code = main.main(["label", which, str(folder), "--out", str(tmp_path / "l.csv"), "--shots", "1", "--json"])
+    asked = ["label", which, str(folder), "--out", str(tmp_path / "l.csv"), "--shots", "1", "--json"]
+    code = main.main(asked, lambda name, device: engine)
     out, err = capsys.readouterr()
     printed = [json.loads(line) for line in out.splitlines()]
     assert code == 2 and [row["file"] for row in printed] == NAMES and printed[0]["by"] == "lm-shots, k=1"
@@ -312,13 +311,12 @@ def test_an_address_without_a_ray_cluster_is_one_sentence_at_once(
         raise AssertionError("no model is loaded before the cluster is found")
 
     monkeypatch.setenv("AFCORE_PROJECTS", str(tmp_path / "projects"))
-    monkeypatch.setattr(afcore.engine.loading, "load_engine", never)
     monkeypatch.setattr(ray_batch, "SECONDS", 0.5)
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # "mute": connects and says nothing
         if address == "web":
             threading.Thread(target=server.serve_forever, daemon=True).start()
         asked = f"127.0.0.1:{server.server_port}" if address in ("web", "mute") else address
-        code = main.main(["label", "tones", str(folder), "--out", str(tmp_path / "l.csv"), "--ray", asked])
+        code = main.main(["label", "tones", str(folder), "--out", str(tmp_path / "l.csv"), "--ray", asked], never)
         if address == "web":
             server.shutdown()
     [sentence] = capsys.readouterr().err.splitlines()

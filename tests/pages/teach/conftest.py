@@ -6,7 +6,7 @@ from teach_support import reviewer
 from teaching import NamedEngine, sound
 
 from afcore import paths
-from afcore.engine import loading as engines
+from afcore.engine.loading import MODELS
 from afcore.retrieval.bank import Bank
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED
 from pages import common, teach_common
@@ -32,7 +32,7 @@ def engine(folder, tmp_path, monkeypatch):
     monkeypatch.delenv("AFCORE_SERVER_FOLDERS", raising=False)
     bank = Bank.from_folder(folder)
     fake = NamedEngine(bank=bank)
-    monkeypatch.setattr(engines, "load_engine", lambda name, progress: fake)
+    monkeypatch.setitem(MODELS, "mini", lambda device, dtype, progress: fake)
     monkeypatch.setattr(common, "_shipped_bank", lambda: bank)
     monkeypatch.setattr(teach_common, "cookie_in_browser", lambda: "")  # AppTest has no cookies
     st.cache_resource.clear()
