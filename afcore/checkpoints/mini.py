@@ -19,12 +19,12 @@ import torch
 from afcore import paths
 from afcore.checkpoints import without_progress_bars
 from afcore.checkpoints.rows import packed, unpacked
-from afcore.encoders.mini import EMBEDDING
 from afcore.errors import MissingPart
 from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 NEW_TOKENS = ["<audio>", "<|endofchunk|>", "<SEP>"]
+EMBEDDING = 384  # numbers of a window before its tags, as `afcore.encoders.mini` gives them
 NEW_ROWS = "new_token_embeddings"
 DEFAULTS = {
     "audio_width": 384,
@@ -204,29 +204,3 @@ def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
     with torch.no_grad():
         table = model.get_input_embeddings().weight
         table[-len(NEW_TOKENS) :] = rows.to(table.dtype)
-
-
-def load_mini(
-    folder: str | Path | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    progress: Callable[[str, float], None] | None = None,
-):
-    """(AudioFlamingo, tokenizer, MiniEncoder, MiniClap, calibration dict) from `folder` (default `assets/mini`); raises
-    MissingPart."""
-    from afcore.clap.mini import MiniClap
-    from afcore.encoders.mini import MiniEncoder
-
-    folder = Path(folder or paths.MINI)
-    for name in ("encoder.safetensors", "clap.safetensors", "flamingo.safetensors", "audioset.json"):
-        if not (folder / name).exists():
-            raise MissingPart(
-                f"Mini's weights are missing ({name}): restore the folder assets/mini from the repository."
-            )
-    model, tokenizer = build_mini(folder, {}, folder, progress, dtype)
-    if progress:
-        progress("Loading the audio encoder", 0.8)
-    encoder = MiniEncoder.load(folder, device)
-    clap = MiniClap.load(folder)
-    calibration = json.loads((folder / "config.json").read_text())["calibration"]
-    return model.eval().to(device), tokenizer, encoder, clap, calibration

@@ -23,8 +23,8 @@ from afcore.audio.recording import Clip, open_recording
 from afcore.engine import comparing, memory, scoring
 from afcore.engine.calibration import Calibration
 from afcore.engine.hearing import Ear, silent_clip
-from afcore.engine.results import Answer, Heard
-from afcore.engine.scoring import Judge, LabelQuestion, LabelScores, LanguageJudge, conversation
+from afcore.engine.results import Answer, Heard, LabelScores
+from afcore.engine.scoring import Judge, LabelQuestion, LanguageJudge, conversation
 from afcore.engine.turn_queue import TurnQueue
 from afcore.errors import BadRequest, MissingPart
 from afcore.model.generation import GenerationSettings

@@ -12,7 +12,6 @@ from afcore.audio.recording import Clip
 from afcore.prompts import Prompt
 
 if TYPE_CHECKING:
-    from afcore.engine.scoring import LabelScores
     from afcore.retrieval.nearest import Shot
 
 
@@ -54,6 +53,49 @@ class Heard:
     def notices(self) -> tuple[str, ...]:
         """Sentences for the person about what is unusual."""
         return self.clip.notices
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one judge says."""
+
+    judge: str
+    probabilities: dict[str, float]
+    """Label to probability, in the order asked, summing to 1."""
+    weight: float = 1.0
+    """How far it is believed, above 0; only the ratio to the others' weights counts."""
+
+    @property
+    def best(self) -> str:
+        """The most probable label; of several the first."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """How probable each label is, and who judged."""
+
+    probabilities: dict[str, float]
+    """Label to probability, in the order asked, summing to 1."""
+    opinions: tuple[Opinion, ...]
+
+    @property
+    def best(self) -> str:
+        """The most probable label; of several the first."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def agree(self) -> bool:
+        """Whether all judges name the same label."""
+        return len({opinion.best for opinion in self.opinions}) == 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data under the names of the command line's ``--json``."""
+        judges = [
+            {"judge": o.judge, "label": o.best, "weight": o.weight, "probabilities": o.probabilities}
+            for o in self.opinions
+        ]
+        return {"probabilities": self.probabilities, "judges": judges, "agree": self.agree}
 
 
 @dataclass(frozen=True, eq=False)

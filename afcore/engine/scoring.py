@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from afcore import prompts
 from afcore.engine.calibration import Calibration
 from afcore.engine.language import Key, TextModel
-from afcore.engine.results import Heard
+from afcore.engine.results import Heard, LabelScores, Opinion
 from afcore.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -49,22 +49,6 @@ class LabelQuestion:
     """Ids in ``bank`` that must not be looked at: they share sound with what is asked about."""
 
 
-@dataclass(frozen=True)
-class Opinion:
-    """What one judge says."""
-
-    judge: str
-    probabilities: dict[str, float]
-    """Label to probability, in the order asked, summing to 1."""
-    weight: float = 1.0
-    """How far it is believed, above 0; only the ratio to the others' weights counts."""
-
-    @property
-    def best(self) -> str:
-        """The most probable label; of several the first."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
-
-
 class Judge(Protocol):
     """Who can say how probable labels are."""
 
@@ -73,33 +57,6 @@ class Judge(Protocol):
     def opinion(self, asked: LabelQuestion) -> Opinion | None:
         """None where it has nothing to say: a question that is not about classes, or no examples. Raises BadRequest."""
         ...
-
-
-@dataclass(frozen=True)
-class LabelScores:
-    """How probable each label is, and who judged."""
-
-    probabilities: dict[str, float]
-    """Label to probability, in the order asked, summing to 1."""
-    opinions: tuple[Opinion, ...]
-
-    @property
-    def best(self) -> str:
-        """The most probable label; of several the first."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
-
-    @property
-    def agree(self) -> bool:
-        """Whether all judges name the same label."""
-        return len({opinion.best for opinion in self.opinions}) == 1
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data under the names of the command line's ``--json``."""
-        judges = [
-            {"judge": o.judge, "label": o.best, "weight": o.weight, "probabilities": o.probabilities}
-            for o in self.opinions
-        ]
-        return {"probabilities": self.probabilities, "judges": judges, "agree": self.agree}
 
 
 def score(judges: Sequence[Judge], asked: LabelQuestion) -> LabelScores:

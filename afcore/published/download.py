@@ -17,7 +17,11 @@ from pathlib import Path
 import psutil
 
 from afcore.checkpoints import Broken, CheckpointError
-from afcore.checkpoints.convert import (
+from afcore.checkpoints.files import PARTS, joined_bytes, require_space
+from afcore.clap import laion
+from afcore.errors import BadRequest, Cancelled, MissingPart
+from afcore.published import hub
+from afcore.published.convert import (
     CLAPCAP,
     convert_clapcap,
     convert_flamingo,
@@ -25,10 +29,6 @@ from afcore.checkpoints.convert import (
     published_config,
     published_tokenizer,
 )
-from afcore.checkpoints.files import PARTS, joined_bytes, require_space
-from afcore.clap import laion
-from afcore.errors import BadRequest, Cancelled, MissingPart
-from afcore.published import hub
 from afcore.published.folders import KINDS, downloads, home, laion_file, laion_folder, name_of
 from afcore.published.items import CONVERTED, LAION, Item, is_ready, items, sort_given
 

@@ -20,7 +20,6 @@ import torch
 from afcore import paths
 from afcore.audio.recording import Clip
 from afcore.checkpoints import CheckpointError
-from afcore.checkpoints.converted import load_converted
 from afcore.clap import Clap
 from afcore.clap.laion import LaionClap
 from afcore.clap.mini import MiniClap
@@ -33,6 +32,7 @@ from afcore.engine.language import FlamingoText
 from afcore.engine.loading import Progress
 from afcore.engine.precision import Precision
 from afcore.errors import BadRequest, MissingPart
+from afcore.published.converted import load_converted
 from afcore.published.folders import folder_of, laion_file, name_of
 from afcore.retrieval import ExampleBank
 from afcore.retrieval.bank import Bank

@@ -30,7 +30,7 @@ def folder_of(kind: str) -> Path:
 
 def is_ready(kind: str) -> bool:
     """Whether the model of that kind was fetched and converted."""
-    from afcore.checkpoints.convert import CLAPCAP
+    from afcore.published.convert import CLAPCAP
 
     return (folder_of(kind) / "config.json").is_file() and (folder_of(kind) / CLAPCAP).is_file()
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from afcore.checkpoints import mini
 from afcore.checkpoints.rows import packed, quantise, unpacked
+from afcore.encoders.mini import EMBEDDING
 
 
 @pytest.mark.parametrize("shape", [(70, 90), (40, 12, 3, 3)])
@@ -43,3 +45,7 @@ def test_small_tensors_integers_and_what_is_named_keep_their_precision():
 
 def test_files_of_half_precision_are_read_too():
     assert torch.equal(unpacked({"w": torch.ones(100, 100).half()})["w"], torch.ones(100, 100))
+
+
+def test_the_language_side_reads_as_many_numbers_as_the_encoder_gives():
+    assert mini.EMBEDDING == EMBEDDING

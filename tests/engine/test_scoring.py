@@ -9,7 +9,8 @@ from tiny import tiny_engine, tone_clip
 
 from afcore import prompts
 from afcore.engine.engine import Engine
-from afcore.engine.scoring import LANGUAGE, LabelScores, Opinion, pooled
+from afcore.engine.results import LabelScores, Opinion
+from afcore.engine.scoring import LANGUAGE, pooled
 from afcore.errors import BadRequest
 
 LABELS = ("horn", "hum", "bell")

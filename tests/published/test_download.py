@@ -11,11 +11,11 @@ from test_engines import sources  # noqa: F401  a fixture
 
 from afcore import paths
 from afcore.checkpoints import CheckpointError
-from afcore.checkpoints.converted import load_converted
 from afcore.clap import laion
 from afcore.cli import main
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.published import download, folders, hub, items
+from afcore.published.converted import load_converted
 
 CHAT = "audio-flamingo-chat"
 
@@ -186,7 +186,7 @@ def test_too_little_disk_is_seen_before_anything_is_fetched(home, on_hub, monkey
 
 
 def test_a_disk_that_fills_up_while_converting(home, on_hub, monkeypatch):
-    from afcore.checkpoints import convert
+    from afcore.published import convert
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")

@@ -12,13 +12,13 @@ from tiny import tiny_bank, tone_clip
 from tokenizers.pre_tokenizers import ByteLevel
 
 from afcore import paths, prompts
-from afcore.checkpoints.convert import convert_clapcap, convert_flamingo, published_config, published_tokenizer
 from afcore.clap.mini import MiniClap
 from afcore.engine.loading import MODELS, load_engine
 from afcore.engine.precision import choose_precision
 from afcore.errors import BadRequest, MissingPart
 from afcore.model.generation import GenerationSettings
 from afcore.published import engines, folders
+from afcore.published.convert import convert_clapcap, convert_flamingo, published_config, published_tokenizer
 from afcore.retrieval.bank import Bank
 
 SHORT = GenerationSettings(max_new_tokens=3)
@@ -70,7 +70,7 @@ def opt_folder(folder: Path) -> Path:
 
 def published_state(config) -> dict:
     """Random weights of a model of `config` under the published names, second copies left out."""
-    from afcore.checkpoints.convert import _wanted
+    from afcore.published.convert import _wanted
 
     draw = torch.Generator().manual_seed(5)
     state = {}

@@ -186,7 +186,7 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
     assert not any(torch.equal(weights["sft"][key], weights["pretraining"][key]) for key in hearing)
     assert weights["pretraining"].keys() < weights["sft"].keys() == weights["chat"].keys()
     # what is handed out loads with transformers, and is the last stage's model
-    from afcore.checkpoints.converted import load_flamingo
+    from afcore.published.converted import load_flamingo
 
     model = load_flamingo(work / "chat" / "model", dtype=torch.float32)
     state_dict = model.state_dict()

@@ -131,7 +131,7 @@ def build(config: Config, stage: Stage, before: Path | None) -> Built:
 def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[str]]:
     """(model, tokenizer, names of parameters that were trained before) as the config names them, float32."""
     if spec.converted:
-        from afcore.checkpoints.converted import load_flamingo
+        from afcore.published.converted import load_flamingo
 
         model = load_flamingo(spec.converted, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(spec.converted, local_files_only=True)
@@ -145,9 +145,7 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
         raise MissingPart(f"The language model {folder} cannot be loaded: {why}.") from error
     old = language_model.get_input_embeddings().weight.detach().mean(0)
     fresh = [token for token in mini.NEW_TOKENS if token not in tokenizer.get_vocab()]
-    tokenizer.add_special_tokens(
-        {"extra_special_tokens": list(mini.NEW_TOKENS)}, replace_extra_special_tokens=False
-    )
+    tokenizer.add_special_tokens({"extra_special_tokens": list(mini.NEW_TOKENS)}, replace_extra_special_tokens=False)
     if language_model.get_input_embeddings().weight.shape[0] != len(tokenizer):
         language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     if fresh:  # the mean of all tokens, near which an untrained token is least in the way

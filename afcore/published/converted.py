@@ -9,10 +9,10 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from afcore.checkpoints import CheckpointError, without_progress_bars
-from afcore.checkpoints.convert import CLAPCAP
 from afcore.encoders.clapcap import ClapCap
 from afcore.errors import MissingPart
 from afcore.model import AudioFlamingo
+from afcore.published.convert import CLAPCAP
 
 
 @without_progress_bars()

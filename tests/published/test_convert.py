@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from afcore.checkpoints import CheckpointError, files
-from afcore.checkpoints.convert import CLAPCAP, convert_clapcap, convert_flamingo
-from afcore.checkpoints.converted import load_converted, load_flamingo
 from afcore.checkpoints.synthetic import write_published
 from afcore.errors import MissingPart
+from afcore.published.convert import CLAPCAP, convert_clapcap, convert_flamingo
+from afcore.published.converted import load_converted, load_flamingo
 
 NAMES = sorted({name_of(path) for path in CASES})
 KEY = "lang_encoder.model.decoder.layers.1.decoder_layer.fc1.weight"
@@ -242,8 +242,8 @@ def test_memory_is_a_shard_not_the_file(tmp_path):
         "vocab_size": 400,
         "max_position_embeddings": 64,
     }
-    from afcore.checkpoints.convert import _wanted
     from afcore.model import AudioFlamingoConfig
+    from afcore.published.convert import _wanted
 
     sizes = AudioFlamingoConfig(
         text_config=opt, feature_width=32, audio_width=32, audio_heads=4, audio_inner=64, cross_attn_every=4
