@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from afcore.teach.batch import How, MakeEngine
     from afcore.teach.project import Project
 
-MISSING = "Ray is not installed here: .venv/bin/pip install --no-deps --require-hashes -r requirements-ray.lock adds it."
+MISSING = (
+    "Ray is not installed here: .venv/bin/pip install --no-deps --require-hashes -r requirements-ray.lock adds it."
+)
 SECONDS = 5.0  # that a cluster may take to answer
 _UNREACHED = "see that `ray start` runs on this machine and that the address is right"
 _OWN = re.compile(r"^(?:.*: )?afcore\.[\w.]+: (.+)$", re.MULTILINE)
