@@ -1,5 +1,6 @@
 """Sounds and an engine for the tests of Teach: each sound is taken for the words of its name."""
 
+import zipfile
 from io import BytesIO
 
 import numpy as np
@@ -9,6 +10,7 @@ from fakes import FakeClap, FakeEngine, direction
 from afcore.retrieval.bank import Bank
 
 RATE = 8_000  # Hz
+DOGS, CATS = [f"dog {n}.wav" for n in range(3)], [f"cat {n}.wav" for n in range(3)]
 
 
 def sound(number: int, seconds: float = 0.2) -> bytes:
@@ -22,6 +24,24 @@ def sound(number: int, seconds: float = 0.2) -> bytes:
 def sounds(*names: str, seed: int = 0) -> list[tuple[str, bytes]]:
     """(name, file) each, for `add_files`; the same names and seed give the same files."""
     return [(name, sound(1000 * seed + n)) for n, name in enumerate(names)]
+
+
+def zipped(members, method=zipfile.ZIP_DEFLATED) -> bytes:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w", method) as out:
+        for name, data in members:
+            out.writestr(name, data)
+    return file.getvalue()
+
+
+def stored_files(folder) -> list[str]:
+    return sorted(file.name for file in (folder / "audio").rglob("*") if file.is_file())
+
+
+def sentence(error) -> str:
+    text = str(error.value)
+    assert text.endswith(".") and "\n" not in text and len(text) < 250
+    return text
 
 
 class NamedClap(FakeClap):

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
-from test_model import AUDIO, EOC, build, build_mini, inputs
+from small_models import AUDIO, EOC, build, build_mini, inputs
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

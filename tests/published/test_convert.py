@@ -7,8 +7,7 @@ import zipfile
 
 import pytest
 import torch
-from test_clapcap import check_windows
-from test_golden import CASES, GOLDEN, HERE, check_case, fill_module, name_of, published_config
+from golden_cases import CASES, GOLDEN, HERE, check_case, check_windows, fill_module, name_of, published_config
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_engines import sources  # noqa: F401  a fixture
 
 from afcore import paths
 from afcore.checkpoints import CheckpointError
@@ -69,7 +68,7 @@ class Hub:
 
 
 @pytest.fixture
-def on_hub(sources, laion_file, monkeypatch):  # noqa: F811
+def on_hub(sources, laion_file, monkeypatch):
     files = {
         ("nvidia/audio-flamingo", "chat.pt"): sources / "chat.pt",
         ("lukewys/laion_clap", laion_file.name): laion_file,
@@ -120,7 +119,7 @@ def test_on_the_command_line(home, on_hub, capsys):
     assert "here already" in capsys.readouterr().out
 
 
-def test_files_at_hand(home, on_hub, sources, laion_file):  # noqa: F811
+def test_files_at_hand(home, on_hub, sources, laion_file):
     """In any order; only what is not given is fetched, and what is given stays."""
     given = [laion_file, sources / "opt", sources / "clapcap_weights_2023.pth", sources / "chat.pt"]
     on_hub.error = "The hub was asked."
@@ -134,19 +133,19 @@ def test_files_at_hand(home, on_hub, sources, laion_file):  # noqa: F811
         download.get("audio-flamingo-foundation", True, given)
 
 
-def test_a_folder_with_everything(home, on_hub, sources):  # noqa: F811
+def test_a_folder_with_everything(home, on_hub, sources):
     download.get(CHAT, True, [sources])
     assert folders.is_ready("chat") and on_hub.fetched == [folders.LAION_FILE]
 
 
-def test_without_laion_clap_the_model_is_ready_all_the_same(home, on_hub, sources):  # noqa: F811
+def test_without_laion_clap_the_model_is_ready_all_the_same(home, on_hub, sources):
     on_hub.error = "No connection."
     with pytest.raises(MissingPart, match=r"model is ready, but .* mini CLAP: No connection"):
         download.get(CHAT, True, [sources])
     assert folders.is_ready("chat")
 
 
-def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path, monkeypatch):  # noqa: F811
+def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path, monkeypatch):
     data = (sources / "chat.pt").read_bytes()
     size = len(data) // 5 + 1
     del on_hub.files["nvidia/audio-flamingo", "chat.pt"]
@@ -225,7 +224,7 @@ def test_a_broken_download_is_fetched_anew(home, on_hub, tmp_path):
     assert folders.is_ready("chat")
 
 
-def test_wrong_files_are_refused_in_a_sentence(home, on_hub, sources, tmp_path):  # noqa: F811
+def test_wrong_files_are_refused_in_a_sentence(home, on_hub, sources, tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     (tmp_path / "page.pt").write_text("<html>")
     (tmp_path / "empty").mkdir()

@@ -4,7 +4,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from teaching import NamedEngine, sound, sounds
+from teaching import DOGS, NamedEngine, sound, sounds
 from tiny import RATE, TONES, tiny_engine, tone
 
 from afcore import paths
@@ -21,26 +21,6 @@ from afcore.teach.review import Queue
 from afcore.teach.schema import Label, Settings
 from afcore.teach.store import Store
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED, make_tutorial
-
-DOGS, CATS = [f"dog {n}.wav" for n in range(3)], [f"cat {n}.wav" for n in range(3)]
-
-
-@pytest.fixture
-def project(tmp_path):
-    store = Store(tmp_path / "projects")
-    project = store.create("Animals", ["dog", "cat"], "Mara", Settings(k=2))
-    add_files(project, sounds(*DOGS), "Mara", "dog")
-    add_files(project, sounds(*CATS, seed=1), "Mara", "cat")
-    add_files(
-        project, sounds(*(f"{animal} {n}.wav" for n in range(10, 13) for animal in ("dog", "cat")), seed=2), "Mara"
-    )
-    yield project
-    store.close()
-
-
-@pytest.fixture
-def loop(project, tmp_path):
-    return Loop(project, NamedEngine(tmp_path / "bank"))
 
 
 def _named(project, name):

@@ -5,7 +5,6 @@ import threading
 import numpy as np
 import pytest
 from teaching import NamedEngine, sounds
-from test_loop import loop, project  # noqa: F401
 
 from afcore.errors import BadRequest
 from afcore.teach import review
@@ -16,7 +15,7 @@ from afcore.teach.schema import Changed, Settings
 from afcore.teach.store import Store
 
 
-def test_two_reviewers_never_have_the_same_clip(loop):  # noqa: F811
+def test_two_reviewers_never_have_the_same_clip(loop):
     queue = Queue(loop.project)
     mine, theirs = queue.next_clip("Mara"), queue.next_clip("Jo")
     assert mine.id != theirs.id and queue.next_clip("Mara") == mine
@@ -27,7 +26,7 @@ def test_two_reviewers_never_have_the_same_clip(loop):  # noqa: F811
     assert queue.next_clip("Ada").id == mine.id
 
 
-def test_judgements(loop):  # noqa: F811
+def test_judgements(loop):
     queue, project = Queue(loop.project), loop.project
     revision = project.revision
     first, second, third = (queue.upcoming()[n] for n in range(3))
@@ -42,7 +41,7 @@ def test_judgements(loop):  # noqa: F811
     assert project.counts().none == 1
 
 
-def test_undo_takes_back_ones_own_last_judgement(loop):  # noqa: F811
+def test_undo_takes_back_ones_own_last_judgement(loop):
     queue, project = Queue(loop.project), loop.project
     with pytest.raises(BadRequest, match="nothing of yours"):
         queue.undo("Mara")
@@ -62,7 +61,7 @@ def test_undo_takes_back_ones_own_last_judgement(loop):  # noqa: F811
         queue.undo("Mara")
 
 
-def test_what_somebody_has_changed_since_is_not_taken_back(loop):  # noqa: F811
+def test_what_somebody_has_changed_since_is_not_taken_back(loop):
     queue, project = Queue(loop.project), loop.project
     first = queue.next_clip("Mara")
     accepted = queue.accept(first.id, "dog", "Mara", first.version)
@@ -72,7 +71,7 @@ def test_what_somebody_has_changed_since_is_not_taken_back(loop):  # noqa: F811
     assert project.item(first.id).label == "cat"
 
 
-def test_many_threads_share_a_queue(loop):  # noqa: F811
+def test_many_threads_share_a_queue(loop):
     queue, taken, lock = Queue(loop.project), [], threading.Lock()
 
     def review(who):

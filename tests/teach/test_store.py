@@ -1,7 +1,6 @@
 """Projects on the disk: what was saved comes back, nobody overwrites anybody, what is not ours is refused."""
 
 import errno
-import io
 import os
 import struct
 import threading
@@ -9,7 +8,7 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-from teaching import sound, sounds
+from teaching import sentence, sound, sounds, stored_files, zipped
 
 from afcore.errors import BadRequest, MissingPart
 from afcore.teach import media
@@ -17,37 +16,6 @@ from afcore.teach.ingest import add_files, add_folder, add_zip, cut
 from afcore.teach.review import Queue
 from afcore.teach.schema import Changed, Label, NoSpace, Settings
 from afcore.teach.store import Store
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "projects")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def project(store):
-    return store.create("Pumps", [Label("running", "a steady hum"), "cavitating"], "Mara")
-
-
-def _zip(members, method=zipfile.ZIP_DEFLATED) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as out:
-        for name, data in members:
-            out.writestr(name, data)
-    return file.getvalue()
-
-
-def _files(folder) -> list[str]:
-    return sorted(file.name for file in (folder / "audio").rglob("*") if file.is_file())
-
-
-def _sentence(error) -> str:
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text and len(text) < 250
-    return text
-
 
 # Projects
 
@@ -121,7 +89,7 @@ def test_a_removed_project_is_off_the_list_and_still_there(store, project):
 def test_bad_names_make_nothing(store, name, labels, who):
     with pytest.raises(BadRequest) as error:
         store.create(name, labels, who)
-    _sentence(error)
+    sentence(error)
     assert not store.folder.exists()
 
 
@@ -164,7 +132,7 @@ def test_who_was_faster_is_named(project):
 def test_settings_that_mean_nothing_are_refused(project, wrong):
     with pytest.raises(BadRequest) as error:
         project.set_settings(replace(Settings(), **wrong), "Mara")
-    _sentence(error)
+    sentence(error)
     assert project.settings == Settings()
 
 
@@ -196,7 +164,7 @@ def test_the_same_sound_goes_in_once(project):
     again = add_files(project, sounds("copy of a.wav"), "Jo")
     assert again.known == ["“copy of a.wav” is in the project already as “a.wav”."] and not again.clips
     assert add_files(project, sounds("a.wav"), "Jo", "running").clips == [1], "a waiting clip takes the label"
-    assert project.item(1).label == "running" and len(_files(project.folder)) == 1
+    assert project.item(1).label == "running" and len(stored_files(project.folder)) == 1
     other = add_files(project, sounds("a.wav"), "Jo", "cavitating")
     assert "an example of “running”, so it was left" in other.refused[0] and project.item(1).label == "running"
     test = add_files(project, sounds("a.wav"), "Jo", "running", test=True)
@@ -243,7 +211,7 @@ def test_a_recording_becomes_its_segments(project):
     assert [item.id for item in project.items()] == [1], "all or nothing"
     added = cut(project, 1, [(0, 2.5), (2.5, 5.0)], "Jo")
     assert [(item.start, item.seconds) for item in map(project.item, added.clips)] == [(0, 2.5), (2.5, 2.5)]
-    assert project.items() == [project.item(i) for i in added.clips] and len(_files(project.folder)) == 1
+    assert project.items() == [project.item(i) for i in added.clips] and len(stored_files(project.folder)) == 1
     with pytest.raises(BadRequest, match="cannot be cut"):
         cut(project, 1, [(0, 1)], "Jo")
     project.change_clip(added.clips[0], "Jo", "accepted", 1, "example", "running")
@@ -256,7 +224,7 @@ def test_a_recording_becomes_its_segments(project):
 
 
 def test_a_zip_with_a_folder_for_each_label(project):
-    data = _zip(
+    data = zipped(
         [
             ("set/", b""),
             ("set/Running/1.wav", sound(1)),
@@ -279,23 +247,23 @@ def test_a_zip_with_a_folder_for_each_label(project):
 
 @pytest.mark.parametrize("name", ["../evil.wav", "/etc/evil.wav", "a/../../evil.wav", "..\\evil.wav", "C:\\evil.wav"])
 def test_names_that_lead_out_of_a_zip_are_left_out(project, tmp_path, name):
-    added = add_zip(project, _zip([(name, sound(1)), ("good.wav", sound(2))]), "Mara")
+    added = add_zip(project, zipped([(name, sound(1)), ("good.wav", sound(2))]), "Mara")
     assert [item.name for item in project.items()] == ["good.wav"] and "points out of the zip" in added.refused[0]
     assert not list(tmp_path.rglob("evil*"))
 
 
 def test_a_bomb_is_not_unpacked(project, monkeypatch):
     monkeypatch.setattr("afcore.teach.ingest.MAX_BYTES", 100_000)
-    added = add_zip(project, _zip([("bomb.wav", bytes(3_000_000)), ("good.wav", sound(1))]), "Mara")
+    added = add_zip(project, zipped([("bomb.wav", bytes(3_000_000)), ("good.wav", sound(1))]), "Mara")
     assert "unpacks to more than" in added.refused[0] and len(added.clips) == 1
     monkeypatch.setattr(media, "MAX_UNPACKED", 10_000)
-    added = add_zip(project, _zip([(f"{n}.wav", sound(n)) for n in range(2, 9)]), "Mara")
+    added = add_zip(project, zipped([(f"{n}.wav", sound(n)) for n in range(2, 9)]), "Mara")
     assert len(added.clips) == 3 and "so the rest of it was left out" in added.refused[0], "3.2 kB each"
 
 
 def test_a_bomb_that_lies_about_its_size_is_not_unpacked(project, monkeypatch):
     monkeypatch.setattr("afcore.teach.ingest.MAX_BYTES", 100_000)
-    data = bytearray(_zip([("bomb.wav", bytes(3_000_000))]))
+    data = bytearray(zipped([("bomb.wav", bytes(3_000_000))]))
     for magic, at in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
         place = data.rfind(magic) + at
         data[place : place + 4] = struct.pack("<L", 10)
@@ -307,7 +275,7 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked(project, monkeypatch):
 
 
 def test_a_directory_of_millions_is_refused_unread(project, monkeypatch):
-    data = _zip([(f"{n}.wav", b"") for n in range(50)])
+    data = zipped([(f"{n}.wav", b"") for n in range(50)])
     monkeypatch.setattr(media, "MAX_DIRECTORY", 1000)
     monkeypatch.setattr(media.zipfile, "ZipFile", lambda *_: pytest.fail("read"))
     with pytest.raises(BadRequest, match="more files than"):
@@ -315,16 +283,16 @@ def test_a_directory_of_millions_is_refused_unread(project, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"PK", b"hello", bytes(100), _zip([("a.wav", b"x")])[:-30], b"PK\x05\x06" + b"\xff" * 18]
+    "data", [b"", b"PK", b"hello", bytes(100), zipped([("a.wav", b"x")])[:-30], b"PK\x05\x06" + b"\xff" * 18]
 )
 def test_what_is_no_zip_is_refused(project, data):
     with pytest.raises(BadRequest) as error:
         add_zip(project, data, "Mara")
-    _sentence(error)
+    sentence(error)
 
 
 def test_damage_within_a_zip_is_named(project):
-    data = bytearray(_zip([("a.wav", sound(1)), ("b.wav", sound(2))], zipfile.ZIP_STORED))
+    data = bytearray(zipped([("a.wav", sound(1)), ("b.wav", sound(2))], zipfile.ZIP_STORED))
     data[data.index(b"RIFF") + 500] ^= 0xFF
     added = add_zip(project, bytes(data), "Mara")
     assert "“a.wav” is damaged in the zip" in added.refused[0] and [item.name for item in project.items()] == ["b.wav"]
@@ -363,9 +331,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_made(project, monke
     monkeypatch.setattr(media.os, "fsync", full)
     with pytest.raises(NoSpace, match="1 of 3 sounds") as error:
         add_files(project, files, "Mara")
-    _sentence(error)
+    sentence(error)
     monkeypatch.undo()
-    assert [item.name for item in project.items()] == ["a.wav"] and len(_files(project.folder)) == 1
+    assert [item.name for item in project.items()] == ["a.wav"] and len(stored_files(project.folder)) == 1
     assert len(add_files(project, files, "Mara").clips) == 2
 
 

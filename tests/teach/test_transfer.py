@@ -5,8 +5,7 @@ import json
 import zipfile
 
 import pytest
-from teaching import sounds
-from test_store import _files, _sentence, _zip, project, store  # noqa: F401
+from teaching import sentence, sounds, stored_files, zipped
 
 from afcore.errors import AfcoreError, BadRequest
 from afcore.teach import media
@@ -40,10 +39,10 @@ def _packed(data: bytes, content, **others) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         members = {name: file.read(name) for name in file.namelist()} | others
     members["project.json"] = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return _zip([(name, member) for name, member in members.items() if member is not None])
+    return zipped([(name, member) for name, member in members.items() if member is not None])
 
 
-def test_round_trip(store, project, tmp_path):  # noqa: F811
+def test_round_trip(store, project, tmp_path):
     data = _filled(project)
     elsewhere = Store(tmp_path / "elsewhere")
     there = import_project(elsewhere, data, "Eve")
@@ -51,7 +50,7 @@ def test_round_trip(store, project, tmp_path):  # noqa: F811
     assert (there.labels, there.settings) == (project.labels, project.settings)
     assert there.items(*STATES) == project.items(*STATES) and there.revision == project.revision
     assert there.history()[1:] == project.history() and there.history()[0].who == "Eve"
-    assert _files(there.folder) == _files(project.folder)
+    assert stored_files(there.folder) == stored_files(project.folder)
     here = import_project(store, data, "Eve")
     assert here.id != project.id and len(store.projects()) == 2
     Queue(here).accept(4, "running", "Eve", here.item(4).version)
@@ -61,7 +60,7 @@ def test_round_trip(store, project, tmp_path):  # noqa: F811
     assert len(_content(again.getvalue())["changes"]) == len(_content(data)["changes"]) + 1
 
 
-def test_export_to_a_file_is_whole_or_not_at_all(project, tmp_path, monkeypatch):  # noqa: F811
+def test_export_to_a_file_is_whole_or_not_at_all(project, tmp_path, monkeypatch):
     _filled(project)
     export_project(project, tmp_path / "p.zip")
     assert zipfile.ZipFile(tmp_path / "p.zip").testzip() is None
@@ -110,17 +109,17 @@ def _change(path, value):
         lambda content: content["clips"].pop(),
     ],
 )
-def test_a_project_out_of_shape_is_refused_and_leaves_nothing(store, project, change):  # noqa: F811
+def test_a_project_out_of_shape_is_refused_and_leaves_nothing(store, project, change):
     data = _filled(project)
     content = _content(data)
     change(content)
     with pytest.raises(AfcoreError) as error:
         import_project(store, _packed(data, content), "Eve")
-    _sentence(error)
+    sentence(error)
     assert [path.name for path in store.folder.iterdir()] == [project.id]
 
 
-def test_other_sounds_are_refused(store, project):  # noqa: F811
+def test_other_sounds_are_refused(store, project):
     data = _filled(project)
     content = _content(data)
     sha256 = content["clips"][0]["sha256"]
@@ -133,7 +132,7 @@ def test_other_sounds_are_refused(store, project):  # noqa: F811
     assert [path.name for path in store.folder.iterdir()] == [project.id]
 
 
-def test_an_id_that_is_a_path_is_not_used(store, project):  # noqa: F811
+def test_an_id_that_is_a_path_is_not_used(store, project):
     data = _filled(project)
     content = {**_content(data), "id": "../../evil"}
     imported = import_project(store, _packed(data, content), "Eve")
