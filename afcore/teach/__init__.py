@@ -21,40 +21,40 @@ to the disk when it returns. Any number of threads and processes may work on one
     project.prediction(clip_id) -> Prediction | None;  project.predictions() -> dict[int, Prediction]
     project.history(limit, clip_id=None) -> list[Change]       # who changed what, the latest first
     project.relabel(clip_id, label, who, version);  project.discard(clip_id, who, version)
-    project.undo_change(change_id, who)        # any change of a clip, the name, labels or settings, unless changed
-    since
+    project.undo_change(change_id, who)        # a change of a clip, the name, labels or settings, unless changed since
 
 **loading** — sounds go in, each saved before the next is read; what cannot be read is named, the others go in::
 
     add_files(project, [(name, path | bytes | open file), ...], who, label=None, test=False, progress, stop) -> Added
     add_zip(project, path | bytes | open file, who, label=None, folders_are_labels=False, test=False, ...) -> Added
-    add_folder(project, path, who, ...same) -> Added           # under one of allowed_folders() only
-    (AFCORE_SERVER_FOLDERS) add_from_bank(project, bank, example_ids, who, label=None, own_labels=False, test=False,
-    hide_truth=False) -> Added cut(project, clip_id, [(start, end), ...], who) -> Added   # a long recording in the
-    queue becomes its segments Added.clips (ids), .known (sentences), .refused (sentences)
+    add_folder(project, path, who, ...same) -> Added  # in one of allowed_folders() (AFCORE_SERVER_FOLDERS)
+    add_from_bank(project, bank, example_ids, who, label=None, own_labels=False, test=False, hide_truth=False)
+        -> Added
+    cut(project, clip_id, [(start, end), ...], who) -> Added   # a long recording in the queue becomes its segments
+    Added.clips (ids), .known (sentences), .refused (sentences)
 
 **loop** — the engine's part. ``Loop(project, engine)`` is cheap; every method waits for its turns clip by clip::
 
     loop.embed(progress, stop) -> int          # resumes where it was; damaged clips get Item.fault
-    loop.predict(item, method=None, k=None) -> Prediction      # not stored; method and k default to the project's
-    settings loop.refresh(limit=20, progress, stop) -> int    # stores fresh predictions: clips in somebody's hands,
-    then the queue loop.start() -> Job                   # in the background: embed, then refresh until nothing is
-    stale; one per project loop.is_fresh(prediction) -> bool;  loop.stale() -> int
+    loop.predict(item, method=None, k=None) -> Prediction      # not stored; by default the project's method and k
+    loop.refresh(limit=20, progress, stop) -> int    # stores predictions: clips in somebody's hands, then the queue
+    loop.start() -> Job                   # in the background: embed, then refresh until nothing is stale; one a project
+    loop.is_fresh(prediction) -> bool;  loop.stale() -> int
 
 **predict** — one clip, any method, no storage (what a batch run on files calls)::
 
     examples = Examples(project, engine)       # a snapshot of the project's examples, used like a Bank
-    heard = hear(engine, clip)                 # rounded as stored features are, so that every way gives the same
-    numbers classify(engine, heard, examples, method, k, exclude=()) -> Prediction      # .verdict(reject_below,
-    reject_similarity) METHODS = {"lm-zero": ..., "lm-shots": ..., "clap-nn": ..., "clap-text": ...}        # name:
-    sentence for people
+    heard = hear(engine, clip)                 # rounded as stored features are, so every way gives the same numbers
+    classify(engine, heard, examples, method, k, exclude=()) -> Prediction  # .verdict(reject_below, reject_similarity)
+    METHODS = {"lm-zero": ..., "lm-shots": ..., "clap-nn": ..., "clap-text": ...}        # name: sentence for people
 
 **review** — the queue, uncertain clips first::
 
     queue = Queue(project)
     queue.next_clip(who) -> Item | None        # leased for 10 minutes to who; the same again until it is judged
-    queue.upcoming(limit) -> list[Item];  queue.release(who);  queue.waiting() -> int;  queue.in_hands() -> [(Item,
-    who)] queue.accept(item.id, label, who, item.version) -> Item    # becomes an example; label None: none of these
+    queue.upcoming(limit) -> list[Item];  queue.release(who);  queue.waiting() -> int
+    queue.in_hands() -> [(Item, who)]
+    queue.accept(item.id, label, who, item.version) -> Item    # becomes an example; label None: none of these
     queue.skip(item.id, who, item.version);  queue.restore_skipped(who) -> int
     queue.undo(who) -> Item                    # the reviewer's last judgement; the clip is in their hands again
 
