@@ -31,8 +31,7 @@ def main() -> None:
     """Draw the page."""
     session = common.session()
     common.heading("Chat", "Ask anything about the sound; each answer remembers the ones before.")
-    common.need_clip("The chat is about a sound.")
-    common.player(session.clip)
+    common.player(common.need_clip("The chat is about a sound."))
     question = st.chat_input("Ask about this sound", key=session.key("ask"), max_chars=1000)
     engine = common.engine()
     heard = common.heard(engine)
@@ -44,7 +43,7 @@ def main() -> None:
     if question:
         turn = session.ask(engine, heard, question)
         if waiting is not None:
-            waiting.job.wait(5)
+            waiting.wait(5)
             _turn(session, waiting)
         _answering(session, turn)
     elif waiting is not None:
@@ -80,7 +79,7 @@ def _tools(session: BrowserSession, engine: Engine, heard: Heard) -> None:
         with st.popover("Settings", icon=":material/tune:"):
             _settings(session)
         with st.popover("Download", icon=":material/download:", disabled=not session.turns):
-            _downloads(session)
+            _downloads(session, engine.name)
         st.button("Clear", icon=":material/delete_sweep:", disabled=not session.turns, on_click=session.clear_chat)
 
 
@@ -153,9 +152,9 @@ def _settings(session: BrowserSession) -> None:
     )
 
 
-def _downloads(session: BrowserSession) -> None:
+def _downloads(session: BrowserSession, model: str) -> None:
     turns, name = [turn.as_dict() for turn in session.turns], "audio-flamingo-chat"
-    about = transcripts.facts(session, common.loaded().name)
+    about = transcripts.facts(session, model)
     st.download_button(
         "Markdown",
         transcripts.to_markdown(about, turns),
@@ -215,9 +214,10 @@ def _answering(session: BrowserSession, turn: Turn) -> None:
     _question(session, turn)
     with st.chat_message("assistant", avatar=MODEL):
         words, stop = st.container(), st.empty()
-        stop.button("Stop", icon=":material/stop_circle:", on_click=turn.job.stop, key=session.key("stop"))
-        with words:
-            common.stream(turn.job, "Thinking")
+        stop.button("Stop", icon=":material/stop_circle:", on_click=turn.stop, key=session.key("stop"))
+        if turn.job is not None:
+            with words:
+                common.stream(turn.job, "Thinking")
     # Once more as a whole, so that the answer takes its place in the history and the downloads.
     st.rerun()
 

@@ -78,7 +78,7 @@ def _shipped_bank() -> Bank:
 def bank() -> Bank:
     """The example bank; it can be browsed before the model is ready."""
     ready = loaded()
-    return ready.bank if ready is not None else _shipped_bank()
+    return _shipped_bank() if ready is None or ready.bank is None else ready.bank
 
 
 # --- waiting -----------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def heard(loaded_engine: Engine) -> Heard:
     """What the engine heard in the present clip; ends the page where there is nothing."""
     result = finish(session().hear(loaded_engine), "Listening")
     if result is None:
-        st.button("Listen again", on_click=lambda: session().jobs.pop("hear", None), key="hear-again")
+        st.button("Listen again", on_click=session().forget_hearing, key="hear-again")
         st.stop()
     return result
 
@@ -157,6 +157,11 @@ def attempt(action: Callable[..., Any], *args: Any) -> bool:
         return False
 
 
+def do(action: Callable[..., Any], *args: Any) -> None:
+    """`attempt`, as the callback of a widget."""
+    attempt(action, *args)
+
+
 def problem() -> None:
     """Show, once, why the last action did not work."""
     sentence = st.session_state.pop("problem", None)
@@ -172,11 +177,9 @@ def take(data: bytes, name: str, source: str) -> bool:
     return attempt(lambda: session().open(open_recording(data, name), source))
 
 
-def take_example(example: Example) -> bool:
+def take_example(example: Example) -> None:
     """Make an example of the bank the session's sound; a refusal is shown by ``problem``."""
-    return attempt(
-        lambda: session().open(open_recording(bank().audio_path(example.id), f"{example.label}.ogg"), "example")
-    )
+    attempt(lambda: session().open(open_recording(bank().audio_path(example.id), f"{example.label}.ogg"), "example"))
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
@@ -202,10 +205,11 @@ def example_buttons(count: int = 6) -> None:
             )
 
 
-def need_clip(why: str) -> None:
-    """End a page that needs a sound where there is none, with a way to get one."""
-    if session().clip is not None:
-        return
+def need_clip(why: str) -> Clip:
+    """The part of the sound that the model hears; where there is none, the page ends with a way to get one."""
+    clip = session().clip
+    if clip is not None:
+        return clip
     with st.container(border=True, key="empty"):
         st.subheader("First, a sound", anchor=False)
         st.markdown(f"{why} Try one of ours, or bring your own.")
@@ -241,7 +245,7 @@ def status() -> None:
         return
     now, ready = session(), loaded()
     with place.container():
-        if now.recording is None:
+        if now.recording is None or now.clip is None:
             st.markdown(":material/graphic_eq: No sound yet")
         else:
             st.markdown(f":material/graphic_eq: **{markdown_safe(now.recording.name)}**")

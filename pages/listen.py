@@ -120,7 +120,7 @@ def _picked(key: str, examples: dict[int, Example]) -> None:
 
 
 def _show(session: BrowserSession) -> None:
-    recording, clip = session.recording, session.clip
+    recording, clip = session.sound()
     facts = [clock_text(recording.duration), f"{recording.rate / 1000:g} kHz"]
     if recording.channels > 1:
         facts.append("stereo" if recording.channels == 2 else f"{recording.channels} channels")
@@ -138,7 +138,8 @@ def _show(session: BrowserSession) -> None:
 
     st.subheader("What the model hears", anchor=False)
     _part(session)
-    plan = common.loaded().encoder.plan if common.loaded() else windows.MINI
+    ready = common.loaded()
+    plan = windows.MINI if ready is None else ready.encoder.plan
     times = plots.window_times(clip, plan)
     several = f"{len(times)} windows" if len(times) > 1 else "one window"
     overlap = f", one every {plan.hop_seconds:g} s, so that neighbours overlap" if len(times) > 1 else ""
@@ -176,7 +177,8 @@ def _show(session: BrowserSession) -> None:
 
 
 def _part(session: BrowserSession) -> None:
-    last = session.recording.duration - MAX_SECONDS
+    recording, _ = session.sound()
+    last = recording.duration - MAX_SECONDS
     if last < 0.05:
         return
     start = st.slider(

@@ -62,7 +62,7 @@ def _failures() -> None:
         common.session().run(JOB, weights_of(asked), lambda job: answers.ask(job, asked, cases), None)
     weights = weights_of(engine) if engine is not None else ""
     summary = st.container()
-    places = {}
+    places: dict[Case, Any] = {}
     for kind in failures.KINDS:
         listed = [case for case in cases if case.kind == kind]
         if listed:
@@ -91,15 +91,16 @@ def _draw(answers: FailureAnswers, case: Case) -> Any:
 def _follow(answers: FailureAnswers, places: dict[Case, Any], weights: str) -> None:
     """Fill the places with what is known, as it comes."""
     job = common.session().jobs.get(JOB)
-    progress, drawn = st.empty(), {}
+    progress = st.empty()
+    drawn: dict[Case, Verdict | None] = {}
     while True:
-        done = job is None or job.wait(0.2)
+        under_way = job is not None and not job.wait(0.2)
         for case, place in places.items():
             verdict = answers.verdict(weights, case)
             if verdict is not drawn.get(case, ...):
                 _say(place, verdict)
                 drawn[case] = verdict
-        if done:
+        if job is None or not under_way:
             break
         progress.progress(job.fraction or 0.0, text=job.stage)
     progress.empty()

@@ -54,7 +54,7 @@ def _missing(host: ModelHost, name: str) -> None:
         if ModelHost.is_here(name):
             if job is not None and job.error is not None:  # all but LAION-CLAP has come
                 st.warning(job.error, icon=":material/hub:")
-                st.button("Get the rest", on_click=host.get, args=(name,), key="get-rest", width="stretch")
+                st.button("Get the rest", on_click=common.do, args=(host.get, name), key="get-rest", width="stretch")
             st.button("Use it now", type="primary", on_click=host.choose, args=(name,), key="get-use", width="stretch")
             return
         if job is not None and job.error is not None:

@@ -19,8 +19,7 @@ def main() -> None:
     """Draw the page."""
     session = common.session()
     common.heading("Retrieve", "The model learns from examples in its prompt: the most similar sounds that we have.")
-    common.need_clip("Similar sounds are found for a sound.")
-    common.player(session.clip)
+    common.player(common.need_clip("Similar sounds are found for a sound."))
     engine = common.engine()
     heard = common.heard(engine)
     _examples(session, engine, heard)
@@ -93,7 +92,7 @@ def _card(session: BrowserSession, engine: Engine, choice: Choice) -> None:
 def _about(engine: Engine, shot: Shot, measure: str) -> None:
     example = shot.example
     st.progress(max(shot.similarity, 0.0), text=f"{measure} {shot.similarity:.2f}")
-    st.audio(str(engine.bank.audio_path(example.id)), format="audio/ogg")
+    st.audio(str(common.bank().audio_path(example.id)), format="audio/ogg")
     if example.caption:
         st.markdown(markdown_safe(example.caption))
     st.caption(markdown_safe(" · ".join(part for part in (example.author, example.licence) if part)))

@@ -28,7 +28,7 @@ def draw(teach: TeachSession, project: Project) -> None:
         "Where from?", sources, default=sources[0], key=teach.key("source"), label_visibility="collapsed"
     )
     drawn = {"Zip": _zip, "Record": _record, "Example bank": _bank, "Server folder": _folder}
-    drawn.get(source, _upload)(teach, project, label)
+    drawn.get(source or "", _upload)(teach, project, label)
     report(teach, "add")
 
 

@@ -62,10 +62,13 @@ def downloads(
         return exports.to_raven(some, high(some[0].sha256)) if high else exports.to_raven(some)
 
     with st.container(horizontal=True):
-        for title, kind, text in (("CSV", "csv", exports.to_csv), ("JSON lines", "jsonl", exports.to_jsonl)):
+        for title, kind, data in (
+            ("CSV", "csv", exports.to_csv(rows)),
+            ("JSON lines", "jsonl", exports.to_jsonl(rows)),
+        ):
             st.download_button(
                 title,
-                text(rows),
+                data,
                 f"{name}-labels.{kind}",
                 icon=":material/download:",
                 on_click="ignore",
@@ -73,11 +76,11 @@ def downloads(
             )
         for title, kind, text in (("Audacity", "txt", exports.to_audacity), ("Raven", "selections.txt", raven)):
             recordings = by_recording(rows)
-            data = text(recordings[0]) if len(recordings) == 1 else one_file_each(recordings, kind, text)
-            end = kind if len(recordings) == 1 else f"{title.lower()}.zip"
+            one = len(recordings) == 1
+            end = kind if one else f"{title.lower()}.zip"
             st.download_button(
                 title,
-                data,
+                text(recordings[0]) if one else one_file_each(recordings, kind, text),
                 f"{name}-labels.{end}",
                 icon=":material/download:",
                 on_click="ignore",

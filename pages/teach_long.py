@@ -42,8 +42,8 @@ def draw(teach: TeachSession, project: Project) -> None:
         icon=":material/timeline:",
         key=teach.key("long-start"),
         disabled=job is not None and not job.done,
-        on_click=teach.begin,
-        args=("long", teach_work.segment_labels(loop, recording, cutting), recording.sha256),
+        on_click=common.do,
+        args=(teach.begin, "long", teach_work.segment_labels(loop, recording, cutting), recording.sha256),
     )
     under_way(job, "Labelling", teach.key("stop-long"))
     if job is not None and job.items and job.key == recording.sha256:

@@ -1,17 +1,18 @@
 """Teach, proof: how often each method is right on the user's own sounds, and which one the project should use."""
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
 from afcore.app import teach_plots, teach_work
 from afcore.app.markdown import markdown_safe
-from afcore.app.teach_advice import headlines, method_in_use, suggested_settings
+from afcore.app.teach_advice import headlines, method_in_use, with_method
 from afcore.app.teach_session import TeachSession
 from afcore.teach.ingest import add_folder, add_zip, allowed_folders
 from afcore.teach.loop import Loop
 from afcore.teach.project import Project
-from afcore.teach.proof import RULE, Proof, Score
+from afcore.teach.proof import RULE, Method, Proof, Score
 from afcore.teach.threshold import Threshold
 from pages import common, teach_add
 from pages.teach_common import under_way
@@ -67,8 +68,8 @@ def _tests(teach: TeachSession, project: Project) -> None:
     with st.form(teach.key("test-form"), border=False, clear_on_submit=True):
         file = st.file_uploader("A zip of labelled folders", type="zip", key=teach.key("test-zip"))
         if st.form_submit_button("Add the test clips", icon=":material/add:") and file is not None:
-            how = {"folders_are_labels": True, "test": True, "name": f"“{file.name}”"}
-            teach_add.add(teach, lambda **more: add_zip(project, file, teach.who, **how, **more), "tests")
+            add = partial(add_zip, project, file, teach.who, folders_are_labels=True, test=True, name=f"“{file.name}”")
+            teach_add.add(teach, add, "tests")
     if allowed_folders():
         with st.form(teach.key("test-folder-form"), border=False):
             folder = st.text_input(
@@ -77,8 +78,8 @@ def _tests(teach: TeachSession, project: Project) -> None:
                 key=teach.key("test-folder"),
             )
             if st.form_submit_button("Add the folder's test clips", icon=":material/add:"):
-                how = {"folders_are_labels": True, "test": True}
-                teach_add.add(teach, lambda **more: add_folder(project, folder, teach.who, **how, **more), "tests")
+                add_all = partial(add_folder, project, folder, teach.who, folders_are_labels=True, test=True)
+                teach_add.add(teach, add_all, "tests")
     teach_add.report(teach, "tests")
 
 
@@ -93,7 +94,7 @@ def _result(teach: TeachSession, project: Project, proof: Proof) -> None:
     common.figure(teach_plots.accuracy(proof), "teach-accuracy", "Share of clips that each method labels rightly")
     st.caption("Lines: 95 % intervals. Few clips make long lines: differences within them may be chance.")
     if proof.suggested is not None:
-        _suggestion(teach, project, proof)
+        _suggestion(teach, project, proof, proof.suggested)
     titles = [score.method.title for score in proof.scores]
     best = next((n for n, score in enumerate(proof.scores) if score.method == proof.suggested), 0)
     chosen = st.selectbox(
@@ -112,20 +113,20 @@ def _headline(proof: Proof) -> None:
     )
 
 
-def _suggestion(teach: TeachSession, project: Project, proof: Proof) -> None:
+def _suggestion(teach: TeachSession, project: Project, proof: Proof, method: Method) -> None:
     now = project.settings
-    new, said = suggested_settings(proof, now)
+    new, said = with_method(now, method)
     with st.container(border=True, key="teach-suggestion"):
         st.markdown(f"**Suggested:** {markdown_safe(proof.reason)}", help=RULE)
         if new == now:
             st.markdown(":material/check: The project uses it.")
         else:
             st.button(
-                f"Use it: {proof.suggested.title}",
+                f"Use it: {method.title}",
                 type="primary",
                 icon=":material/check:",
                 key=teach.key("use"),
-                on_click=common.attempt,
+                on_click=common.do,
                 args=(teach.use_settings, project, new, said),
             )
             st.caption(f"The project uses {method_in_use(proof, now)} now.")
@@ -140,7 +141,7 @@ def _closer(proof: Proof, score: Score) -> None:
         )
     with right:
         st.markdown("**How much more of each label is found than without examples**, in percentage points")
-        if score is proof.scores[0]:
+        if score.gain is None or score.gain_interval is None:
             st.caption("This is the one that the others are compared with.")
         else:
             common.figure(teach_plots.label_gains(proof, score), "teach-gains", "Gain of each label")
@@ -163,8 +164,8 @@ def _reject(teach: TeachSession, loop: Loop) -> None:
         "Find the limit",
         icon=":material/block:",
         key=teach.key("calibrate"),
-        on_click=teach.begin,
-        args=("limit", teach_work.limit(loop, common.bank()), key),
+        on_click=common.do,
+        args=(teach.begin, "limit", teach_work.limit(loop, common.bank()), key),
         disabled=job is not None and not job.done,
     )
     if job is not None and job.done and job.key != key:
@@ -185,6 +186,6 @@ def _reject(teach: TeachSession, loop: Loop) -> None:
             "Use this limit",
             type="primary",
             key=teach.key("use-limit"),
-            on_click=common.attempt,
+            on_click=common.do,
             args=(teach.use_settings, project, new, "The limit is used from now on."),
         )

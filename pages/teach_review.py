@@ -159,7 +159,7 @@ def _buttons(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction
                 type="primary" if label.name == best else "secondary",
                 help=label.description or None,
                 shortcut=str(number + 1) if number < KEYS else None,
-                on_click=common.attempt,
+                on_click=common.do,
                 args=(teach.judge, item, label.name),
             )
     with st.container(horizontal=True):
@@ -168,7 +168,7 @@ def _buttons(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction
             key=teach_keys.key_of(item, "none"),
             shortcut="0",
             icon=":material/block:",
-            on_click=common.attempt,
+            on_click=common.do,
             args=(teach.judge, item, None),
         )
         st.button(
@@ -176,7 +176,7 @@ def _buttons(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction
             key=teach_keys.key_of(item, "skip"),
             shortcut="s",
             icon=":material/skip_next:",
-            on_click=common.attempt,
+            on_click=common.do,
             args=(teach.skip, item),
         )
         _undo_button(teach)
@@ -189,7 +189,7 @@ def _undo_button(teach: TeachSession) -> None:
         key=teach.key(teach_keys.UNDO),
         shortcut="u",
         icon=":material/undo:",
-        on_click=common.attempt,
+        on_click=common.do,
         args=(teach.undo,),
     )
 
@@ -234,7 +234,7 @@ def _nothing_left(teach: TeachSession, loop: Loop) -> None:
             st.button(
                 f"Bring back the {counts.skipped} that were skipped",
                 key=teach.key("restore"),
-                on_click=common.attempt,
+                on_click=common.do,
                 args=(loop.queue.restore_skipped, teach.who),
             )
         if not others and not counts.skipped:
@@ -286,13 +286,13 @@ def _history(teach: TeachSession, project: Project) -> None:
                         type="tertiary",
                         icon=":material/undo:",
                         key=f"teach-back-{change.id}",
-                        on_click=common.attempt,
+                        on_click=common.do,
                         args=(teach.take_back, change),
                     )
 
 
 def _faulty(project: Project) -> None:
-    faulty = [item for item in project.items() if item.fault]
+    faulty = [item.fault for item in project.items() if item.fault]
     if faulty:
         with st.expander(f"{len(faulty)} clips cannot be heard", icon=":material/volume_off:"):
-            st.markdown("\n".join(f"- {markdown_safe(item.fault)}" for item in faulty[:50]))
+            st.markdown("\n".join(f"- {markdown_safe(fault)}" for fault in faulty[:50]))

@@ -91,12 +91,12 @@ def _examples(teach: TeachSession, project: Project) -> None:
     for row in range(0, min(len(mine), PER_PAGE), 3):
         for column, item in zip(st.columns(3), mine[row : min(row + 3, PER_PAGE)], strict=False):
             with column, st.container(border=True):
-                _example(teach, project, item, list(counts))
+                _example(teach, project, item, name, list(counts))
     if len(mine) > PER_PAGE:
         st.caption(f"The latest {PER_PAGE} of {len(mine)}; the Export tab lists all.")
 
 
-def _example(teach: TeachSession, project: Project, item: Item, labels: list[str]) -> None:
+def _example(teach: TeachSession, project: Project, item: Item, label: str, labels: list[str]) -> None:
     st.markdown(f"**{markdown_safe(item.name)}**")
     if item.fault:
         st.warning(item.fault, icon=":material/volume_off:")
@@ -109,7 +109,7 @@ def _example(teach: TeachSession, project: Project, item: Item, labels: list[str
         st.selectbox(
             "Label",
             labels,
-            labels.index(item.label),
+            labels.index(label),
             key=key,
             label_visibility="collapsed",
             on_change=_relabel,
@@ -120,7 +120,7 @@ def _example(teach: TeachSession, project: Project, item: Item, labels: list[str
             icon=":material/delete:",
             type="tertiary",
             key=teach.key(f"discard-{item.id}"),
-            on_click=common.attempt,
+            on_click=common.do,
             args=(project.discard, item.id, teach.who, item.version),
         )
 
@@ -158,7 +158,7 @@ def _settings(teach: TeachSession, project: Project) -> None:
             "Method",
             list(METHODS),
             list(METHODS).index(settings.method),
-            format_func=METHODS.get,
+            format_func=METHODS.__getitem__,
             help="The Proof tab says which is best for your sounds.",
             key=teach.key("method"),
         )
@@ -178,7 +178,7 @@ def _settings(teach: TeachSession, project: Project) -> None:
             "What comes first in the review",
             list(orders),
             list(orders).index(settings.order),
-            format_func=orders.get,
+            format_func=orders.__getitem__,
             key=teach.key("order"),
         )
         reject = st.checkbox(
@@ -239,7 +239,7 @@ def _project(teach: TeachSession, project: Project) -> None:
         icon=":material/delete:",
         disabled=not agreed,
         key=teach.key("remove"),
-        on_click=common.attempt,
+        on_click=common.do,
         args=(teach.remove_project, project),
         help="Its folder stays on the server, hidden, until somebody deletes it.",
     )

@@ -29,8 +29,8 @@ def draw(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction) ->
                 "Work it out",
                 icon=":material/science:",
                 key=f"teach-why-{item.id}",
-                on_click=teach.begin,
-                args=("why", teach_work.explanation(loop, item, prediction), about),
+                on_click=common.do,
+                args=(teach.begin, "why", teach_work.explanation(loop, item, prediction), about),
             )
         under_way(job, "Asking again", f"teach-why-stop-{item.id}")
         if job is not None and job.result is not None:

@@ -7,7 +7,8 @@ the template's greys.
 
 import html
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.colors
@@ -352,7 +353,7 @@ def _percent(value: float) -> str:
     return "under 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"
 
 
-def _likeliest(answers, most: int) -> list[str]:
+def _likeliest(answers: Iterable[Mapping[str, float]], most: int) -> list[str]:
     """Labels of several label -> probability by their greatest probability; equal ones keep their order."""
     best: dict[str, float] = {}
     for by_label in answers:
@@ -361,6 +362,6 @@ def _likeliest(answers, most: int) -> list[str]:
     return sorted(best, key=lambda label: -best[label])[:most]
 
 
-def finished(figure: go.Figure, height: int, **layout) -> go.Figure:
+def finished(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
     """``figure`` with the look that all have; ``height`` in px, the width is that of its place."""
     return figure.update_layout(template=_TEMPLATE, height=height, autosize=True, dragmode=False, **layout)

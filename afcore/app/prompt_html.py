@@ -5,6 +5,7 @@ import re
 
 from afcore import prompts
 from afcore.prompts import Prompt
+from afcore.retrieval.nearest import Shot
 
 
 def prompt_html(prompt: Prompt) -> str:
@@ -19,7 +20,8 @@ def prompt_html(prompt: Prompt) -> str:
             pill, kind = "your sound", "query"
         else:
             number += 1
-            pill, kind = f"example {number} · {audio.example.label}", "shot"
+            label = f" · {audio.example.label}" if isinstance(audio, Shot) else ""
+            pill, kind = f"example {number}{label}", "shot"
         shown.append(
             f'<div class="slot {kind}"><span class="pill">♪ {html.escape(pill)}</span>{_marked(text, special)}</div>'
         )

@@ -92,6 +92,16 @@ class Turn:
         """Why there is no (whole) answer, in one sentence."""
         return self.saved_error if self.job is None else self.job.error
 
+    def stop(self) -> None:
+        """Stop the answer on its way; what has come is kept."""
+        if self.job is not None:
+            self.job.stop()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the answer's end, at most ``seconds``."""
+        if self.job is not None:
+            self.job.wait(seconds)
+
     def as_dict(self) -> dict[str, Any]:
         """For the transcript and the session file."""
         entry: dict[str, Any] = {"question": self.question, "answer": self.answer, "start": self.start}
@@ -158,6 +168,12 @@ class BrowserSession:
         # When the browser session ends, nobody will read its answers: let the next in the queue go on.
         weakref.finalize(self, _stop_all, self.jobs)
 
+    def sound(self) -> tuple[Recording, Clip]:
+        """The recording and the part of it that the model hears. Raises BadRequest where there is none."""
+        if self.recording is None or self.clip is None:
+            raise BadRequest("There is no sound yet: choose one first.")
+        return self.recording, self.clip
+
     @property
     def turns(self) -> list[Turn]:
         """The chat about the present sound."""
@@ -173,17 +189,17 @@ class BrowserSession:
         self.recording, self.source = recording, source
         self.question, self.labels = BrowserSession.question, BrowserSession.labels
         self.epoch += 1
-        self._cut(start)
+        self._cut(recording, start)
 
     def move(self, start: float) -> None:
         """Hear another part of the recording, from ``start`` seconds."""
         if self.recording is not None and start != self.start:
             self.stop()
-            self._cut(start)
+            self._cut(self.recording, start)
 
-    def _cut(self, start: float) -> None:
-        self.start = float(min(max(start, 0.0), max(self.recording.duration - MAX_SECONDS, 0.0)))
-        self.clip = self.recording.clip(self.start, MAX_SECONDS)
+    def _cut(self, recording: Recording, start: float) -> None:
+        self.start = float(min(max(start, 0.0), max(recording.duration - MAX_SECONDS, 0.0)))
+        self.clip = recording.clip(self.start, MAX_SECONDS)
 
     def follow_model(self, engine: Engine) -> None:
         """Go on with ``engine``, which may be another than before.
@@ -221,8 +237,12 @@ class BrowserSession:
 
     def hear(self, engine: Engine) -> Job:
         """The job whose result is what the engine heard in the clip."""
-        clip = self.clip
+        _, clip = self.sound()
         return self.run("hear", (engine.name, clip.key), lambda job: engine.hear(clip), engine.turns)
+
+    def forget_hearing(self) -> None:
+        """Have the clip heard anew when it is next asked for."""
+        self.jobs.pop("hear", None)
 
     def caption(self, engine: Engine, heard: Heard) -> Job:
         """The job whose text is a one-sentence caption."""
@@ -232,13 +252,15 @@ class BrowserSession:
             for piece in engine.stream(heard, prompt, GenerationSettings(), job.stopping):
                 job.say(piece)
 
-        return self.run("caption", (engine.name, self.clip.key), work, engine.turns)
+        _, clip = self.sound()
+        return self.run("caption", (engine.name, clip.key), work, engine.turns)
 
     def choose(self, engine: Engine, heard: Heard) -> list[Choice]:
         """The nearest examples, at most ``k`` with the pinned ones; ticks of examples that stay are kept, as many as
         the model takes."""
         self.k = min(self.k, engine.max_shots)  # a session file may ask for more
-        wanted = (engine.name, self.clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
+        _, clip = self.sound()
+        wanted = (engine.name, clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
         if wanted != self.chosen_for:
             kept = [
                 replace(c, shot=engine.as_shot(heard, c.shot.example, pinned=True)) for c in self.choices if c.pinned
@@ -294,11 +316,13 @@ class BrowserSession:
     def comparison_key(self) -> tuple:
         """What the comparison of the Retrieve page depends on; the clip's key comes first. Raises BadRequest."""
         labels, shots = tuple(self.asked_labels() or ()), tuple(shot.example.id for shot in self.shots())
-        return self.clip.key, self.question, labels, shots, self.shuffle_seed
+        _, clip = self.sound()
+        return clip.key, self.question, labels, shots, self.shuffle_seed
 
     def is_about_clip(self, comparison: Job) -> bool:
         """Whether a comparison is about the part of the sound that is heard now."""
-        return comparison.key[0] == self.clip.key
+        _, clip = self.sound()
+        return comparison.key[0] == clip.key
 
     def compare(self, engine: Engine, heard: Heard) -> Job:
         """The job whose items are the answers to the Retrieve page's question.
@@ -359,7 +383,7 @@ class BrowserSession:
         self.turns.clear()
 
 
-def session_in(state: MutableMapping[str, Any]) -> BrowserSession:
+def session_in(state: MutableMapping[Any, Any]) -> BrowserSession:
     """The browser session that ``state``, Streamlit's ``st.session_state``, holds; made where there is none yet."""
     if _KEY not in state:
         state[_KEY] = BrowserSession()

@@ -26,12 +26,13 @@ _Find = Callable[[int, str], Example | None]
 
 
 def pack(session: BrowserSession) -> bytes:
-    """The session as the bytes of a file; raises BadRequest where it is too large."""
+    """The session as the bytes of a file; raises BadRequest where it is too large or has no sound."""
+    recording, _ = session.sound()
     shots = tuple(SavedShot(c.id, c.shot.example.sha256, c.use, c.pinned) for c in session.choices)
     return save_session(
         SavedSession(
-            name=session.recording.name,
-            sound=session.recording.data,
+            name=recording.name,
+            sound=recording.data,
             start=session.start,
             shots=shots,
             turns=tuple(turn.as_dict() for turn in session.turns),

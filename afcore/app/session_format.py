@@ -62,11 +62,11 @@ class SavedSession:
     """What else the pages hold: the question, the labels, how many neighbours, how many candidates."""
 
 
-def _object(required: Sequence[str] = (), **properties) -> dict:
+def _object(required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
-def _list(items: dict, most: int) -> dict:
+def _list(items: dict[str, Any], most: int) -> dict[str, Any]:
     return {"type": "array", "items": items, "maxItems": most}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from afcore.teach.proof import Proof
+from afcore.teach.proof import Method, Proof
 from afcore.teach.schema import Settings
 
 
@@ -30,12 +30,11 @@ def headlines(proof: Proof) -> list[Headline]:
     return found
 
 
-def suggested_settings(proof: Proof, settings: Settings) -> tuple[Settings, str]:
-    """``settings`` with the method that ``proof`` suggests, and a sentence that says so.
+def with_method(settings: Settings, method: Method) -> tuple[Settings, str]:
+    """``settings`` with ``method``, the one that a proof suggests, and a sentence that says so.
 
     Another method's limit of probability means nothing, so it goes.
     """
-    method = proof.suggested
     new = replace(settings, method=method.name, k=method.k or settings.k)
     said = f"{method.title} is used from now on."
     if method.name != settings.method and settings.reject_below is not None:

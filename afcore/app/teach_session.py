@@ -100,9 +100,15 @@ class TeachSession:
             self.loop, self.work, self.failed_on = Loop(project, engine), None, ""
         return self.loop
 
+    def open_loop(self) -> Loop:
+        """What `loop_for` made last. Raises BadRequest where no project is open."""
+        if self.loop is None:
+            raise BadRequest("No project is open: open one first.")
+        return self.loop
+
     def keep_working(self) -> Job | None:
         """Has the background work done where something is to be done, unless it was paused or cannot be done now."""
-        job, loop = self.work, self.loop
+        job, loop = self.work, self.open_loop()
         if job is not None and (not job.done or job.stopped):
             return job
         if job is not None and job.error is not None:
@@ -116,7 +122,7 @@ class TeachSession:
     def resume(self) -> None:
         """Starts the background work, or tells it that there is more to do."""
         self.failed_on = ""
-        self.work = self.loop.start()
+        self.work = self.open_loop().start()
 
     def nudge(self) -> None:
         """As `resume`, after a judgement: what somebody has paused stays paused."""
@@ -132,7 +138,7 @@ class TeachSession:
         return self.shown is not None and self.shown != self._with_prediction(self.shown[0])
 
     def _with_prediction(self, clip_id: int) -> tuple[int, float]:
-        prediction = self.loop.project.prediction(clip_id)
+        prediction = self.open_loop().project.prediction(clip_id)
         return clip_id, prediction.at if prediction else 0.0
 
     def check_named(self) -> None:
@@ -168,27 +174,29 @@ class TeachSession:
         A click or a key that comes twice is one judgement: the second finds that it is saved already and does nothing.
         Raises BadRequest, `Changed` where somebody else was faster.
         """
-        now = self.loop.project.item(item.id)
+        loop = self.open_loop()
+        now = loop.project.item(item.id)
         judged = (item.version + 1, EXAMPLE if label else NONE, label, self.who)
         if (now.version, now.state, now.label, now.who) == judged:
             return
-        self.loop.queue.accept(item.id, label, self.who, item.version)
+        loop.queue.accept(item.id, label, self.who, item.version)
         self.judged += 1
         self.nudge()
 
     def skip(self, item: Item) -> None:
         """Put ``item``, as it was shown, aside; once, however often it is asked for. Raises as `judge`."""
-        if self.loop.project.item(item.id).state != SKIPPED:
-            self.loop.queue.skip(item.id, self.who, item.version)
+        loop = self.open_loop()
+        if loop.project.item(item.id).state != SKIPPED:
+            loop.queue.skip(item.id, self.who, item.version)
 
     def undo(self) -> None:
         """Take this reviewer's last judgement back. Raises BadRequest."""
-        self.loop.queue.undo(self.who)
+        self.open_loop().queue.undo(self.who)
         self.nudge()
 
     def take_back(self, change: Change) -> None:
         """Take one change back, whoever made it. Raises BadRequest, `Changed` where it was changed since."""
-        self.loop.project.undo_change(change.id, self.who)
+        self.open_loop().project.undo_change(change.id, self.who)
         self.nudge()
 
     def remove_project(self, project: Project) -> None:
@@ -207,7 +215,7 @@ class TeachSession:
 
 
 def teach_session_in(
-    state: MutableMapping[str, Any], store: Store, cookie: str = "", project_id: str = ""
+    state: MutableMapping[Any, Any], store: Store, cookie: str = "", project_id: str = ""
 ) -> TeachSession:
     """The Teach session that ``state``, Streamlit's ``st.session_state``, holds; made where there is none yet.
 

@@ -9,10 +9,10 @@ from afcore.app.session import BrowserSession
 
 def facts(session: BrowserSession, model: str) -> dict[str, str | float]:
     """What a transcript says about the chat of ``session``, which the model named ``model`` answers."""
-    settings = session.settings
+    (recording, _), settings = session.sound(), session.settings
     return {
-        "Sound": session.recording.name,
-        "Length in seconds": round(session.recording.duration, 2),
+        "Sound": recording.name,
+        "Length in seconds": round(recording.duration, 2),
         "Heard from second": round(session.start, 2),
         "Model": model,
         "Temperature": settings.temperature,
