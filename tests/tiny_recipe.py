@@ -15,7 +15,7 @@ from afcore import paths, prompts
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
-        "afcore.training.recipe.engine",
+        "afcore.training.recipe.stages",
         "transformers.models.llama.modeling_llama",
         "transformers.models.opt.modeling_opt",
         "peft",

@@ -12,6 +12,9 @@ import torch
 
 from afcore.clap.mini import MiniClap
 
+NO_TAG = -12.0
+"""Logit of a tag that is hidden."""
+
 
 @dataclass
 class ClipInfo:

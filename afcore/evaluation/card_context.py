@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from afcore.corpus.clips import ClipSet
+from afcore.corpus.items import PER_GROUP
 from afcore.corpus.labels import Name, read_names
 from afcore.engine.results import Heard
 from afcore.errors import MissingPart
-from afcore.evaluation.items import PER_GROUP
 from afcore.evaluation.naming import everyday
 from afcore.evaluation.ontology import shared
 from afcore.evaluation.sounds import CardSounds, Subject
 from afcore.retrieval import ExampleBank
 from afcore.retrieval.bank import Example
-from afcore.retrieval.nearest import Shot
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
@@ -132,8 +130,3 @@ def ten_options(
     strangers = [n for n in far if not shared(label, n)]
     far = [*strangers, *(n for n in far if n not in strangers)][: count - 1 - len(near)]
     return tuple(str(n) for n in rng.permutation([*near, *far, label]))
-
-
-def renamed(shots: Sequence[Shot], names: dict[str, str]) -> list[Shot]:
-    """The shots with other labels; those that `names` lacks stay."""
-    return [replace(s, example=replace(s.example, label=names.get(s.example.label, s.example.label))) for s in shots]

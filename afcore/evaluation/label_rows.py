@@ -9,9 +9,10 @@ import numpy as np
 
 from afcore import prompts
 from afcore.corpus.held_out import HELD_OUT
+from afcore.corpus.items import renamed
 from afcore.engine.engine import Engine
 from afcore.engine.results import Heard
-from afcore.evaluation.card_context import Context, renamed, ten_options
+from afcore.evaluation.card_context import Context, ten_options
 from afcore.evaluation.card_rows import PERMUTED, Ability, Control, Row, Scores, mean, share, usual_controls
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.retrieval.nearest import Shot, prompt_order

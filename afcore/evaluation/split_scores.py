@@ -17,8 +17,9 @@ import numpy as np
 
 from afcore.corpus.clips import ClipSet
 from afcore.corpus.held_out import HELD_OUT
+from afcore.corpus.items import NamingItem, heard_clip, make_items
 from afcore.errors import MissingPart
-from afcore.evaluation.items import Item, heard, interval, macro, make_items
+from afcore.evaluation.items import interval, macro
 
 if TYPE_CHECKING:
     from afcore.engine.loading import LoadEngine
@@ -82,7 +83,7 @@ def teacher_rows(corpus: Path, clips: ClipSet) -> np.ndarray:
     return found
 
 
-def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict[str, np.ndarray]:
+def conditions(engine, clips: ClipSet, items: list[NamingItem], progress=None) -> dict[str, np.ndarray]:
     """For every item and condition the chosen label (as text); 'shuffled answer' is what permuted shots would say."""
     from afcore.retrieval.nearest import prompt_order
     from afcore.retrieval.shuffling import shuffled
@@ -93,14 +94,17 @@ def conditions(engine, clips: ClipSet, items: list[Item], progress=None) -> dict
     chosen: dict[str, list[str]] = {}
     say = lambda name, label: chosen.setdefault(name, []).append(label)
     for n, item in enumerate(items):
-        sound, options = heard(clips, item.clip, engine.clap), list(item.options)
+        sound, options = heard_clip(clips, item.clip, engine.clap), list(item.options)
         shots = prompt_order(engine.neighbours(sound, SHOTS))
         best = lambda found: max(found, key=found.get)
         say("zero-shot", best(engine.classify(sound, options)))
         other = items[int(rng.integers(len(items)))]
         while other.label == item.label:
             other = items[int(rng.integers(len(items)))]
-        say("another clip's audio, zero-shot", best(engine.classify(heard(clips, other.clip, engine.clap), options)))
+        say(
+            "another clip's audio, zero-shot",
+            best(engine.classify(heard_clip(clips, other.clip, engine.clap), options)),
+        )
         say(ANY, best(engine.classify(sound, options, shots)))
         say(f"{SHOTS} shots, labels shuffled", best(engine.classify(sound, options, shuffled(shots))))
         among = prompt_order(engine.neighbours(sound, SHOTS, labels=set(options)))

@@ -1,8 +1,8 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → tags → labels → cuts → student → rendered → features → align → pretrain → sft → chat → practice → match → refine → bank → calibrate. DIR needs about
-40 GB and keeps what each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed
-by `tags` and `cuts` only.
+corpus → tags → labels → cuts → student → rendered → features → align → pretrain → sft → chat → practice → match →
+refine → bank → calibrate. DIR needs about 40 GB and keeps what each step made, so that a step can be run again alone.
+The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags` and `cuts` only.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 CUTS = 44_000
-RANK = 16  # of the low-rank updates that fine-tuning makes
-SHOTS, DIALOGUES = 0.5, 0.12  # shares of interleaved samples and of dialogues in fine-tuning
+CONFIG = Path(__file__).parent / "configs" / "mini-packages.json"  # of the language side
 
 
 def corpus(options) -> None:
@@ -42,7 +42,8 @@ def tags(options) -> None:
 
 
 def training_pieces(folder: Path) -> np.ndarray:
-    """Index numbers of the training split's pieces, near-duplicates once, nothing quieter than a tenth of a second of sound."""
+    """Index numbers of the training split's pieces, near-duplicates once, nothing quieter than a tenth of a second of
+    sound."""
     from afcore.corpus.splits import dropped, split_of
 
     rows = [json.loads(line) for line in open(folder / "index.jsonl")]
@@ -102,101 +103,47 @@ def align(options) -> None:
     step.align(ClipSet(options.work / "taught"), options.out)
 
 
-def language_side(options, out: Path, minutes: float, **settings) -> None:
-    """One stage of the language side's training, from the stored features; writes `out`."""
-    from afcore.clap.mini import MiniClap
-    from afcore.corpus.clips import ClipSet
-    from afcore.corpus.describe import neighbours
-    from afcore.corpus.held_out import is_held_out
-    from afcore.training.mini import language_side as step
+def language_side(options: argparse.Namespace, stage: str) -> Path:
+    """Runs one stage of the language side (`configs/mini-packages.json`) to its end, or goes on with it where it was
+    stopped; returns its folder. What the stage before it came to must be there."""
+    from afcore.training.mini.parts import PARTS
+    from afcore.training.recipe import config, parallel, stages
 
-    taught = options.work / "taught"
-    clips, clap = ClipSet(taught), MiniClap.load(options.out)
-    vectors = clips.clap_vectors(clap, range(len(clips)))
-    usable = np.array(
-        [i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label and not is_held_out(clips[i])]
-    )
-    near = neighbours(vectors, [clips[i].package for i in range(len(clips))], usable)
-    step.train(taught, options.out, out, options.minutes or minutes, near, **settings)
+    loaded = config.load(CONFIG, options.work / "language", options.out)
+    if options.steps:
+        changed = [replace(s, steps=options.steps) if s.name == stage else s for s in loaded.stages]
+        loaded = replace(loaded, stages=tuple(changed))
+    return stages.run(loaded, parallel.join(loaded.device), stage, parts=PARTS)
 
 
-def pretrain(options) -> None:
-    language_side(options, options.work / "pretrained", 24)
+def pretrain(options: argparse.Namespace) -> None:
+    """What hears learns, on single sounds; the language model is frozen."""
+    language_side(options, "pretrain")
 
 
-def sft(options) -> None:
-    language_side(
-        options,
-        options.work / "tuned",
-        55,
-        resume=options.work / "pretrained",
-        shots=SHOTS,
-        dialogues=DIALOGUES,
-        rank=RANK,
-        peak=4e-4,
-    )
+def sft(options: argparse.Namespace) -> None:
+    """Half of the samples with shots, low-rank updates beside the language model's attention."""
+    language_side(options, "sft")
 
 
-def chat(options) -> None:
-    language_side(
-        options,
-        options.work / "chat",
-        22,
-        resume=options.work / "tuned",
-        shots=SHOTS,
-        dialogues=0.2,
-        rank=RANK,
-        peak=3e-4,
-        seed=1,
-    )
+def chat(options: argparse.Namespace) -> None:
+    """The same with more dialogues."""
+    language_side(options, "chat")
 
 
-def practice(options) -> None:
+def practice(options: argparse.Namespace) -> None:
     """Chat once more and longer, with fewer shots."""
-    language_side(
-        options,
-        options.work / "practised",
-        64,
-        resume=options.work / "chat",
-        shots=0.3,
-        dialogues=0.22,
-        rank=RANK,
-        peak=5e-4,
-        seed=9,
-    )
+    language_side(options, "practice")
 
 
-def match(options) -> None:
+def match(options: argparse.Namespace) -> None:
     """The first cross-attention block learns which of the words in a text are heard."""
-    from afcore.training.mini import matching as step
-
-    step.train(
-        options.work / "taught",
-        options.out,
-        options.work / "practised",
-        options.work / "matched",
-        options.minutes or 8,
-        RANK,
-    )
+    language_side(options, "match")
 
 
-def refine(options) -> None:
+def refine(options: argparse.Namespace) -> None:
     """The whole language side once more, with matching beside: what ships."""
-    from afcore.training.mini.matching import Matching
-
-    out, start = options.work / "refined", options.work / "matched"
-    language_side(
-        options,
-        out,
-        65,
-        resume=start,
-        shots=0.26,
-        dialogues=0.34,
-        rank=RANK,
-        peak=5e-4,
-        seed=11,
-        beside=lambda *known: Matching(*known, weights=start),
-    )
+    out = language_side(options, "refine") / "mini"
     for name in ("flamingo.safetensors", "config.json"):
         shutil.copy(out / name, options.out / name)
 
@@ -256,8 +203,11 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)"
     )
+    parser.add_argument("--minutes", type=float, help="wall time of student")
     parser.add_argument(
-        "--minutes", type=float, help="wall time of student, pretrain, sft, chat, practice, match or refine"
+        "--steps",
+        type=int,
+        help="optimiser steps of pretrain, sft, chat, practice, match or refine, instead of the config's",
     )
     parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
     options = parser.parse_args()

@@ -36,7 +36,7 @@ def maker(tmp_path):
     clips = ClipSet(tmp_path)
     ids = np.array([i for i in range(len(clips)) if not is_held_out(clips[i])])
     near = np.array([[j for j in range(len(clips)) if j != i] for i in range(len(clips))])
-    return SampleMaker(clips, ids, near, shots=0.5, dialogues=0.1)
+    return SampleMaker(clips, ids, near)
 
 
 def test_updates_read_back_give_the_trained_model():
@@ -79,7 +79,8 @@ def test_what_names_a_held_out_sound_is_held_out():
 
 
 def test_samples_never_say_a_held_out_label(maker):
-    said = [text for _ in range(600) for text, _ in maker.sample().pieces]
+    drawn = [maker.draw(form, np.random.default_rng(n)) for n in range(200) for form in ("", "shots", "dialogues")]
+    said = [sample.text for sample in drawn]
     assert not any("sword" in text for text in said)
     assert any("dog barking" in text for text in said)
 
@@ -99,4 +100,5 @@ def test_questions_about_what_is_not_there_are_refused(maker):
 def test_all_ways_of_asking_occur(maker):
     answers = {maker.ask(0)[1] for _ in range(600)}
     assert {"dog barking", UNKNOWN, "yes", "no"} <= answers
-    assert maker._finish(prompts.single(prompts.CAPTION, prompts.CAPTIONING), NOTHING, [0]).pieces[-2][1] == 1.0
+    finished = maker._finish(prompts.single(prompts.CAPTION, prompts.CAPTIONING), NOTHING, [0])
+    assert finished.answers == [f"{NOTHING}<|endofchunk|><|im_end|>"] and finished.pieces[-1][1]

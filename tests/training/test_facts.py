@@ -1,4 +1,5 @@
-"""What samples ask of clips whose making says more of them, and how they decline where there is nothing to ask about."""
+"""What samples ask of clips whose making says more of them, and how they decline where there is nothing to ask
+about."""
 
 from collections import Counter
 
@@ -56,7 +57,7 @@ WOMAN, TRUMPET, LOUD, ORDER, COUNTED, HORN = 4, 5, 6, 7, 8, 9
 @pytest.fixture
 def maker(tmp_path):
     write_clips(tmp_path, CLIPS, [np.zeros((1, 4), np.float32)] * len(CLIPS))
-    return SampleMaker(ClipSet(tmp_path), np.arange(len(CLIPS)), np.array([[-1]] * len(CLIPS)), shots=0.0)
+    return SampleMaker(ClipSet(tmp_path), np.arange(len(CLIPS)), np.array([[-1]] * len(CLIPS)))
 
 
 def told(maker, number, draws=300):
@@ -66,7 +67,10 @@ def told(maker, number, draws=300):
 
 def test_facts_are_answered_as_they_were_made(maker, monkeypatch):
     monkeypatch.setattr(facts, "CARRIED", EVERY)
-    answers = lambda number, questions: {a for q, a, _ in told(maker, number) if q in questions}
+
+    def answers(number, questions):
+        return {a for q, a, _ in told(maker, number) if q in questions}
+
     assert answers(WOMAN, facts.VOICE) == {"a woman"} and answers(WOMAN, facts.SPEAKING) == {"yes"}
     assert answers(TRUMPET, facts.INSTRUMENT) == {"trumpet"} and answers(TRUMPET, facts.FAMILY) == {"brass"}
     assert answers(TRUMPET, facts.SOURCE) == {"acoustic"} and answers(TRUMPET, facts.TEMPO) == {"slow"}
@@ -101,7 +105,9 @@ def test_facts_are_a_share_of_the_questions(maker):
 
 
 def test_a_voice_or_instrument_that_is_not_there_is_declined(maker):
-    drawn = lambda n: {make()[1] for _ in range(200) for make in maker.missing(maker.clips[n])}
+    def drawn(n):
+        return {make()[1] for _ in range(200) for make in maker.missing(maker.clips[n])}
+
     assert drawn(1) == {facts.NOBODY, "no", facts.NO_INSTRUMENT}
     assert drawn(WOMAN) == {facts.NO_INSTRUMENT}, "someone speaks"
     assert drawn(TRUMPET) == set()
@@ -183,7 +189,7 @@ def test_dialogues_ask_for_the_second_sound_after_the_first(maker):
         text = "".join(t for t, _ in maker.dialogue().pieces)
         turns = [turn.split(" \nassistant: <SEP>") for turn in text.split("user: ")[1:]]
         said = [(q, a.split("<|endofchunk|>")[0]) for q, a in turns]
-        for k, (question, answer) in enumerate(said):
+        for _k, (question, answer) in enumerate(said):
             if question.lower() in samples.ELSE:
                 pairs.add((said[0][1], answer))
             if question.startswith(("Which of these", "Which one")):
@@ -211,14 +217,14 @@ def test_noise_and_silence_are_called_so_and_hold_nothing(tmp_path):
     unclear = ClipInfo(None, "", None, [], [], "p", "g", "train")
     write_clips(tmp_path, CLIPS + empty + [unclear], [np.zeros((1, 4), np.float32)] * (len(CLIPS) + len(empty) + 1))
     maker = SampleMaker(
-        ClipSet(tmp_path), np.arange(len(CLIPS) + len(empty)), np.array([[-1]] * (len(CLIPS) + len(empty))), shots=0.0
+        ClipSet(tmp_path), np.arange(len(CLIPS) + len(empty)), np.array([[-1]] * (len(CLIPS) + len(empty)))
     )
     for number, kind in enumerate(samples.EMPTY, len(CLIPS)):
         assert {maker.ask(number)[1] for _ in range(200)} == {samples.EMPTY[kind], "no"}
     assert {maker.ask(len(CLIPS) + len(empty))[1] for _ in range(100)} == {samples.NOTHING}
     of_noise = [maker.of_noise(3) for _ in range(50)]
-    assert all(made.clips[-1] in maker.noise and not set(made.clips[:-1]) & set(maker.noise) for made in of_noise)
-    assert all(any(answer in made.pieces[-2][0] for answer in samples.EMPTY.values()) for made in of_noise)
+    assert all(made.sounds[-1] in maker.noise and not set(made.sounds[:-1]) & set(maker.noise) for made in of_noise)
+    assert all(any(answer in made.answers[-1] for answer in samples.EMPTY.values()) for made in of_noise)
 
 
 def test_noises_are_as_loud_as_a_file_that_was_normalised():

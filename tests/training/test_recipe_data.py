@@ -1,6 +1,7 @@
 """The recipe's data: configs and manifests that are checked, blended epochs, texts with the loss on answers, windows on
 disk."""
 
+import functools
 import json
 
 import numpy as np
@@ -13,7 +14,8 @@ from afcore.errors import AudioError, BadRequest, MissingPart
 from afcore.training.recipe import batches, config, manifests, texts
 from afcore.training.recipe.blending import Blend
 from afcore.training.recipe.config import Data
-from afcore.training.recipe.manifests import Row, Sound
+from afcore.training.recipe.manifests import ManifestRow, Sound
+from afcore.training.recipe.sources import Sources
 from afcore.training.recipe.windows import Windows
 
 PUBLISHED = sorted((paths.ASSETS.parent / "afcore/training/configs").glob("*.json"))
@@ -78,10 +80,10 @@ def make(row, seed=0, kind="foundation", shots=(), similar=True, labels=("dog", 
 
 
 def counted(sample):
-    return [text for text, counts in sample.pieces if counts]
+    return sample.answers
 
 
-QUERY = Row(Sound("q.wav"), "Classify this sound.", "Dog", "event classification")
+QUERY = ManifestRow(Sound("q.wav"), "Classify this sound.", "Dog", "event classification")
 
 
 def test_one_sound_and_its_answer():
@@ -95,7 +97,7 @@ def test_one_sound_and_its_answer():
 
 def test_shots_stand_before_the_query_and_only_it_lists_options():
     shots = [
-        Row(Sound(f"{k}.wav"), "Classify this sound.", answer, "event classification")
+        ManifestRow(Sound(f"{k}.wav"), "Classify this sound.", answer, "event classification")
         for k, answer in enumerate(("Cat", "Rain drops"))
     ]
     sample = make(QUERY, shots=shots, augmentations={"options": 1.0})
@@ -112,7 +114,8 @@ def test_shots_stand_before_the_query_and_only_it_lists_options():
 
 def test_a_dialogue_counts_every_answer():
     sample = make(
-        Row(Sound("q.wav"), task="dialog", turns=(("What is it?", "A Dog."), ("Is it near?", "Yes."))), kind="chat"
+        ManifestRow(Sound("q.wav"), task="dialog", turns=(("What is it?", "A Dog."), ("Is it near?", "Yes."))),
+        kind="chat",
     )
     assert sample.text == (
         "</s>the task is dialog.<audio>user: What is it? \nassistant: <SEP>A Dog.<|endofchunk|></s>\n"
@@ -122,7 +125,7 @@ def test_a_dialogue_counts_every_answer():
 
 
 def test_the_task_is_named_as_often_as_the_config_says():
-    shot = Row(Sound("1.wav"), "Classify this sound.", "Cat", "event classification")
+    shot = ManifestRow(Sound("1.wav"), "Classify this sound.", "Cat", "event classification")
     named = sum("task is" in make(QUERY, seed, prefix=0.25).text for seed in range(400))
     assert 60 < named < 140
     assert make(QUERY, prefix=0.0).text.startswith("</s><audio>classify")
@@ -136,36 +139,41 @@ def test_the_task_is_named_as_often_as_the_config_says():
         ("options", QUERY, "classify this sound.\nOPTIONS:\n - cat.\n - dog.\n - rain drops.", "dog"),
         (
             "yes_no",
-            Row(Sound("q"), "question: Is it a dog?", "Yes"),
+            ManifestRow(Sound("q"), "question: Is it a dog?", "Yes"),
             "please answer this question: is it a dog?\nOPTIONS:\nyes.\nno.",
             "yes",
         ),
-        ("yes_no", Row(Sound("q"), "question: How many?", "Two"), "please answer this question: how many?", "two"),
+        (
+            "yes_no",
+            ManifestRow(Sound("q"), "question: How many?", "Two"),
+            "please answer this question: how many?",
+            "two",
+        ),
         (
             "alphabetic",
-            Row(Sound("q"), "x", "Rain, dog, cat."),
+            ManifestRow(Sound("q"), "x", "Rain, dog, cat."),
             "describe this sound in the alphabetic order.",
             "cat, dog, rain",
         ),
-        ("sentence", Row(Sound("q"), "x", "A dog."), "describe the sound in a sentence.", "a dog."),
-        ("length", Row(Sound("q"), "x", "A dog."), "describe the sound at length.", "a dog."),
+        ("sentence", ManifestRow(Sound("q"), "x", "A dog."), "describe the sound in a sentence.", "a dog."),
+        ("length", ManifestRow(Sound("q"), "x", "A dog."), "describe the sound at length.", "a dog."),
         (
             "paragraph",
-            Row(Sound("q"), "x", "A dog. It barks."),
+            ManifestRow(Sound("q"), "x", "A dog. It barks."),
             "describe the sound in a paragraph.",
             "a dog; it barks.",
         ),
     ],
 )
 def test_augmentations(name, row, prompt, answer):
-    row = row if row.task else Row(row.sound, row.prompt, row.answer, "t")
+    row = row if row.task else ManifestRow(row.sound, row.prompt, row.answer, "t")
     assert make(row, augmentations={name: 1.0}).text == (
         f"</s>the task is {row.task}.<audio>{prompt}\nanswer:<SEP>{answer}<|endofchunk|></s>"
     )
 
 
 def test_labels_are_counted_and_options_drawn_in_any_order():
-    row = Row(Sound("q"), "x", "dog, cat, rain", "t")
+    row = ManifestRow(Sound("q"), "x", "dog, cat, rain", "t")
     answers = {counted(make(row, seed, augmentations={"count_labels": 1.0}))[0].split("<")[0] for seed in range(20)}
     assert len(answers) > 3 and all(sorted(a.split(", ")) == ["cat", "dog", "rain"] for a in answers)
     assert "describe the sound in 3 labels." in make(row, augmentations={"count_labels": 1.0}).text
@@ -183,7 +191,7 @@ def test_labels_are_counted_and_options_drawn_in_any_order():
 def test_pieces_become_the_tokens_of_the_whole_text(folder):
     tokenizer = tiny_tokenizer()
     sample = make(
-        QUERY, kind="mini", shots=[Row(Sound("1.wav"), "Classify this sound.", "Cat", "event classification")]
+        QUERY, kind="mini", shots=[ManifestRow(Sound("1.wav"), "Classify this sound.", "Cat", "event classification")]
     )
     pieces = [i for text, _ in sample.pieces for i in tokenizer(text, add_special_tokens=False).input_ids]
     assert pieces == tokenizer(sample.text, add_special_tokens=False).input_ids
@@ -245,7 +253,7 @@ def test_a_config_names_what_it_lacks(folder):
     (folder / "c.json").write_text("{")
     with pytest.raises(BadRequest, match="is not JSON"):
         config.load(folder / "c.json")
-    with pytest.raises(BadRequest, match="sum to 0.5"):
+    with pytest.raises(BadRequest, match=r"sum to 0\.5"):
         load(folder, data={"labels": {"manifest": "sounds/labels.jsonl", "augmentations": {"as_is": 0.5}}})
     with pytest.raises(BadRequest, match="HOME"):
         load(folder, cache="${HOME}/x")
@@ -305,7 +313,7 @@ def test_windows_are_encoded_once_and_only_read_after(folder):
         again.get(replace(sounds[0], file=folder / "gone.wav"))
     broken = folder / "broken.wav"
     broken.write_bytes(b"RIFF no sound")
-    with pytest.raises(AudioError, match="broken.wav"):
+    with pytest.raises(AudioError, match=r"broken\.wav"):
         again.fill([Sound(broken), *sounds])
 
 
@@ -321,13 +329,14 @@ def test_shots_are_neighbours_or_random_and_never_the_query_itself(folder):
         [{"name": "one", "train": "audio", "mix": {"labels:knn": 1, "labels:random": 1}, "steps": 2, "shots": [2]}],
     )
     windows = Windows(loaded.cache, loaded.model)
-    samples = batches.Samples(loaded, loaded.stages[0], windows)
+    samples = batches.SampleSequence(loaded, loaded.stages[0], Sources(loaded, windows))
     windows.fill(samples.sounds())
     with pytest.raises(MissingPart, match="neighbours"):
         samples.prepare(make=False)
     samples.prepare(make=True)
-    near = windows.neighbours(samples.rows["labels:knn"])
-    vectors = np.stack([windows.vector(row.sound) for row in samples.rows["labels:knn"]])
+    rows = samples.sources["labels"].rows
+    near = windows.neighbours(rows)
+    vectors = np.stack([windows.vector(row.sound) for row in rows])
     distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     assert (near[:, 0] == distance.argmin(1)).all()
@@ -338,11 +347,11 @@ def test_shots_are_neighbours_or_random_and_never_the_query_itself(folder):
         similar = "similar examples" in sample.text
         kinds.add(similar)
         if similar:
-            query = [row.sound for row in samples.rows["labels:knn"]].index(sample.sounds[-1])
-            files = {samples.rows["labels:knn"][i].sound for i in near[query][:2]}
+            query = [row.sound for row in rows].index(sample.sounds[-1])
+            files = {rows[i].sound for i in near[query][:2]}
             assert set(sample.sounds[:-1]) == files
     assert kinds == {True, False}
-    again = batches.Samples(loaded, loaded.stages[0], windows)
+    again = batches.SampleSequence(loaded, loaded.stages[0], Sources(loaded, windows))
     again.prepare(make=False)
     assert [again[k] for k in (23, 5)] == [samples[k] for k in (23, 5)]  # whoever asks, and in whatever order
 
@@ -353,15 +362,17 @@ def test_a_batch_has_its_loss_on_answers_and_silence_where_there_is_no_window(fo
     rows = manifests.read(loaded.data["labels"])
     windows.fill(row.sound for row in rows)
     made = [make(rows[0], kind="mini"), make(rows[1], kind="mini", shots=rows[2:3])]
-    batch = batches.collate(made, windows, tokenizer, 16, pad_audios_to=3)
+    heard = [[windows.get(sound) for sound in sample.sounds] for sample in made]
+    collate = functools.partial(batches.collate, made, heard, tokenizer, 16, windows.silence)
+    batch = collate(pad_audios_to=3)
     assert batch["audio_embeds"].shape == (2, 48, 911) and batch["audio_mask"].sum(1).tolist() == [1, 2]
     assert batch["audio_mask"][1, [0, 16]].all()
     assert (batch["audio_embeds"][0, 1:].numpy() == windows.silence).all()
     for r, sample in enumerate(made):
         assert tokenizer.decode(batch["labels"][r][batch["labels"][r] >= 0]) == "".join(counted(sample))
         assert tokenizer.decode(batch["input_ids"][r][batch["attention_mask"][r] == 1]) == sample.text
-    assert batches.collate(made, windows, tokenizer, 16, max_tokens=20)["input_ids"].shape == (2, 20)
-    assert batches.collate(made, windows, tokenizer, 16)["audio_embeds"].shape == (2, 32, 911)
+    assert collate(max_tokens=20)["input_ids"].shape == (2, 20)
+    assert collate()["audio_embeds"].shape == (2, 32, 911)
 
 
 def test_a_bank_becomes_manifests_and_no_source_is_in_two_of_them(tmp_path):
@@ -370,7 +381,10 @@ def test_a_bank_becomes_manifests_and_no_source_is_in_two_of_them(tmp_path):
     bank = Bank(paths.BANK)
     counts = manifests.from_bank(bank, tmp_path, per_label=2)
     group = {bank.audio_path(e.id).resolve(): e.group_key or e.sha256 for e in bank.examples()}
-    read = lambda name: [row.sound.file for row in manifests.read(Data(name, tmp_path / f"{name}.jsonl", tmp_path))]
+
+    def read(name):
+        return [row.sound.file for row in manifests.read(Data(name, tmp_path / f"{name}.jsonl", tmp_path))]
+
     held_out, labels = ({group[file.resolve()] for file in read(name)} for name in ("held_out", "labels"))
     assert counts["labels"] == counts["captions"] == counts["facts"] > counts["held_out"] > 0
     assert not held_out & labels

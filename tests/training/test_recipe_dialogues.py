@@ -169,7 +169,7 @@ def test_a_language_model_is_asked_and_its_answers_are_cleaned(sounds, monkeypat
             "key_variable": "SOME_KEY",
             "most_turns": 3,
         }
-        counts = dialogues.make(load(sounds, **settings))
+        dialogues.make(load(sounds, **settings))
     assert [row.turns for row in read(sounds)] == [
         (("What do you hear?", "A dog barks in the rain."),),
         (("And now?", "Rain on a dog that barks."),),

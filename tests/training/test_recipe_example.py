@@ -22,6 +22,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in block.splitlines() if not line.startswith("#")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(MISSING), reason=f"not shipped yet: {', '.join(MISSING)}")
 def test_the_worked_example_runs_as_documented(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(REPOSITORY)

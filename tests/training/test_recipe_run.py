@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from afcore.errors import BadRequest, MissingPart
-from afcore.training.recipe import config, engine, network, parallel, state
+from afcore.training.recipe import batches, config, network, parallel, stages, state
+from afcore.training.recipe.sources import Sources
+from afcore.training.recipe.windows import Windows
 
 TOLERANCE = 2e-4
 """Relative, between the losses of one process and of two: the same micro-batches in both, whose gradients are summed in
@@ -60,7 +62,8 @@ def unbroken(folder):
 
 
 def processes(file, work, count):
-    """`count` processes with the environment that torchrun and accelerate give them; returns the first one's exit code."""
+    """`count` processes with the environment that torchrun and accelerate give them; returns the first one's exit
+    code."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -84,12 +87,13 @@ def processes(file, work, count):
 
 def same(one, two):
     assert [row["step"] for row in one] == [row["step"] for row in two]
-    for a, b in zip(one, two):
+    for a, b in zip(one, two, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=TOLERANCE), a["step"]
         for kind in ("attn", "ff"):
             assert a["gates"][kind] == pytest.approx(b["gates"][kind], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_with_the_same_losses(folder, unbroken):
     file = tiny_recipe.config(folder, folder / "llama", [ADAPTED])
     work = folder / "killed"
@@ -113,6 +117,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_losses(folder, unbroken):
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_two_processes_shard_the_model_and_give_the_losses_of_one(folder, unbroken):
     """FSDP itself, over gloo, with frozen weights in bf16 and trained ones in float32 in one unit."""
     file = tiny_recipe.config(folder, folder / "llama", [ADAPTED])
@@ -122,22 +127,23 @@ def test_two_processes_shard_the_model_and_give_the_losses_of_one(folder, unbrok
     assert one.keys() == two.keys() and all(torch.allclose(one[key], two[key], atol=5e-3) for key in one)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_in_one(folder):
     """The whole model in full, with dropout, checkpointed layers and padded audios: the published model's shape."""
-    stages = [WHOLE]
-    file = tiny_recipe.config(folder, folder / "opt", stages, tiny_recipe.OPT)
+    whole = [WHOLE]
+    file = tiny_recipe.config(folder, folder / "opt", whole, tiny_recipe.OPT)
     tiny_recipe.start(file, folder / "opt-one").join()
     single = tiny_recipe.log(folder / "opt-one", "one")
     short = tiny_recipe.config(folder, folder / "opt", [WHOLE | {"steps": 3}], tiny_recipe.OPT)
     assert processes(short, folder / "opt-two", 2) == 0
-    file = tiny_recipe.config(folder, folder / "opt", stages, tiny_recipe.OPT)
+    file = tiny_recipe.config(folder, folder / "opt", whole, tiny_recipe.OPT)
     tiny_recipe.start(file, folder / "opt-two").join()
     same(tiny_recipe.log(folder / "opt-two", "one"), single)
     assert single[-1]["loss"] < single[0]["loss"]
 
 
 def test_three_stages_hand_their_weights_on(folder, capsys):
-    stages = [
+    three = [
         {
             "name": "pretraining",
             "train": "audio",
@@ -165,11 +171,11 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
             "checkpoint_every": 2,
         },
     ]
-    file = tiny_recipe.config(folder, folder / "llama", stages, held_out={"data": "held_out", "items": 4, "options": 3})
+    file = tiny_recipe.config(folder, folder / "llama", three, held_out={"data": "held_out", "items": 4, "options": 3})
     work = folder / "stages"
     loaded = config.load(file, work)
     world = parallel.World(0, 1, torch.device("cpu"))
-    engine.run(loaded, world)
+    stages.run(loaded, world)
     weights = {name: load_file(work / name / network.WEIGHTS) for name in ("pretraining", "sft", "chat")}
     base = network.base_model(loaded.model)[0]
     frozen = dict(base.named_parameters())
@@ -202,11 +208,11 @@ def test_three_stages_hand_their_weights_on(folder, capsys):
     # nothing is pickled, and nothing is done twice
     assert not [f for f in work.rglob("*") if f.suffix in (".pt", ".pth", ".bin", ".pkl")]
     capsys.readouterr()
-    engine.run(loaded, world)
+    stages.run(loaded, world)
     assert capsys.readouterr().out.count("done already") == 3
-    other = tiny_recipe.config(folder, folder / "llama", [stages[0] | {"lr": 1.0, "held_out_every": 0}])
+    other = tiny_recipe.config(folder, folder / "llama", [three[0] | {"lr": 1.0, "held_out_every": 0}])
     with pytest.raises(BadRequest, match="other settings or data"):
-        engine.run(config.load(other, work), world)
+        stages.run(config.load(other, work), world)
     damaged = state.newest(work / "chat" / "state")
     (damaged / "model.safetensors").write_bytes(b"half")
     with pytest.raises(MissingPart, match="damaged"):
@@ -219,30 +225,33 @@ def test_many_processes_want_the_windows_made_before(folder, tmp_path):
     )
     two = parallel.World(0, 2, torch.device("cpu"))
     with pytest.raises(MissingPart, match="--prepare"):
-        engine.run(loaded, two)
+        stages.run(loaded, two)
     three = parallel.World(0, 3, torch.device("cpu"))
-    samples = engine.Samples(loaded, loaded.stages[0], engine.Windows(loaded.cache, loaded.model))
+    sources = Sources(loaded, Windows(loaded.cache, loaded.model))
+    samples = batches.SampleSequence(loaded, loaded.stages[0], sources)
     with pytest.raises(BadRequest, match="cannot share evenly"):
-        engine.StageRun(loaded, loaded.stages[0], samples, None, None, three)
+        stages.StageRun(loaded, loaded.stages[0], samples, None, None, three, sources)
 
 
 def test_the_rate_warms_up_and_then_stays_or_falls(folder):
     stage = config.Stage("s", "audio", 1e-3, 1, {}, warmup=10)
     assert (
-        engine.rate(stage, 0, 100) == pytest.approx(1e-4)
-        and engine.rate(stage, 9, 100) == engine.rate(stage, 99, 100) == 1e-3
+        stages.rate(stage, 0, 100) == pytest.approx(1e-4)
+        and stages.rate(stage, 9, 100) == stages.rate(stage, 99, 100) == 1e-3
     )
     falling = config.Stage("s", "audio", 1e-3, 1, {}, warmup=10, schedule="cosine")
-    assert engine.rate(falling, 10, 100) == 1e-3 and engine.rate(falling, 100, 100) == pytest.approx(2e-5)
+    assert stages.rate(falling, 10, 100) == 1e-3 and stages.rate(falling, 100, 100) == pytest.approx(2e-5)
 
 
 def test_the_loss_is_on_answers_alone_and_new_rows_stand_in_for_the_table(folder):
     loaded = config.load(tiny_recipe.config(folder, folder / "llama", [HEARING]), folder / "loss")
-    windows = engine.Windows(loaded.cache, loaded.model)
-    samples = engine.Samples(loaded, loaded.stages[0], windows)
-    engine.gather(samples, None, windows, parallel.World(0, 1, torch.device("cpu")))
+    windows = Windows(loaded.cache, loaded.model)
+    samples = batches.SampleSequence(loaded, loaded.stages[0], Sources(loaded, windows))
+    stages.gather(samples, None, windows, parallel.World(0, 1, torch.device("cpu")))
     built = network.build(loaded, loaded.stages[0], None)
-    batch = engine.collate([samples[k] for k in range(3)], windows, built.tokenizer, 16)
+    drawn = [samples[k] for k in range(3)]
+    heard = [samples.features(k, sample) for k, sample in enumerate(drawn)]
+    batch = batches.collate(drawn, heard, built.tokenizer, 16, samples.silence)
     sums, counts = built.net(batch)
     with torch.no_grad():  # the same through the model's own forward pass, whose loss is the mean over tokens
         out = built.model(

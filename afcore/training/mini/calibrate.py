@@ -1,7 +1,9 @@
-"""Step `calibrate`: how label scores are read (`afcore.engine.calibration.Calibration`), chosen on validation packages alone.
+"""Step `calibrate`: how label scores are read (`afcore.engine.calibration.Calibration`), chosen on validation packages
+alone.
 
-A third of the items are of labels that the language side was never trained on, and every item is asked in four ways, once with
-invented names for its labels, so that what is chosen serves known and new classes alike, with shots and without.
+A third of the items are of labels that the language side was never trained on, and every item is asked in four ways,
+once with invented names for its labels, so that what is chosen serves known and new classes alike, with shots and
+without.
 """
 
 from __future__ import annotations
@@ -18,9 +20,8 @@ import torch
 from afcore import prompts
 from afcore.corpus.clips import ClipSet
 from afcore.corpus.held_out import HELD_OUT
+from afcore.corpus.items import heard_clip, make_items, renamed
 from afcore.engine.calibration import Calibration
-from afcore.evaluation.card_context import renamed
-from afcore.evaluation.items import heard, make_items
 from afcore.retrieval.nearest import prompt_order
 
 SHOTS, SHOTS_RENAMED = 4, 8
@@ -33,7 +34,8 @@ ALPHAS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)
 WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 TEMPERATURES = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)
 ASKED = ("none", "any", "among", "renamed")
-"""How an item is asked: without shots, with shots of any label, with shots among the options, with those under invented names."""
+"""How an item is asked: without shots, with shots of any label, with shots among the options, with those under invented
+names."""
 
 
 def scores_of(engine, sound, labels: list[str], shots) -> dict:
@@ -53,11 +55,16 @@ def collect(engine, clips: ClipSet, items, options: bool) -> list[dict]:
     engine = engine.with_calibration(Calibration(alpha=1.0, options=options, end=True))
     rows = []
     for item in items:
-        sound, labels = heard(clips, item.clip, engine.clap), list(item.options)
+        sound, labels = heard_clip(clips, item.clip, engine.clap), list(item.options)
         own = [example.id for example in engine.bank.examples() if example.package == item.package]
-        near = lambda k, of=None: prompt_order(engine.neighbours(sound, k, exclude=own, labels=of))
+
+        def near(k, of=None, sound=sound, own=own):
+            return prompt_order(engine.neighbours(sound, k, exclude=own, labels=of))
+
         among = near(SHOTS_RENAMED, set(labels))
-        names = dict(zip(labels, map(str, np.random.default_rng(item.clip).permutation(NAMES)[: len(labels)])))
+        names = dict(
+            zip(labels, map(str, np.random.default_rng(item.clip).permutation(NAMES)[: len(labels)]), strict=True)
+        )
         known = scores_of(engine, sound, labels, among[-SHOTS:])
         prompt = engine.build_prompt(sound, prompts.CLASSIFY, near(SHOTS), labels=labels)
         rows.append(
@@ -91,8 +98,8 @@ def read(reader: Calibration, row: dict, asked: str) -> torch.Tensor:
 
 
 def choose(rows_of: dict[bool, list[dict]]) -> dict:
-    """rows_of: what `collect` gave without and with listed options. The setting with the best accuracy (mean over known and held-out
-    labels and over the ways of asking), then the temperature with the best likelihood."""
+    """rows_of: what `collect` gave without and with listed options. The setting with the best accuracy (mean over known
+    and held-out labels and over the ways of asking), then the temperature with the best likelihood."""
     best, found = -1.0, {}
     for options, rows in rows_of.items():
         held = np.array([row["label"] in HELD_OUT for row in rows])
@@ -135,7 +142,10 @@ def validation_items(engine, clips: ClipSet, known: int = KNOWN, new: int = NEW)
         clips[i].label for i in range(len(clips)) if clips[i].split == "train"
     }
     items = make_items(clips, "validation", labels, seed=3)
-    held = lambda wanted: [item for item in items if (item.label in HELD_OUT) == wanted]
+
+    def held(wanted):
+        return [item for item in items if (item.label in HELD_OUT) == wanted]
+
     return held(False)[:known] + held(True)[:new]
 
 
@@ -153,7 +163,7 @@ def calibrate(folder: Path, clips_folder: Path) -> dict:
         parts = pool.starmap(
             _collect, [(str(clips_folder), items[part::PROCESSES]) for part in range(PROCESSES)], chunksize=1
         )
-    without, listed = ([row for rows in way for row in rows] for way in zip(*parts))
+    without, listed = ([row for rows in way for row in rows] for way in zip(*parts, strict=True))
     found = choose({False: without, True: listed})
     config = json.loads((folder / "config.json").read_text())
     config["calibration"] = found

@@ -1,33 +1,32 @@
-"""Step `match`: the first cross-attention block learns to tell, where a text names a sound, whether that sound is heard.
+"""An auxiliary loss: the first cross-attention block learns to tell, where a text names a sound, whether that sound is
+heard.
 
-Not in the paper: the matching task of ALBEF (Li et al., 2021) at the depth where mini's text meets its audio first. Learned
-through the whole language model from answers alone, "is there a dog?" stayed at chance for some 6,000 questions: a product
-of word and sound gives no gradient while either factor is noise. Below the first block the language model hears nothing, so
-its hidden states at the words are computed once, and a step, of many hundreds of pairs, costs the audio side alone.
+Not in the paper: the matching task of ALBEF (Li et al., 2021) at the depth where mini's text meets its audio first.
+Learned through the whole language model from answers alone, "is there a dog?" stayed at chance for some 6,000
+questions: a product of word and sound gives no gradient while either factor is noise. Below the first block the
+language model hears nothing, so its hidden states at the words are computed once, and a step, of many hundreds of
+pairs, costs the audio side alone.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afcore import prompts
-from afcore.checkpoints.mini import build_mini, save_mini
 from afcore.corpus.clips import ClipSet
-from afcore.model import AudioFlamingo
+from afcore.model import AudioFlamingo, AudioFlamingoConfig
 from afcore.model.cache import AudioMemory
 from afcore.model.flamingo import decoder_layers
 from afcore.training.mini.facts import Facts, words_in
-from afcore.training.mini.language_side import AUDIO_SHARE, disturbed, trained_clips
 from afcore.training.mini.samples import OFFERED, PRESENT, listed
-from afcore.training.mini.watch import area
+from afcore.training.recipe.config import Disturbance
+from afcore.training.recipe.disturbance import disturbed
+from afcore.training.recipe.progress import area
 
 EVENTS = 64  # of a step, each with `HAVING` clips that have it
 HAVING = 2
@@ -37,7 +36,6 @@ LACKING = (
 WINDOWS = 2  # of a clip, at most
 WORDINGS = 6  # prompts that each event is read in
 LOOKED_AT = 200  # events of the validation pairs
-READING = "match.safetensors"
 GAIN = 0.12  # of the reading; the smaller, the more the block must write
 AROUND = 2  # positions of an event: its last token and the one after it
 LONGEST = 8  # slots that a clip may stand in: that of the query after so many shots, less one
@@ -52,7 +50,8 @@ class _Reached(Exception):
 def hidden_at(
     model: AudioFlamingo, tokenizer, texts: list[str], spans: list[list[tuple[int, int]]], batch: int = 32
 ) -> list[Tensor]:
-    """What the first cross-attention block reads at named sounds. spans: per text, (first, last + 1) character of each name.
+    """What the first cross-attention block reads at named sounds. spans: per text, (first, last + 1) character of each
+    name.
 
     Returns, per text, (names, AROUND, H) float32: at the name's last token and at the one after it."""
     first = decoder_layers(model.language_model)[min(model.config.cross_attention_layers)]
@@ -60,10 +59,11 @@ def hidden_at(
     def stop(module, args, kwargs):
         raise _Reached(args[0] if args else kwargs["hidden_states"])
 
+    device = model.get_input_embeddings().weight.device
     hook, found = first.register_forward_pre_hook(stop, with_kwargs=True), []
     try:
         for start in range(0, len(texts), batch):
-            read = tokenizer(
+            tokens = tokenizer(
                 texts[start : start + batch],
                 return_tensors="pt",
                 padding=True,
@@ -72,11 +72,13 @@ def hidden_at(
                 add_special_tokens=False,
             )
             try:
-                model.language_model(input_ids=read.input_ids, attention_mask=read.attention_mask)
+                model.language_model(
+                    input_ids=tokens.input_ids.to(device), attention_mask=tokens.attention_mask.to(device)
+                )
             except _Reached as reached:
                 hidden = reached.args[0].float()
             for row, names in enumerate(spans[start : start + batch]):
-                ends = read.offset_mapping[row, :, 1]
+                ends = tokens.offset_mapping[row, :, 1]
                 at = [int((ends >= end).nonzero()[0]) for _, end in names]
                 found.append(torch.stack([hidden[row, n : n + AROUND] for n in at]))
     finally:
@@ -87,8 +89,8 @@ def hidden_at(
 def wordings(
     events: list[str], facts: Facts, rng: np.random.Generator
 ) -> tuple[list[str], list[list[tuple[int, int]]], list[list[int]]]:
-    """Prompts that name `events`: questions whether each is there, lists of options, "which of these". Returns the texts, where
-    in each the names stand, and which events they are."""
+    """Prompts that name `events`: questions whether each is there, lists of options, "which of these". Returns the
+    texts, where in each the names stand, and which events they are."""
     texts, spans, named = [], [], []
 
     def add(build, chosen: list[int], phrased: bool) -> None:
@@ -102,16 +104,25 @@ def wordings(
         spans.append(places)
         named.append(chosen)
 
-    ask = lambda form: (
-        lambda names: prompts.single(prompts.instruction(form.format(*names), True), prompts.QUESTION_ANSWERING).text
-    )
-    told = lambda form: lambda names: prompts.chat([], form.format(*names).capitalize()).text
+    def ask(form):
+        return lambda names: (
+            prompts.single(prompts.instruction(form.format(*names), True), prompts.QUESTION_ANSWERING).text
+        )
+
+    def told(form):
+        return lambda names: prompts.chat([], form.format(*names).capitalize()).text
+
     for e in range(len(events)):
         for _ in range(WORDINGS // 2 - 1):
             add(ask(PRESENT[rng.integers(len(PRESENT))]), [e], bool(rng.random() < 0.5))
         add(told(PRESENT[rng.integers(len(PRESENT))]), [e], bool(rng.random() < 0.5))
-    offered = lambda names: prompts.chat([], OFFERED[0].format(listed(names)).capitalize()).text
-    options = lambda names: prompts.single(prompts.CLASSIFY, prompts.EVENTS, names).text
+
+    def offered(names):
+        return prompts.chat([], OFFERED[0].format(listed(names)).capitalize()).text
+
+    def options(names):
+        return prompts.single(prompts.CLASSIFY, prompts.EVENTS, names).text
+
     for n in range(WORDINGS - WORDINGS // 2):
         order = rng.permutation(len(events)).tolist()
         for start in range(0, len(order), 8):
@@ -120,11 +131,10 @@ def wordings(
 
 
 class Pairs:
-    """Draws (event, clip, truth, weight). An event is as often absent as present, and so is a clip's part in it: those without an event
-    are there for another one. So neither the name nor the clip alone tells."""
+    """Draws (event, clip, truth, weight). An event is as often absent as present, and so is a clip's part in it: those
+    without an event are there for another one. So neither the name nor the clip alone tells."""
 
-    def __init__(self, clips: ClipSet, ids: np.ndarray, events: list[str], facts: Facts, rng: np.random.Generator):
-        self.rng = rng
+    def __init__(self, clips: ClipSet, ids: np.ndarray, events: list[str], facts: Facts):
         number = {name: n for n, name in enumerate(events)}
         self.words = [set(name.split()) for name in events]
         self.having: list[list[int]] = [[] for _ in events]
@@ -143,22 +153,25 @@ class Pairs:
             e: [number[a] for a in names if a in number and self.having[number[a]]] for e, names in alike.items()
         }
 
-    def draw(self, events: int = EVENTS) -> tuple[np.ndarray, np.ndarray, np.ndarray, Tensor, Tensor]:
-        """Clips of a step (C,); per pair its event, which of the clips, truth 0 or 1, and weight (sum over pairs: 1)."""
+    def draw(
+        self, rng: np.random.Generator, events: int = EVENTS
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Tensor, Tensor]:
+        """Clips of a step (C,); per pair its event, which of the clips, truth 0 or 1, and weight (sum over pairs:
+        1)."""
         drawn = []
         while len(drawn) < events:  # some beside a near miss, so that the near ones are held against each other
-            e = int(self.rng.choice(self.usable, p=self.weights))
-            drawn += [e, int(self.rng.choice(self.near[e]))] if self.near[e] and self.rng.random() < NEAR_MISS else [e]
-        clips = [int(self.rng.choice(self.having[e])) for e in drawn for _ in range(HAVING)]
-        clips += [int(i) for i in self.rng.choice(self.quiet, 4)] if self.quiet else []
+            e = int(rng.choice(self.usable, p=self.weights))
+            drawn += [e, int(rng.choice(self.near[e]))] if self.near[e] and rng.random() < NEAR_MISS else [e]
+        clips = [int(rng.choice(self.having[e])) for e in drawn for _ in range(HAVING)]
+        clips += [int(i) for i in rng.choice(self.quiet, 4)] if self.quiet else []
         rows = []
         for n, e in enumerate(drawn):
             rows += [(e, n * HAVING + k, 1.0, 1.0 / HAVING) for k in range(HAVING)]
             lacking = [c for c, clip in enumerate(clips) if not self.words[e] & self.told[clip]]
             close = [c for c in lacking if c // HAVING < len(drawn) and drawn[c // HAVING] in self.near[e]]
-            chosen = [*close[: LACKING // 2], *self.rng.permutation(lacking)[:LACKING]][:LACKING]
+            chosen = [*close[: LACKING // 2], *rng.permutation(lacking)[:LACKING]][:LACKING]
             rows += [(e, int(c), 0.0, 1.0 / len(chosen)) for c in chosen]
-        event, clip, truth, weight = map(np.array, zip(*rows))
+        event, clip, truth, weight = map(np.array, zip(*rows, strict=True))
         return (
             np.array(clips),
             event,
@@ -168,133 +181,104 @@ class Pairs:
         )
 
 
-def heard(
-    model: AudioFlamingo, clips: ClipSet, chosen: np.ndarray, slot: int, rng: np.random.Generator, disturb: bool
+def remembered(
+    model: AudioFlamingo,
+    clips: ClipSet,
+    chosen: np.ndarray,
+    slot: int,
+    rng: np.random.Generator,
+    disturbance: Disturbance,
 ) -> AudioMemory:
     """The clips `chosen` as the blocks read them, each as audio number `slot` of its sample."""
     slots = model.config.max_windows_per_audio
     features = torch.zeros(len(chosen), (slot + 1) * slots, clips.features.shape[1])
     mask = torch.zeros(features.shape[:2], dtype=torch.bool)
+    embedding = model.config.feature_width - model.config.tag_count
     for row, clip in enumerate(chosen):
-        of = clips.of(int(clip))[:WINDOWS].astype(np.float32)
-        of = torch.from_numpy(disturbed(of, rng) if disturb else of)
-        features[row, slot * slots : slot * slots + len(of)] = of
+        of = disturbed(clips.of(int(clip))[:WINDOWS].astype(np.float32), disturbance, embedding, rng)
+        features[row, slot * slots : slot * slots + len(of)] = torch.from_numpy(of)
         mask[row, slot * slots : slot * slots + len(of)] = True
-    return model.remember_audio(features, mask)
+    device = model.get_input_embeddings().weight.device
+    return model.remember_audio(features.to(device), mask.to(device))
 
 
-class Matching:
-    """The first block with a reading of the stream that it leaves (one number per position), and pairs to learn from.
+class HasClips(Protocol):
+    """`ids`: numbers of the training clips among `clips`; `disturb`: how training disturbs them."""
 
-    Read is one direction of the whole stream, as a later layer would, not of what the block adds: read so, the block learned to add
-    2 to a stream of length 160 that itself varies by 4 along that direction, which no later layer could find in 300 steps."""
+    clips: ClipSet
+    ids: np.ndarray
 
-    def __init__(
-        self,
-        model: AudioFlamingo,
-        tokenizer,
-        clips: ClipSet,
-        ids: np.ndarray,
-        seed: int = 0,
-        weights: Path | None = None,
-    ):
-        """ids: training clips; `weights`: a folder with the reading that `train` left there. Validation pairs are drawn from `clips` too, with the same names."""
-        self.layer = min(model.config.cross_attention_layers)
-        self.read = nn.Linear(model.config.text_config.hidden_size, 1)
-        if weights and (weights / READING).exists():
-            self.read.load_state_dict(load_file(weights / READING))
-        self.model, self.clips, self.rng, self.seed = model, clips, np.random.default_rng(seed), seed
-        self.block = decoder_layers(model.language_model)[self.layer].gated_cross_attn_layer
+    @property
+    def disturb(self) -> Disturbance: ...
+
+
+class Matching(nn.Module):
+    """A reading of the stream that the first block leaves (one number per position), and pairs to learn from.
+
+    Read is one direction of the whole stream, as a later layer would, not of what the block adds: read so, the block
+    learned to add 2 to a stream of length 160 that itself varies by 4 along that direction, which no later layer could
+    find in 300 steps."""
+
+    def __init__(self, config: AudioFlamingoConfig, events: int = EVENTS):
+        """`events`: in each draw."""
+        super().__init__()
+        self.layer, self.drawn = min(config.cross_attention_layers), events
+        self.read = nn.Linear(config.text_config.hidden_size, 1)
+        self.events: list[str] = []
+        self.states: list[list[Tensor]] = []
+
+    def trains(self, name: str) -> bool:
+        """The first block, the audio transformer and the front end; later blocks and the language model stay."""
+        own = f".{self.layer}.gated_cross_attn_layer."
+        return name.startswith(("audio_transformer.", "front_end.")) or own in name
+
+    def prepare(self, model: AudioFlamingo, tokenizer, source: HasClips, seed: int = 0) -> None:
+        """Computes what the language model reads at the name of every event, which training does not change. Validation
+        pairs are drawn from the clips too, with the same names."""
+        clips, ids, rng = source.clips, source.ids, np.random.default_rng(seed)
+        self.clips, self.disturb, self.seed = clips, source.disturb, seed
         labels = sorted({clips[i].label for i in ids if clips[i].label})
         self.events = sorted({*labels, *(event for i in ids for event in clips[i].events)})
-        facts = Facts(self.rng, labels)
-        texts, spans, named = wordings(self.events, facts, self.rng)
-        self.states: list[list[Tensor]] = [[] for _ in self.events]
-        for chosen, found in zip(named, hidden_at(model, tokenizer, texts, spans)):
-            for e, state in zip(chosen, found):
+        facts = Facts(rng, labels)
+        texts, spans, named = wordings(self.events, facts, rng)
+        self.states = [[] for _ in self.events]
+        for chosen, found in zip(named, hidden_at(model, tokenizer, texts, spans), strict=True):
+            for e, state in zip(chosen, found, strict=True):
                 self.states[e].append(state)
-        self.pairs = Pairs(clips, ids, self.events, facts, self.rng)
+        self.pairs = Pairs(clips, ids, self.events, facts)
         validation = np.array([i for i in range(len(clips)) if clips[i].split == "validation" and clips[i].events])
-        self.tested = Pairs(clips, validation, self.events, facts, np.random.default_rng(seed + 1)).draw(LOOKED_AT)
+        tested = Pairs(clips, validation, self.events, facts)
+        self.tested = tested.draw(np.random.default_rng(seed + 1), LOOKED_AT)
 
-    def logits(self, event: np.ndarray, memory: AudioMemory, slot: int, rng: np.random.Generator) -> Tensor:
+    def logits(
+        self, model: AudioFlamingo, event: np.ndarray, memory: AudioMemory, slot: int, rng: np.random.Generator
+    ) -> Tensor:
         """Events (B,), each in one of its wordings, and the audio of B clips → (B, AROUND) logits of "it is heard"."""
         hidden = torch.stack([self.states[e][rng.integers(len(self.states[e]))] for e in event])
-        told = torch.full(hidden.shape[:2], slot + 1)
-        written = self.block(hidden, memory.context(told), self.layer).float()
+        told = torch.full(hidden.shape[:2], slot + 1, device=hidden.device)
+        block = decoder_layers(model.language_model)[self.layer].gated_cross_attn_layer
+        written = block(hidden, memory.context(told), self.layer).float()
         return GAIN * F.linear(written, F.normalize(self.read.weight, dim=1))[..., 0] + self.read.bias
 
-    def loss(self, events: int = EVENTS) -> Tensor:
+    def forward(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
         """Cross-entropy of one draw of pairs, in a slot of their own: the query's, whatever the number of shots."""
-        chosen, event, clip, truth, weight = self.pairs.draw(events)
-        slot = int(self.rng.integers(LONGEST)) if self.rng.random() < 0.5 else 0
-        memory = heard(self.model, self.clips, chosen, slot, self.rng, True).select(torch.from_numpy(clip))
-        logits = self.logits(event, memory, slot, self.rng)
-        each = F.binary_cross_entropy_with_logits(logits, truth[:, None].expand_as(logits), reduction="none").mean(1)
-        return (each * weight).sum()
+        chosen, event, clip, truth, weight = self.pairs.draw(rng, self.drawn)
+        slot = int(rng.integers(LONGEST)) if rng.random() < 0.5 else 0
+        memory = remembered(model, self.clips, chosen, slot, rng, self.disturb)
+        device = memory.mask.device
+        logits = self.logits(model, event, memory.select(torch.from_numpy(clip).to(device)), slot, rng)
+        truth = truth.to(device)[:, None].expand_as(logits)
+        each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
+        return (each * weight.to(device)).sum()
 
     @torch.no_grad()
-    def look(self) -> dict[str, float]:
+    def look(self, model: AudioFlamingo) -> dict[str, float]:
         """Area under the curve on validation clips, of the right audio and of another clip's."""
         rng, (chosen, event, clip, truth, _) = np.random.default_rng(self.seed + 3), self.tested
-        memory = heard(self.model, self.clips, chosen, 0, rng, False)
+        memory = remembered(model, self.clips, chosen, 0, rng, Disturbance())
         found = {}
         for name, at in (("match", clip), ("match_other_audio", (clip + len(chosen) // 2) % len(chosen))):
-            scores = self.logits(event, memory.select(torch.from_numpy(at)), 0, rng).mean(1)
+            rows = torch.from_numpy(at).to(memory.mask.device)
+            scores = self.logits(model, event, memory.select(rows), 0, rng).mean(1).cpu()
             found[name] = round(area(scores[truth > 0.5].numpy(), scores[truth < 0.5].numpy()), 3)
         return found
-
-
-def train(
-    clips_folder: Path,
-    encoder_folder: Path,
-    weights: Path,
-    out: Path,
-    minutes: float,
-    rank: int,
-    peak: float = 1e-3,
-    seed: int = 0,
-) -> None:
-    """Goes on from `weights` (low-rank updates of `rank`) for `minutes` and writes `out`; only the first block, the audio transformer and the front end change.
-
-    `out/match.safetensors`: the reading, for training on (`Matching` beside the language model's loss); it does not ship."""
-    torch.manual_seed(seed)
-    clips = ClipSet(clips_folder)
-    model, tokenizer = build_mini(encoder_folder, {}, weights, rank=rank)
-    model.eval()
-    ids = trained_clips(clips, seed)
-    matching = Matching(model, tokenizer, clips, ids, seed)
-    print(f"{len(matching.events)} events, {len(ids)} clips", flush=True)
-    own = [*matching.block.parameters(), *matching.read.parameters()]
-    of_audio = [*model.front_end.parameters(), *model.audio_transformer.parameters()]
-    optimiser = torch.optim.AdamW(
-        [{"params": own, "share": 1.0}, {"params": of_audio, "share": AUDIO_SHARE}],
-        lr=peak,
-        betas=(0.9, 0.98),
-        weight_decay=0.05,
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    begin, step, losses, log = time.monotonic(), 0, [], open(out / "match.jsonl", "a")
-    while (done := (time.monotonic() - begin) / 60 / minutes) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = peak * group["share"] * min(1, (step + 1) / 50) * (1 - 0.95 * done)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = matching.loss()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([*own, *of_audio], 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        step += 1
-        if step % 100 == 0:
-            row = {
-                "step": step,
-                "minutes": round((time.monotonic() - begin) / 60, 2),
-                "loss": round(float(np.mean(losses)), 4),
-                **matching.look(),
-            }
-            print(json.dumps(row), flush=True)
-            print(json.dumps(row), file=log, flush=True)
-            losses.clear()
-    save_mini(model, out)
-    save_file(matching.read.state_dict(), out / READING)

@@ -2,8 +2,10 @@
 
     python -m afcore.training.mini.probe --work DIR [--encoder FOLDER] [--only scenes|rendered] [--json FILE]
 
-Small readers (logistic regression, one hidden layer) learn each question from the features of training sounds and answer it
-for validation sounds: other packages, fonts and voices. The test split is never read. Questions about two named sounds are given the sounds by their prototypes, the mean features of their label's training pieces, and have no bias for either.
+Small readers (logistic regression, one hidden layer) learn each question from the features of training sounds and
+answer it for validation sounds: other packages, fonts and voices. The test split is never read. Questions about two
+named sounds are given the sounds by their prototypes, the mean features of their label's training pieces, and have no
+bias for either.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ READERS = {
 
 @dataclass
 class Result:
-    """One question read by one reader. `accuracy`: mean over the answers of the share that is right; chance is one in so many."""
+    """One question read by one reader. `accuracy`: mean over the answers of the share that is right; chance is one in
+    so many."""
 
     question: str
     features: str
@@ -87,14 +90,16 @@ def evenly(answers: Sequence) -> np.ndarray:
 
 
 def pair_inputs(features: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """What a reader of "a or b?" gets: (features ⊙ (a − b), a − b), which changes its sign when a and b change places."""
+    """What a reader of "a or b?" gets: (features ⊙ (a − b), a − b), which changes its sign when a and b change
+    places."""
     return np.concatenate([features * (a - b), a - b], -1)
 
 
 def pair_question(
     question: str, name: str, facts: tuple[str, str], rows: Clips, prototypes: dict[str, np.ndarray]
 ) -> list[Result]:
-    """ "Which of a and b …?" of every scene that has both `facts`, asked both ways round in training, one way in judging."""
+    """ "Which of a and b …?" of every scene that has both `facts`, asked both ways round in training, one way in
+    judging."""
     sets = {}
     for split, some in rows.items():
         x, y, rng = [], [], np.random.default_rng(3)

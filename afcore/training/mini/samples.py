@@ -1,17 +1,14 @@
-"""Step `flamingo`, the texts: turns described clips into plain, interleaved and dialogue samples (reference sections 7 to 9).
+"""Mini's texts: turns described clips into plain, interleaved and dialogue samples (reference sections 7 to 9).
 
-A sample is a list of (text, loss weight) pieces and the clips its `<audio>` marks stand for. Loss is on answers only. In
-interleaved samples shots are nearest neighbours or random; in some of them the labels are renamed, so that the answer can
-come from the shots alone: this is what teaches the model to read its examples.
+A sample (`afcore.training.recipe.texts.TrainingSample`) has the numbers of the clips for its sounds. Loss is on answers
+only. In interleaved samples shots are nearest neighbours or random; in some of them the labels are renamed, so that the
+answer can come from the shots alone: this is what teaches the model to read its examples.
 
-Clips whose making says more of them (`ClipInfo.extra` of instruments, voices and scenes) are also asked about that, as far as the
-encoder carries it (`scenes.CARRIED`); the same questions about clips that lack such a thing are declined.
+Clips whose making says more of them (`ClipInfo.extra` of instruments, voices and scenes) are also asked about that, as
+far as the encoder carries it (`scenes.CARRIED`); the same questions about clips that lack such a thing are declined.
 """
 
 from __future__ import annotations
-
-import re
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +16,7 @@ from afcore import prompts
 from afcore.corpus.clips import ClipSet
 from afcore.training.mini.facts import NEAR, Facts, Turn, words_in
 from afcore.training.mini.shots import NOISE, Shots
+from afcore.training.recipe.texts import TrainingSample, loss_pieces
 
 NOTHING = "i cannot make out any particular sound."
 EMPTY = {"silence": "silence, nothing can be heard.", "hum": "a steady hum.", "noise": "nothing but noise."}
@@ -70,28 +68,12 @@ QUIZ = 0.6  # share of dialogues whose answers only the sound tells, not an earl
 MISSING = 0.02  # share of all questions that ask about a voice, instrument or sound that is not there
 
 
-@dataclass
-class Sample:
-    """`pieces`: text and the weight of its loss (0 for prompts); `clips`: one clip number per `<audio>` mark, in order."""
-
-    pieces: list[tuple[str, float]] = field(default_factory=list)
-    clips: list[int] = field(default_factory=list)
-
-
 class SampleMaker(Shots, Facts):
-    """Draws samples over `ids`, the training clips of `clips`. `neighbours` (M, 32): each clip's nearest clips from other packages."""
+    """Draws samples over `ids`, the training clips of `clips`. `neighbours` (M, 32): each clip's nearest clips from
+    other packages."""
 
-    def __init__(
-        self,
-        clips: ClipSet,
-        ids: np.ndarray,
-        neighbours: np.ndarray,
-        seed: int = 0,
-        shots: float = 0.5,
-        dialogues: float = 0.0,
-    ):
-        """`shots` and `dialogues`: the shares of interleaved samples and of dialogues."""
-        self.clips, self.ids, self.neighbours, self.shots, self.dialogues = clips, ids, neighbours, shots, dialogues
+    def __init__(self, clips: ClipSet, ids: np.ndarray, neighbours: np.ndarray, seed: int = 0):
+        self.clips, self.ids, self.neighbours = clips, ids, neighbours
         self.labelled = np.array([i for i in ids if clips[i].label])
         self.by_label: dict[str, list[int]] = {}
         for i in self.labelled:
@@ -118,17 +100,18 @@ class SampleMaker(Shots, Facts):
             return self._choice(self.noise)
         return self._draw(self.ids, self.weights)
 
-    def sample(self) -> Sample:
-        """One training sample."""
-        roll = self.rng.random()
-        if roll < self.shots:
+    def draw(self, form: str, rng: np.random.Generator) -> TrainingSample:
+        """One training sample of a form: "" about one sound, "shots" interleaved, "dialogues". `rng` alone decides
+        which."""
+        self.rng = rng
+        if form == "shots":
             return self.interleaved()
-        if roll < self.shots + self.dialogues:
+        if form == "dialogues":
             return self.quiz() if self.rng.random() < QUIZ else self.dialogue()
         return self.plain()
 
     # one sound
-    def plain(self) -> Sample:
+    def plain(self) -> TrainingSample:
         clip = self._any()
         question, answer, task, options = self.ask(clip)
         prompt = prompts.single(question, task, options)
@@ -181,7 +164,8 @@ class SampleMaker(Shots, Facts):
         return EMPTY.get(self.clips[clip].extra.get("noise"), NOTHING)
 
     def about(self, clip: int) -> tuple[str, str, str, None]:
-        """Which animal, vehicle, instrument or weapon it is, and as often such a question about a sound that is none."""
+        """Which animal, vehicle, instrument or weapon it is, and as often such a question about a sound that is
+        none."""
         c = self.clips[clip]
         fine = c.extra["fine"] if c.extra["fine"] in ABOUT and self.rng.random() < 0.6 else self._choice(tuple(ABOUT))
         noun, questions = ABOUT[fine]
@@ -197,12 +181,12 @@ class SampleMaker(Shots, Facts):
         near = [n for n in self.labels if self.category[n] == self.category[label] and n != label]
         pool = list(self.rng.permutation(near))[: count // 2] if near else []
         far = [n for n in self.rng.permutation(self.labels)[: count * 2 + 2] if n != label and n not in pool]
-        options = (pool + far)[:count] + [label]
+        options = [*(pool + far)[:count], label]
         return [str(n) for n in self.rng.permutation(options)]
 
     def present(self, clip: int) -> tuple[str, str]:
-        """An event and whether `clip` has it, yes and no equally often. What is absent is mostly drawn as what is there is, from
-        another clip, so that the event's name alone never tells the answer."""
+        """An event and whether `clip` has it, yes and no equally often. What is absent is mostly drawn as what is there
+        is, from another clip, so that the event's name alone never tells the answer."""
         c = self.clips[clip]
         if c.events and self.rng.random() < 0.5:
             return self._event(c), "yes"
@@ -230,7 +214,7 @@ class SampleMaker(Shots, Facts):
         return self._choice(PRESENT).format(self.phrase(event) if self.rng.random() < 0.5 else event), truth, True, None
 
     # several turns
-    def dialogue(self) -> Sample:
+    def dialogue(self) -> TrainingSample:
         clip = self._any()
         c = self.clips[clip]
         if not c.events:
@@ -263,9 +247,10 @@ class SampleMaker(Shots, Facts):
         *earlier, (question, answer) = turns
         return self._finish(prompts.chat(earlier, question), answer, [clip])
 
-    def quiz(self) -> Sample:
-        """Four to seven questions about one clip, nothing named by an earlier answer but what was asked about: a dialogue that opens
-        with a caption teaches to answer from the caption. More answers per token than any other sample."""
+    def quiz(self) -> TrainingSample:
+        """Four to seven questions about one clip, nothing named by an earlier answer but what was asked about: a
+        dialogue that opens with a caption teaches to answer from the caption. More answers per token than any other
+        sample."""
         clip, turns = self._any(), []
         c = self.clips[clip]
         named = [event for event in c.events if event in self.by_label]
@@ -298,14 +283,12 @@ class SampleMaker(Shots, Facts):
         return question.capitalize(), f"{answer}." if yes_no else answer
 
     @staticmethod
-    def _finish(prompt: prompts.Prompt, answer: str, clips: list[int], earlier: float = 1.0) -> Sample:
-        """The whole sample cut at its marks: loss is on what lies between `<SEP>` and `<|endofchunk|>`, with the weight `earlier`,
-        but for the last answer, which counts full."""
-        mark = prompts.MARKS[prompt.kind]
-        cuts = re.split(f"(?<={re.escape(mark.sep)})|(?<={re.escape(mark.eoc)})", prompts.completed(prompt, answer))
-        pieces = [(text, earlier if n % 2 else 0.0) for n, text in enumerate(cuts)]
-        pieces[-2] = (pieces[-2][0], 1.0)
-        return Sample(pieces, clips)
+    def _finish(prompt: prompts.Prompt, answer: str, clips: list[int], earlier_count: bool = True) -> TrainingSample:
+        """The whole sample, with the loss on its answers, or on the last one alone."""
+        pieces = loss_pieces(prompts.completed(prompt, answer), prompt.kind)
+        last = max(n for n, (_, counts) in enumerate(pieces) if counts)
+        kept = tuple((text, counts and (earlier_count or n == last)) for n, (text, counts) in enumerate(pieces))
+        return TrainingSample(kept, tuple(clips))
 
 
 def listed(parts: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""Step `flamingo`, the texts with shots: a question about one clip after answered questions about others.
+"""Mini's texts with shots: a question about one clip after answered questions about others.
 
-Shots are the nearest clips or random ones. In some samples the labels are renamed, so that the answer can come from the shots alone:
-this is what teaches the model to read its examples."""
+Shots are the nearest clips or random ones. In some samples the labels are renamed, so that the answer can come from the
+shots alone: this is what teaches the model to read its examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from afcore import prompts
 
 if TYPE_CHECKING:
-    from afcore.training.mini.samples import Sample
+    from afcore.training.recipe.texts import TrainingSample
 
 RENAMED = 0.4  # share of interleaved samples whose labels are renamed
 RETRIEVED = 0.6  # of these, the share with the nearest clips as shots
@@ -25,7 +25,7 @@ NOISE = 0.06  # share of samples that are about noise or silence
 class Shots:
     """The part of `SampleMaker` that draws interleaved samples, from what that knows of its clips."""
 
-    def interleaved(self) -> Sample:
+    def interleaved(self) -> TrainingSample:
         count = int(self._choice((1, 2, 3, 4, 4, 4, 4, 8)))
         roll = self.rng.random()
         if roll < RENAMED:
@@ -48,28 +48,33 @@ class Shots:
                 options = list(dict.fromkeys([*options, *(self.clips[i].label for i in shots)]))
         else:
             question, answer, options = prompts.CAPTION, (lambda i: self.clips[i].caption), None
-        return self._shots(question, shots, query, answer, options, similar, weight=1.0)
+        return self._shots(question, shots, query, answer, options, similar, earlier_count=True)
 
-    def of_noise(self, count: int) -> Sample:
+    def of_noise(self, count: int) -> TrainingSample:
         """Noise or silence after shots of sounds: none of them is the answer."""
         query = self._choice(self.noise)
         shots = [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
         question = self._choice((prompts.CLASSIFY, prompts.CAPTION))
-        told = lambda i: self.clips[i].label if question == prompts.CLASSIFY else self.clips[i].caption
-        answer = lambda i: self.empty(i) if i == query else told(i)
-        return self._shots(question, shots, query, answer, None, bool(self.rng.random() < 0.7), weight=0.0)
+
+        def told(i):
+            return self.clips[i].label if question == prompts.CLASSIFY else self.clips[i].caption
+
+        def answer(i):
+            return self.empty(i) if i == query else told(i)
+
+        return self._shots(question, shots, query, answer, None, bool(self.rng.random() < 0.7), earlier_count=False)
 
     def nearest(self, query: int, count: int) -> list[int]:
         """The `count` nearest labelled clips, nearest last in three samples of four, else shuffled as in the paper.
 
-        Often those of the query's own label are left out: a bank seldom has every class, and a model whose shots always hold
-        the answer learns to repeat a shot's label whatever it hears.
+        Often those of the query's own label are left out: a bank seldom has every class, and a model whose shots always
+        hold the answer learns to repeat a shot's label whatever it hears.
         """
         apart = self.clips[query].label if self.rng.random() < MISLEADING else None
         shots = [i for i in self._beside(query) if self.clips[i].label != apart][:count][::-1]
         return shots if self.rng.random() < 0.75 else [int(i) for i in self.rng.permutation(shots)]
 
-    def renamed(self, count: int) -> Sample:
+    def renamed(self, count: int) -> TrainingSample:
         """Labels swapped among themselves or for invented words; the query's own class is always among the shots.
 
         A share of RETRIEVED is as retrieval brings them, nearest last."""
@@ -95,7 +100,8 @@ class Shots:
         return self._renamed(query, [int(i) for i in self.rng.permutation(shots)], classes, False)
 
     def retrieved(self, query: int, count: int) -> list[int]:
-        """The nearest clips of a few classes, nearest last, the query's own among them; [] where none of that is near."""
+        """The nearest clips of a few classes, nearest last, the query's own among them; [] where none of that is
+        near."""
         own = self.clips[query].label
         classes = {own, *self.rng.permutation(self._other_labels(query))[: int(self.rng.integers(1, 8))]}
         shots = [i for i in self._beside(query) if self.clips[i].label in classes][:count][::-1]
@@ -111,19 +117,19 @@ class Shots:
             n for n in dict.fromkeys(self.clips[i].label for i in self._beside(query)) if n != self.clips[query].label
         ]
 
-    def _renamed(self, query: int, shots: list[int], classes: list[str], similar: bool) -> Sample:
+    def _renamed(self, query: int, shots: list[int], classes: list[str], similar: bool) -> TrainingSample:
         """`shots` and the query under new names for `classes`."""
         names = list(self.rng.permutation(INVENTED if self.rng.random() < 0.5 else self.labels)[: len(classes)])
         if self.rng.random() < 0.3:
             names = list(self.rng.permutation(classes))
-        rename = dict(zip(classes, map(str, names)))
+        rename = dict(zip(classes, map(str, names), strict=True))
         options = [str(n) for n in self.rng.permutation(list(rename.values()))] if self.rng.random() < 0.3 else None
         return self._shots(
-            prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, similar, weight=0.0
+            prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, similar, earlier_count=False
         )
 
-    def _shots(self, question, shots, query, answer, options, similar, weight) -> Sample:
+    def _shots(self, question, shots, query, answer, options, similar, earlier_count) -> TrainingSample:
         prompt = prompts.with_shots(
             question, prompts.task_of(question), [(question, answer(i)) for i in shots], options, similar=similar
         )
-        return self._finish(prompt, answer(query), [*shots, query], weight)
+        return self._finish(prompt, answer(query), [*shots, query], earlier_count)

@@ -20,12 +20,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stage", help="only the stage of this name")
     parser.add_argument("--prepare", action="store_true", help="encode all sounds and find all neighbours, then stop")
     options = parser.parse_args(arguments)
-    from afcore.training.recipe import config, engine, parallel
+    from afcore.training.recipe import config, parallel, sources, stages
 
     try:
         loaded = config.load(options.config, options.work)
         world = parallel.join(loaded.device)
-        folder = engine.run(loaded, world, options.stage, options.prepare)
+        folder = stages.run(loaded, world, options.stage, options.prepare, sources.all_parts())
         if world.first:
             print("Ready to train." if options.prepare else f"Done: {folder}", flush=True)
     except AfcoreError as error:

@@ -60,9 +60,11 @@ class Blend:
         epoch = self.epoch_of(number)
         if self._epoch[0] != epoch:
             first = [self.first_place(name, epoch) for name in self.names]
-            counts = [self.first_place(name, epoch + 1) - start for name, start in zip(self.names, first)]
+            counts = [self.first_place(name, epoch + 1) - start for name, start in zip(self.names, first, strict=True)]
             which = np.repeat(np.arange(len(self.names)), counts)
-            places = np.concatenate([np.arange(start, start + count) for start, count in zip(first, counts)])
+            places = np.concatenate(
+                [np.arange(start, start + count) for start, count in zip(first, counts, strict=True)]
+            )
             order = np.random.default_rng([self.seed, epoch]).permutation(len(which))
             self._epoch = (epoch, which[order], places[order])
         _, which, places = self._epoch

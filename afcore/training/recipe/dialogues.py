@@ -266,7 +266,7 @@ def similar(
     if not checked:
         return []
     vectors = embed([p.answer if len(p.answer.split()) > 3 else f"{p.question} {p.answer}" for p in checked])
-    near = [pair for pair, text in zip(checked, vectors) if float(text @ vector) >= least]
+    near = [pair for pair, text in zip(checked, vectors, strict=True) if float(text @ vector) >= least]
     return [pair for pair in pairs if not pair.grounded or pair in near] if near else []
 
 
@@ -302,7 +302,7 @@ def make(config: configs.Config, progress: Callable[[int, int], None] | None = N
     rows = []
     out.parent.mkdir(parents=True, exist_ok=True)
     with said.open("a") as keep:
-        for i, (facts, sound) in enumerate(zip(every, sounds)):
+        for i, (facts, sound) in enumerate(zip(every, sounds, strict=True)):
             rng = np.random.default_rng([config.seed, i])
             turns = int(rng.integers(1, settings.get("most_turns", MOST_TURNS) + 1))
             key = f"{zlib.crc32(json.dumps([facts, name, turns], sort_keys=True).encode()):08x}-{i}"

@@ -2,10 +2,12 @@
 
     {"audio": "dog.ogg", "prompt": "classify this sound.", "answer": "dog barking", "task": "event classification"}
     {"audio": "rain.ogg", "turns": [["What do you hear?", "Rain."], ["Is it heavy?", "No."]], "task": "dialog"}
-    {"audio": "cat.ogg", "prompt": …, "answer": …, "similar": true, "shots": [{"audio": …, "prompt": …, "answer": …}, …]}
+    {"audio": "cat.ogg", "prompt": …, "answer": …, "similar": true, "shots": [{"audio": …, "prompt": …, "answer": …},
+    …]}
 
-`audio` is a path from the dataset's `root`, `start` where to begin in seconds. Shots can stand in the manifest as above,
-or be drawn from the dataset itself, nearest neighbours or random ("NAME:knn", "NAME:random" in a stage's mix)."""
+`audio` is a path from the dataset's `root`, `start` where to begin in seconds. Shots can stand in the manifest as
+above, or be drawn from the dataset itself, nearest neighbours or random ("NAME:knn", "NAME:random" in a stage's
+mix)."""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """One line. A dialogue has `turns` and neither prompt nor answer."""
 
     sound: Sound
@@ -72,7 +74,7 @@ class Row:
     task: str = ""
     options: tuple[str, ...] = ()
     turns: tuple[tuple[str, str], ...] = ()
-    shots: tuple[Row, ...] = ()
+    shots: tuple[ManifestRow, ...] = ()
     similar: bool = True
 
     @property
@@ -80,7 +82,7 @@ class Row:
         return [shot.sound for shot in self.shots] + [self.sound]
 
 
-def read(data: Data) -> list[Row]:
+def read(data: Data) -> list[ManifestRow]:
     """The rows of a dataset, with its own prompt and task where it has any. Raises BadRequest naming the line."""
     try:
         lines = data.manifest.read_text().splitlines()
@@ -92,21 +94,24 @@ def read(data: Data) -> list[Row]:
     return rows
 
 
-def _row(line: str, number: int, data: Data) -> Row:
+def _row(line: str, number: int, data: Data) -> ManifestRow:
     try:
         row = json.loads(line)
     except ValueError as error:
         raise BadRequest(f"Line {number} of {data.manifest.name} is not JSON: {error}.") from error
     check(row, ROW, f"Line {number} of {data.manifest.name}")
-    make = lambda entry: Sound(data.root / entry["audio"], float(entry.get("start", 0)))
+
+    def make(entry):
+        return Sound(data.root / entry["audio"], float(entry.get("start", 0)))
+
     if "turns" in row:
-        return Row(
+        return ManifestRow(
             make(row), task=data.task or row.get("task", prompts.DIALOG), turns=tuple((q, a) for q, a in row["turns"])
         )
     prompt = data.prompt or row["prompt"]
     task = data.task or row.get("task") or prompts.task_of(prompt)
-    shots = tuple(Row(make(s), s["prompt"], s["answer"]) for s in row.get("shots", ()))
-    return Row(
+    shots = tuple(ManifestRow(make(s), s["prompt"], s["answer"]) for s in row.get("shots", ()))
+    return ManifestRow(
         make(row), prompt, row["answer"], task, tuple(row.get("options", ())), (), shots, row.get("similar", True)
     )
 

@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -22,9 +23,11 @@ from afcore.errors import BadRequest, MissingPart
 from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
 from afcore.training.recipe.config import Config, Lora, Stage
 from afcore.training.recipe.config import Model as Spec
+from afcore.training.recipe.sources import NO_PARTS, Parts
 
 WEIGHTS = "weights.safetensors"
 ROWS = "new_token_rows."  # keys of the new tokens' embeddings in a weights file
+AUXILIARY = "auxiliary."  # keys of an auxiliary loss's own parameters there
 
 
 class NewRows(nn.Module):
@@ -41,7 +44,7 @@ class NewRows(nn.Module):
 
     def embed(self, ids: Tensor, known: Tensor) -> Tensor:
         """`known` (B, T, H), the table's embeddings of ids (B, T), with the new tokens' rows put in."""
-        for row, token in zip(self.input if self.input_gradient else self.input.detach(), self.ids):
+        for row, token in zip(self.input if self.input_gradient else self.input.detach(), self.ids, strict=True):
             known = torch.where((ids == token)[..., None], row.to(known.dtype), known)
         return known
 
@@ -60,11 +63,12 @@ class NewRows(nn.Module):
 
 
 class AnswerLoss(nn.Module):
-    """What is trained: the model, and the new tokens' rows where the table of embeddings is frozen."""
+    """What is trained: the model, the new tokens' rows where the table of embeddings is frozen, and what an auxiliary
+    loss has of its own."""
 
-    def __init__(self, model: AudioFlamingo, rows: NewRows | None):
+    def __init__(self, model: AudioFlamingo, rows: NewRows | None, auxiliary: Any = None):
         super().__init__()
-        self.model, self.rows = model, rows
+        self.model, self.rows, self.auxiliary = model, rows, auxiliary
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Summed cross-entropy of each sample's answer tokens (B,) float32, and how many those are (B,)."""
@@ -90,7 +94,7 @@ class AnswerLoss(nn.Module):
 
 @dataclass
 class Built:
-    """`start`: names and values, in a weights file's form, of what earlier stages or `model.weights` gave."""
+    """`inherited`: names, in a weights file's form, of what earlier stages or `model.weights` gave."""
 
     net: AnswerLoss
     tokenizer: PreTrainedTokenizerBase
@@ -101,31 +105,104 @@ class Built:
         return self.net.model
 
 
-def build(config: Config, stage: Stage, before: Path | None) -> Built:
-    """The model ready for `stage`: weights in place, what is not trained frozen, adapters in. `before`: the weights file
-    of the stage before. The same seed gives the same model. Raises MissingPart, BadRequest."""
+def build(config: Config, stage: Stage, before: Path | None, parts: Parts = NO_PARTS) -> Built:
+    """The model ready for `stage`: weights in place, what is not trained frozen, adapters in. `before`: the weights
+    file of the stage before. The same seed gives the same model. Raises MissingPart, BadRequest."""
     torch.manual_seed(config.seed)
     model, tokenizer, inherited = base_model(config.model)
+    updates: dict[str, Tensor] = {}
     if before is not None:
         inherited = load_weights(model, before)
-    elif config.model.open_gates and config.model.weights is None:
-        from afcore.training.mini.language_side import open_gates_
-
-        open_gates_(model)
+        updates = stored(before, lora.PREFIX)
+    elif config.model.weights is None:
+        begin_new_tokens(model, tokenizer, config.model.new_tokens_like)
+        if config.model.open_gates:
+            open_gates_(model)
     if model.config.front_end == "tags":
         names = json.loads((config.model.encoder / "audioset.json").read_text())
         model.front_end.set_tag_text(model.get_input_embeddings(), mini.tag_token_ids(tokenizer, names))
-    rows = None if stage.train == "all" else NewRows(model, config.model.input_gradient)
-    if stage.train == "lora":
-        add_lora(model, stage.lora)
+    auxiliary = _auxiliary(model, stage, before, parts)
+    rows = NewRows(model, config.model.input_gradient) if stage.train in ("audio", "lora") else None
+    _put_adapters(model, stage, updates)
+    trains = {
+        "audio": AudioFlamingo.is_audio_parameter,
+        "lora": lambda name: AudioFlamingo.is_audio_parameter(name) or ".lora_" in name,
+        "all": lambda name: True,
+        "auxiliary": getattr(auxiliary, "trains", None),
+    }[stage.train]
     for name, parameter in model.named_parameters():  # after peft, which freezes all but its own, cross-attention too
-        parameter.requires_grad_(stage.train == "all" or AudioFlamingo.is_audio_parameter(name) or ".lora_" in name)
+        parameter.requires_grad_(trains(name))
     for parameter in model.parameters():
         half = stage.precision == "bf16" and not parameter.requires_grad
         parameter.data = parameter.data.to(torch.bfloat16 if half else torch.float32)
     if stage.gradient_checkpointing:
         checkpoint_layers(model)
-    return Built(AnswerLoss(model, rows), tokenizer, inherited)
+    return Built(AnswerLoss(model, rows, auxiliary), tokenizer, inherited)
+
+
+def _auxiliary(model: AudioFlamingo, stage: Stage, before: Path | None, parts: Parts) -> Any:
+    """The stage's auxiliary loss, not prepared yet, with what the stage before came to."""
+    if stage.auxiliary is None:
+        return None
+    if stage.auxiliary.loss not in parts.auxiliary:
+        raise BadRequest(f"The stage {stage.name} has the auxiliary loss {stage.auxiliary.loss}, which is not known.")
+    module = parts.auxiliary[stage.auxiliary.loss](model.config, stage.auxiliary.settings)
+    known = stored(before, AUXILIARY) if before is not None else {}
+    if known:
+        module.load_state_dict({key.removeprefix(AUXILIARY): value for key, value in known.items()})
+    return module
+
+
+def _put_adapters(model: AudioFlamingo, stage: Stage, updates: dict[str, Tensor]) -> None:
+    """Low-rank updates for the stage to train, and those that the stage before kept (`updates`), trained on or not."""
+    if updates and stage.train != "all" and (stage.train != "lora" or stage.lora.keep):
+        ranks = {value.shape[0] for key, value in updates.items() if key.endswith(".A")}
+        if stage.train == "lora" and ranks != {stage.lora.rank}:
+            raise BadRequest(f"The stage {stage.name} goes on from low-rank updates of another rank than its own.")
+        layers = [int(key.split(".")[1]) for key in updates]
+        targets = tuple(sorted({key.split(".")[2] for key in updates}))
+        rank = max(ranks)
+        kept = Lora(rank=rank, alpha=float(rank), targets=targets, from_layer=min(layers))
+        add_lora(model, stage.lora if stage.train == "lora" else kept)
+        lora.load_(model, updates)
+    elif updates:
+        raise BadRequest(
+            f"The stage {stage.name} goes on from low-rank updates that are kept: it must keep its own too."
+        )
+    elif stage.train == "lora":
+        add_lora(model, stage.lora)
+
+
+@torch.no_grad()
+def begin_new_tokens(model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, like: tuple[str, ...]) -> None:
+    """Lets the embeddings of `<audio>`, `<|endofchunk|>` and `<SEP>` begin as those of the first tokens of the texts
+    `like`; without any they stay."""
+    config = model.config
+    for token, text in zip(
+        (config.audio_token_id, config.endofchunk_token_id, config.sep_token_id), like, strict=False
+    ):
+        known = tokenizer(text, add_special_tokens=False).input_ids[0]
+        for table in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
+            table[token] = table[known]
+
+
+@torch.no_grad()
+def open_gates_(model: AudioFlamingo) -> None:
+    """Opens all gates and zeroes what writes into a residual stream: the language model starts undisturbed, as with the
+    paper's closed gates, but the gradient reaches the attention from the first step, and the audio transformer starts
+    as a layer norm.
+
+    Both matter for so small a model as mini. With closed gates the attention learned nothing in 600 steps. With open
+    attention alone, what the answers have in common was learned through the audio transformer, whose last layer came to
+    give every clip the same output (standard deviation between clips 0.001 of 0.93 after 500 steps): now the
+    feed-forward blocks can learn it.
+    """
+    ends = ("attn.to_out.weight", "gated_cross_attn_layer.ff.3.weight", "slf_attn.fc.weight", "pos_ffn.w_2.weight")
+    for name, parameter in model.named_parameters():
+        if name.endswith("_gate"):
+            parameter.fill_(1.0)
+        elif name.endswith((*ends, "pos_ffn.w_2.bias")):
+            parameter.zero_()
 
 
 def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[str]]:
@@ -159,7 +236,8 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
         return model, tokenizer, load_weights(model, spec.weights / WEIGHTS)
     mini.load_trained(model, spec.weights)
     with safe_open(spec.weights / "flamingo.safetensors", "pt") as file:
-        low_rank = [key.removeprefix(lora.PREFIX).split(".")[:2] for key in file.keys() if key.startswith(lora.PREFIX)]
+        names = list(file.keys())
+        low_rank = [key.removeprefix(lora.PREFIX).split(".")[:2] for key in names if key.startswith(lora.PREFIX)]
     adapted = [rf"\.layers\.{layer}\.decoder_layer\..*\b{name}\.weight" for layer, name in low_rank]
     trained = {
         name
@@ -188,7 +266,9 @@ def add_lora(model: AudioFlamingo, settings: Lora) -> None:
     """peft's low-rank updates at the language model's own layers. Raises BadRequest where no layer is called so."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    wanted = rf".*\.decoder_layer\.(.*\.)?({'|'.join(map(re.escape, settings.targets))})"
+    layers = range(settings.from_layer, model.config.text_config.num_hidden_layers)
+    numbers = rf"({'|'.join(map(str, layers))})" if settings.from_layer else r"\d+"
+    wanted = rf".*\.{numbers}\.decoder_layer\.(.*\.)?({'|'.join(map(re.escape, settings.targets))})"
     if not any(re.fullmatch(wanted, name) for name, _ in model.language_model.named_modules()):
         raise BadRequest(f"The language model has no layers called {', '.join(settings.targets)} for LoRA.")
     adapters = LoraConfig(
@@ -235,6 +315,8 @@ def load_weights(model: AudioFlamingo, file: Path) -> set[str]:
         raise MissingPart(f"There are no weights in {file}.")
     state = load_file(file)
     names = set(state)
+    for key in [key for key in state if key.startswith((lora.PREFIX, AUXILIARY))]:  # for `build` to place
+        state.pop(key)
     rows = {key: state.pop(key) for key in list(state) if key.startswith(ROWS)}
     known = {plain_name(name): p for name, p in model.named_parameters()}
     wrong = [key for key, value in state.items() if key not in known or known[key].shape != value.shape]
@@ -251,13 +333,27 @@ def load_weights(model: AudioFlamingo, file: Path) -> set[str]:
     return names
 
 
-def weights_of(model: AudioFlamingo, names: set[str]) -> dict[str, Tensor]:
-    """The weights file's content: the parameters `names`, and the new tokens' rows unless the whole table is among them."""
+def stored(file: Path, prefix: str) -> dict[str, Tensor]:
+    """Those values of a weights file whose keys begin with `prefix`."""
+    with safe_open(file, "pt") as content:
+        names = list(content.keys())
+        return {key: content.get_tensor(key) for key in names if key.startswith(prefix)}
+
+
+def weights_of(net: AnswerLoss, names: set[str]) -> dict[str, Tensor]:
+    """The weights file's content: the parameters `names`, the new tokens' rows unless the whole table is among them,
+    the low-rank updates that are still apart, and what an auxiliary loss has of its own."""
+    model = net.model
     parameters = {plain_name(name): p for name, p in model.named_parameters()}
-    state = {key: value.detach().float().cpu().contiguous() for key, value in parameters.items() if key in names}
+    plain = {key.replace(".base_layer.", "."): value for key, value in parameters.items()}
+    state = {key: value.detach().float().cpu().contiguous() for key, value in plain.items() if key in names}
     ids = [model.config.audio_token_id, model.config.endofchunk_token_id, model.config.sep_token_id]
     table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     for key, weight in {"input": table, "output": head}.items():
         if (key == "input" or head is not table) and not any(weight is p for n, p in parameters.items() if n in names):
             state[ROWS + key] = weight.detach()[ids].float().cpu().contiguous()
+    state |= {key: value.float().cpu().contiguous() for key, value in lora.updates(model).items()}
+    if net.auxiliary is not None:
+        own = net.auxiliary.state_dict()
+        state |= {AUXILIARY + key: value.detach().float().cpu().contiguous() for key, value in own.items()}
     return state

@@ -15,10 +15,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from afcore.errors import BadRequest, MissingPart
-from afcore.training.recipe.network import AnswerLoss, plain_name
+from afcore.training.recipe.network import plain_name
 from afcore.training.recipe.parallel import World, like, whole
 
 KEPT = 2
@@ -31,27 +31,43 @@ def newest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def trained(net: AnswerLoss) -> dict[str, torch.nn.Parameter]:
+def trained(net: nn.Module) -> dict[str, nn.Parameter]:
     """What the optimiser changes, by plain name."""
     return {plain_name(name): p for name, p in net.named_parameters() if p.requires_grad}
 
 
-def save(folder: Path, net: AnswerLoss, optimiser: torch.optim.Optimizer, facts: dict, world: World) -> None:
-    """Every process calls it; the first writes. `facts`: JSON, with the number of steps done under "step"."""
+def kept(net: nn.Module, buffers: bool) -> dict[str, Tensor]:
+    """What a checkpoint holds of `net`, by plain name: what is trained and, where `buffers` is set, what it counts as
+    it trains, such as batch norms' statistics."""
+    counted = dict(net.named_buffers()) if buffers else {}
+    return trained(net) | {plain_name(name): value for name, value in counted.items()}
+
+
+def save(
+    folder: Path,
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    facts: dict,
+    world: World,
+    buffers: bool = False,
+) -> None:
+    """Every process calls it; the first writes. `facts`: JSON, with the number of steps done under "step"; `buffers`:
+    as in `kept`."""
     from safetensors.torch import save_file
 
     parameters: dict[str, Tensor] = {}
     moments: dict[str, Tensor] = {}
 
-    def keep(place: dict[str, Tensor], key: str, value: Tensor) -> None:
+    def put(place: dict[str, Tensor], key: str, value: Tensor) -> None:
         value = whole(value.detach())
         if world.first:
             place[key] = value.cpu().clone().contiguous()
 
+    for name, value in kept(net, buffers).items():
+        put(parameters, name, value)
     for name, parameter in trained(net).items():
-        keep(parameters, name, parameter)
         for key, value in optimiser.state.get(parameter, {}).items():
-            keep(moments, f"{name}|{key}", value)
+            put(moments, f"{name}|{key}", value)
     if world.first:
         target = folder / f"step-{facts['step']:08d}"
         partial = target.with_name(target.name + ".partial")
@@ -78,8 +94,9 @@ def facts_of(checkpoint: Path, fingerprint: str) -> dict:
     return facts
 
 
-def load_parameters(checkpoint: Path, net: AnswerLoss) -> None:
-    """Fills `net`, not sharded yet. Raises MissingPart where the checkpoint is damaged or of another model."""
+def load_parameters(checkpoint: Path, net: nn.Module, buffers: bool = False) -> None:
+    """Fills `net`, not sharded yet; `buffers` as in `save`. Raises MissingPart where the checkpoint is damaged or of
+    another model."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -89,7 +106,7 @@ def load_parameters(checkpoint: Path, net: AnswerLoss) -> None:
         raise MissingPart(
             f"The checkpoint {checkpoint} is damaged: delete it, and the run goes on from the one before."
         ) from error
-    parameters = trained(net)
+    parameters = kept(net, buffers)
     if state.keys() != parameters.keys() or any(state[n].shape != p.shape for n, p in parameters.items()):
         raise MissingPart(f"The checkpoint {checkpoint} is of another model: give another --work folder.")
     with torch.no_grad():
@@ -97,13 +114,14 @@ def load_parameters(checkpoint: Path, net: AnswerLoss) -> None:
             parameter.copy_(state[name])
 
 
-def load_optimiser(checkpoint: Path, net: AnswerLoss, optimiser: torch.optim.Optimizer) -> None:
+def load_optimiser(checkpoint: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Fills the optimiser of `net`, sharded or not, by however many processes the checkpoint was written."""
     from safetensors import safe_open
 
     parameters = trained(net)
     with safe_open(checkpoint / "optimiser.safetensors", "pt") as file:
-        for key in file.keys():
+        names = list(file.keys())
+        for key in names:
             name, _, moment = key.rpartition("|")
             value, parameter = file.get_tensor(key), parameters[name]
             optimiser.state[parameter][moment] = value if moment in SCALARS else like(value, parameter)

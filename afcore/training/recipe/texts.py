@@ -1,12 +1,12 @@
 """From manifest rows to training texts, by the templates of `afcore.prompts`, and where in them the loss is.
 
-Prefix and options are varied as the reference does (its `data.py`): the task is named with the dataset's probability, and
-one of its augmentations is drawn:
+Prefix and options are varied as the reference does (its `data.py`): the task is named with the dataset's probability,
+and one of its augmentations is drawn:
 
 as_is         prompt and answer as they are
 options       all labels of the dataset are listed after the prompt, in the alphabet's order
-some_options  the answer and 1 to 11 other labels, in any order (not in the paper: makes options of every number familiar)
-yes_no        "please answer this question: …", with the options yes and no where the answer is one of them
+some_options  the answer and 1 to 11 other labels, in any order (not in the paper: makes options of every number
+familiar) yes_no        "please answer this question: …", with the options yes and no where the answer is one of them
 count_labels  "describe the sound in 3 labels.", the answer's labels in any order
 alphabetic    "describe this sound in the alphabetic order.", the answer's labels sorted
 sentence, length, paragraph   "describe the sound in a sentence.", "… at length.", "… in a paragraph."
@@ -17,39 +17,46 @@ Of interleaved samples only the query lists options. All is lower case but the q
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
 from afcore import prompts
 from afcore.training.recipe.config import Data
-from afcore.training.recipe.manifests import Row, Sound
+from afcore.training.recipe.manifests import ManifestRow
 
 PARAGRAPH = "describe the sound in a paragraph."
 MOST_OPTIONS = 12
 
 
 @dataclass(frozen=True)
-class Sample:
-    """`pieces`: text, and whether the loss counts its tokens; `sounds`: one for each `<audio>`, in order."""
+class TrainingSample:
+    """`pieces`: text, and whether the loss counts its tokens; `sounds`: one for each `<audio>`, in order, each as its
+    dataset's source names it (a `Sound`, or the number of a clip)."""
 
     pieces: tuple[tuple[str, bool], ...]
-    sounds: tuple[Sound, ...]
+    sounds: tuple[Hashable, ...]
 
     @property
     def text(self) -> str:
         return "".join(text for text, _ in self.pieces)
 
+    @property
+    def answers(self) -> list[str]:
+        """The pieces that the loss counts."""
+        return [text for text, counts in self.pieces if counts]
+
 
 def sample(
-    row: Row,
+    row: ManifestRow,
     data: Data,
     labels: list[str],
     rng: np.random.Generator,
     kind: str,
-    shots: list[Row] = (),
+    shots: list[ManifestRow] = (),
     similar: bool = True,
-) -> Sample:
+) -> TrainingSample:
     """The training sample of `row`. `labels`: of its dataset. `shots`: rows in prompt order, where it is interleaved;
     those that stand in the row itself come first. `similar`: whether they are nearest neighbours."""
     if row.turns:
@@ -68,10 +75,12 @@ def sample(
     text = prompts.completed(prompt, answer)
     if rng.random() >= data.prefix:
         text = without_prefix(text, row.task)
-    return Sample(loss_pieces(text, kind), (*(shot.sound for shot in shots), row.sound))
+    return TrainingSample(loss_pieces(text, kind), (*(shot.sound for shot in shots), row.sound))
 
 
-def augmented(name: str, row: Row, labels: list[str], rng: np.random.Generator) -> tuple[str, str, list[str] | None]:
+def augmented(
+    name: str, row: ManifestRow, labels: list[str], rng: np.random.Generator
+) -> tuple[str, str, list[str] | None]:
     """(prompt, answer, options) of `row` by the augmentation `name`; a row's own options stay."""
     prompt, answer = row.prompt, row.answer
     if row.options:
@@ -120,6 +129,6 @@ def loss_pieces(text: str, kind: str) -> tuple[tuple[str, bool], ...]:
     return tuple((piece, counts) for piece, counts in [*pieces, (text[end:], False)] if piece)
 
 
-def labels_of(data: Data, rows: list[Row]) -> list[str]:
+def labels_of(data: Data, rows: list[ManifestRow]) -> list[str]:
     """What "options" lists: the config's labels, else the distinct answers of the manifest."""
     return list(data.labels) or sorted({row.answer for row in rows if row.answer})

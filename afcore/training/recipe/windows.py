@@ -1,8 +1,9 @@
 """What the frozen encoder hears, on disk: each sound is decoded, cut into windows and encoded once, then only read.
 
-A file per sound, `<first two hex digits>/<key>.npy` (windows, E) float16, in a folder named after the encoder's weights,
-so that others are never read by mistake; `silence.npy` (E,) is the embedding that fills padded places. Files are written
-whole, so that several processes may fill and read one cache. Nearest neighbours by CLAP are kept beside them."""
+A file per sound, `<first two hex digits>/<key>.npy` (windows, E) float16, in a folder named after the encoder's
+weights, so that others are never read by mistake; `silence.npy` (E,) is the embedding that fills padded places. Files
+are written whole, so that several processes may fill and read one cache. Nearest neighbours by CLAP are kept beside
+them."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import torch
 
 from afcore.errors import AudioError, BadRequest, MissingPart
 from afcore.training.recipe.config import Model
-from afcore.training.recipe.manifests import Row, Sound
+from afcore.training.recipe.manifests import ManifestRow, Sound
 
 NEIGHBOURS = 32  # kept of each row, nearest first
 
@@ -116,7 +117,7 @@ class Windows:
             return np.asarray(self.clap.audio_from_features(features), np.float32)
         return np.asarray(self.clap.audio(open_recording(sound.file).clip(sound.start)), np.float32)
 
-    def neighbours_file(self, rows: list[Row]) -> Path:
+    def neighbours_file(self, rows: list[ManifestRow]) -> Path:
         """Where `neighbours` keeps its answer; it changes with the CLAP and with the sounds."""
         digest = hashlib.sha256(
             _digest(self.model.clap or self.model.encoder, "encoder.safetensors", "clap.safetensors").encode()
@@ -125,10 +126,10 @@ class Windows:
             digest.update(self.file(row.sound).name.encode())
         return self.folder / f"neighbours-{digest.hexdigest()[:16]}.npy"
 
-    def neighbours(self, rows: list[Row], make: bool = False) -> np.ndarray:
-        """For each row its nearest other rows by CLAP, nearest first, −1 where there are fewer: (rows, 32) int64. Its own
-        file and repeats of one file are left out (reference section 8). Raises MissingPart where they were not made,
-        unless `make`."""
+    def neighbours(self, rows: list[ManifestRow], make: bool = False) -> np.ndarray:
+        """For each row its nearest other rows by CLAP, nearest first, −1 where there are fewer: (rows, 32) int64. Its
+        own file and repeats of one file are left out (reference section 8). Raises MissingPart where they were not
+        made, unless `make`."""
         file = self.neighbours_file(rows)
         if file.exists():
             return np.load(file)

@@ -18,21 +18,25 @@ from torch import Tensor
 
 from afcore.checkpoints import mini
 from afcore.errors import BadRequest, MissingPart
-from afcore.model import AudioFlamingo
+from afcore.model import AudioFlamingo, lora
 from afcore.training.recipe import network, state
-from afcore.training.recipe.batches import Samples, collate
+from afcore.training.recipe.batches import SampleSequence, collate
 from afcore.training.recipe.config import Config, Stage, fingerprint
+from afcore.training.recipe.network import AnswerLoss
 from afcore.training.recipe.parallel import World, shard
-from afcore.training.recipe.progress import HeldOutItems, Log, gates
+from afcore.training.recipe.progress import HeldOutCheck, Log, gates
+from afcore.training.recipe.sources import NO_PARTS, Parts, Sources
 from afcore.training.recipe.windows import Windows
 
 DONE = "done.json"
 
 
-def run(config: Config, world: World, only: str | None = None, prepare: bool = False) -> Path:
+def run(config: Config, world: World, only: str | None = None, prepare: bool = False, parts: Parts = NO_PARTS) -> Path:
     """Runs every stage that is not done (or the stage `only`) and returns the folder of the last one. `prepare`: fills
-    the caches and stops. Raises AfcoreError in one sentence where something is missing or does not fit."""
+    the caches and stops. `parts`: what the config may name besides the recipe's own. Raises AfcoreError in one sentence
+    where something is missing or does not fit."""
     windows = Windows(config.cache, config.model, world.device)
+    sources = Sources(config, windows, parts)
     stages = [stage for stage in config.stages if only in (None, stage.name)]
     if not stages:
         raise BadRequest(f"The config has no stage {only}: choose {', '.join(s.name for s in config.stages)}.")
@@ -40,30 +44,31 @@ def run(config: Config, world: World, only: str | None = None, prepare: bool = F
     for stage in config.stages:
         folder = config.work / stage.name
         if stage in stages:
-            samples = Samples(config, stage, windows)
-            watched = config.held_out and (stage.held_out_every or prepare)
-            held_out = HeldOutItems(config, stage, windows) if watched else None
+            samples = SampleSequence(config, stage, sources)
+            watched = config.held_out and stage.mix and (stage.held_out_every or prepare)
+            held_out = HeldOutCheck(config, stage, sources) if watched else None
             gather(samples, held_out, windows, world)
             if not prepare:
-                StageRun(config, stage, samples, held_out, before, world).run()
+                StageRun(config, stage, samples, held_out, before, world, sources).run()
         before = folder / network.WEIGHTS
     return config.work / stages[-1].name
 
 
-def gather(samples: Samples, held_out: HeldOutItems | None, windows: Windows, world: World) -> None:
+def gather(samples: SampleSequence, held_out: HeldOutCheck | None, windows: Windows, world: World) -> None:
     """Windows and neighbours of a stage: made by a single process, only asked for by several."""
-    sounds = samples.sounds() + (held_out.sounds if held_out else [])
-    if world.size == 1:
-
-        def say(done, of):
-            return print(f"encoded {done} of {of} sounds", flush=True) if done % 100 == 0 or done == of else None
-
-        windows.fill(sounds, say)
-    elif missing := windows.missing(sounds):
+    sounds = samples.sounds() + (held_out.sounds() if held_out else [])
+    if world.size > 1 and (missing := windows.missing(sounds)):
         raise MissingPart(
             f"{len(missing)} sounds have no windows yet: run the recipe with --prepare first, in one process."
         )
+    if world.size == 1 and sounds:
+        windows.fill(sounds, _encoded)
     samples.prepare(make=world.size == 1)
+
+
+def _encoded(done: int, of: int) -> None:
+    if done % 100 == 0 or done == of:
+        print(f"encoded {done} of {of} sounds", flush=True)
 
 
 def rate(stage: Stage, step: int, steps: int) -> float:
@@ -77,28 +82,40 @@ def rate(stage: Stage, step: int, steps: int) -> float:
 
 
 class StageRun:
-    """One stage. `before`: the weights file of the stage before."""
+    """One stage. `before`: the weights file of the stage before; `sources`: for its auxiliary loss."""
 
     def __init__(
         self,
         config: Config,
         stage: Stage,
-        samples: Samples,
-        held_out: HeldOutItems | None,
+        samples: SampleSequence,
+        held_out: HeldOutCheck | None,
         before: Path | None,
         world: World,
+        sources: Sources,
     ):
         self.config, self.stage, self.samples = config, stage, samples
         self.held_out, self.before, self.world = held_out, before, world
         self.folder = config.work / stage.name
-        self.steps = samples.steps
+        self.steps, self.sources = samples.steps, sources
         # With what the stage before came to, so that one that was done again is not followed by what was made from the
         # old.
         done = before.with_name(DONE) if before else None
         earlier = done.read_text() if done and done.exists() else ""
+        signatures = samples.signature()
+        if stage.auxiliary:
+            signatures.append(sources[stage.auxiliary.data].signature())
+        model = config.model
         self.print = fingerprint(
-            stage, samples.sizes, config.seed, config.model.settings, config.model.open_gates, earlier
+            stage,
+            samples.sizes,
+            config.seed,
+            [model.settings, model.open_gates, model.input_gradient, model.new_tokens_like],
+            signatures,
+            earlier,
         )
+        if stage.auxiliary and world.size > 1:
+            raise BadRequest(f"The stage {stage.name} has an auxiliary loss, which runs in a single process only.")
         micro = stage.batch // stage.micro_batch
         if micro % world.size:
             raise BadRequest(
@@ -119,22 +136,26 @@ class StageRun:
                 if self.world.first:
                     print(f"{self.stage.name}: done already ({facts['step']} steps)", flush=True)
                 return
-        built = network.build(self.config, self.stage, self.before)
+        built = network.build(self.config, self.stage, self.before, self.sources.parts)
         checkpoint = state.newest(self.folder / "state")
         start = 0
         if checkpoint:
             start = state.facts_of(checkpoint, self.print)["step"]
             state.load_parameters(checkpoint, built.net)
         net = shard(built.net, self.world).train()
-        optimiser = torch.optim.AdamW(groups(net, self.stage), lr=self.stage.lr)
+        if self.world.device.type == "cpu":  # there the backward pass of the fused attention costs a fifth of a step
+            net.model.language_model.set_attn_implementation("eager")
+        if self.stage.auxiliary:
+            net.auxiliary.prepare(net.model, built.tokenizer, self.sources[self.stage.auxiliary.data], self.config.seed)
+        optimiser = torch.optim.AdamW(groups(net, self.stage), lr=self.stage.lr, betas=self.stage.betas)
         if checkpoint:
             state.load_optimiser(checkpoint, net, optimiser)
         log = Log(self.folder, start) if self.world.first else None
         if self.world.first:
             count = sum(p.numel() for p in state.trained(net).values())
+            epoch = f", {self.samples.blend.start(1)} samples in the first epoch" if self.stage.mix else ""
             print(
-                f"{self.stage.name}: {count / 1e6:.2f} M trained parameters, steps {start} to {self.steps}, "
-                f"{self.samples.blend.start(1)} samples in the first epoch",
+                f"{self.stage.name}: {count / 1e6:.2f} M trained parameters, steps {start} to {self.steps}{epoch}",
                 flush=True,
             )
         self._loop(net, optimiser, built.tokenizer, start, log)
@@ -143,9 +164,9 @@ class StageRun:
             self.finish()
         self.world.wait()
 
-    def _loop(self, net, optimiser, tokenizer, start: int, log: Log | None) -> None:
+    def _loop(self, net: AnswerLoss, optimiser: torch.optim.Optimizer, tokenizer, start: int, log: Log | None) -> None:
         stage, world = self.stage, self.world
-        seen: list[tuple[float, float]] = []
+        seen: list[dict[str, float]] = []
         begun = time.time()
         with ThreadPoolExecutor(1) as ahead:  # reads and tokenises the next step's samples meanwhile
             fetch = functools.partial(
@@ -157,24 +178,18 @@ class StageRun:
                 if step + 1 < self.steps:
                     coming = fetch(step + 1)
                 for group in optimiser.param_groups:
-                    group["lr"] = rate(stage, step, self.steps)
+                    group["lr"] = rate(stage, step, self.steps) * group["share"]
                 seen.append(self._step(net, optimiser, step, batches))
                 done = step + 1
-                watched = self.held_out is not None and stage.held_out_every and done % stage.held_out_every == 0
+                watched = bool(stage.held_out_every) and done % stage.held_out_every == 0
                 kept = done % stage.checkpoint_every == 0 or done == self.steps
                 if done % stage.log_every == 0 or done == self.steps:
-                    loss, norm = (float(np.mean(column)) for column in zip(*seen))
-                    row = {
-                        "step": done,
-                        "epoch": self.samples.blend.epoch_of(done * stage.batch - 1),
-                        "samples": done * stage.batch,
-                        "loss": loss,
-                        "gradient": norm,
-                        "lr": rate(stage, step, self.steps),
-                        "gates": gates(net),
-                    }
-                    if watched:
+                    row = self._row(net, done, seen)
+                    if watched and self.held_out is not None:
                         row |= self.held_out(net, tokenizer, world, self._precision)
+                    if watched and stage.auxiliary:
+                        with self._precision():
+                            row |= net.auxiliary.look(net.model)
                     row["seconds"] = round(time.time() - begun, 1)
                     seen.clear()
                     if log:
@@ -190,21 +205,67 @@ class StageRun:
                 if log and (watched or kept):
                     log.plot(f"{self.config.file.stem}, {stage.name}")
 
+    def _row(self, net: AnswerLoss, done: int, seen: list[dict[str, float]]) -> dict:
+        """A line of the log: means of what the last steps gave, and where the stage stands."""
+        stage = self.stage
+        means = {key: float(np.mean([values[key] for values in seen])) for key in seen[0]}
+        samples = done * stage.batch
+        drawn = {"epoch": self.samples.blend.epoch_of(samples - 1), "samples": samples} if stage.mix else {}
+        return {"step": done, **drawn, **means, "lr": rate(stage, done - 1, self.steps), "gates": gates(net)}
+
     def _micro_batches(self, tokenizer, slots: int, step: int) -> list[tuple[int, dict[str, Tensor]]]:
         """This process's micro-batches of a step, with their numbers. Which samples they hold does not depend on the
         number of processes."""
         stage, out = self.stage, []
+        if not stage.mix:
+            return []
+        size, first = stage.micro_batch, step * stage.batch
+        if stage.sort_by_length:
+            drawn = {number: self.samples[number] for number in range(first, first + stage.batch)}
+            order = sorted(drawn, key=lambda number: len(drawn[number].text))
+        else:
+            mine = [first + k * size + i for k in self.mine for i in range(size)]
+            drawn = {number: self.samples[number] for number in mine}
+            order = list(range(first, first + stage.batch))
         for k in self.mine:
-            first = step * stage.batch + k * stage.micro_batch
-            chosen = [self.samples[first + i] for i in range(stage.micro_batch)]
-            out.append(
-                (k, collate(chosen, self.samples.windows, tokenizer, slots, stage.pad_audios_to, stage.max_tokens))
+            numbers = order[k * size : (k + 1) * size]
+            batch = collate(
+                [drawn[number] for number in numbers],
+                [self.samples.features(number, drawn[number]) for number in numbers],
+                tokenizer,
+                slots,
+                self.samples.silence,
+                stage.pad_audios_to,
+                stage.max_tokens,
             )
+            out.append((k, batch))
         return out
 
-    def _step(self, net, optimiser, step: int, batches: list[tuple[int, dict[str, Tensor]]]) -> tuple[float, float]:
-        """One optimiser step over all processes: (mean loss per answer token, gradient norm before clipping)."""
-        world, stage = self.world, self.stage
+    def _step(
+        self,
+        net: AnswerLoss,
+        optimiser: torch.optim.Optimizer,
+        step: int,
+        batches: list[tuple[int, dict[str, Tensor]]],
+    ) -> dict[str, float]:
+        """One optimiser step over all processes: `loss`, the mean per answer token, `auxiliary` where there is such a
+        loss, and `gradient`, its norm before clipping."""
+        stage, values = self.stage, {}
+        if stage.mix:
+            values["loss"] = self._answers(net, step, batches)
+        if stage.auxiliary:
+            with self._precision():
+                loss = net.auxiliary(net.model, np.random.default_rng([self.config.seed, step, 3]))
+            (loss * (stage.auxiliary.weight if stage.mix else 1.0)).backward()
+            values["auxiliary"] = loss.item()
+        norm = torch.nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], stage.clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        return values | {"gradient": float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)}
+
+    def _answers(self, net: AnswerLoss, step: int, batches: list[tuple[int, dict[str, Tensor]]]) -> float:
+        """The gradient of the answers' loss, and its mean per token over all processes."""
+        world = self.world
         tokens = max(1.0, world.sum(float(sum((batch["labels"][:, 1:] != -100).sum() for _, batch in batches)))[0])
         total = 0.0
         for k, batch in batches:
@@ -215,10 +276,7 @@ class StageRun:
             loss = sums.sum()
             (loss * (world.size / tokens)).backward()  # FSDP takes the mean of the processes' gradients
             total += loss.item()
-        norm = torch.nn.utils.clip_grad_norm_([p for p in net.parameters() if p.requires_grad], stage.clip)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        return world.sum(total)[0] / tokens, float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        return world.sum(total)[0] / tokens
 
     def _precision(self):
         if self.stage.precision == "bf16":
@@ -227,25 +285,28 @@ class StageRun:
 
     def finish(self) -> None:
         """Writes what the next stage begins with, `weights.safetensors`, and after the last stage a model to use:
-        mini's files where only what hears was trained, else a folder for `from_pretrained`."""
+        mini's files where only what hears and low-rank updates that are kept were trained, else a folder for
+        `from_pretrained`."""
         from safetensors.torch import save_file
 
         plain = replace(self.stage, precision="fp32", gradient_checkpointing=False)  # nothing that is kept is rounded
-        built = network.build(self.config, plain, self.before)
-        state.load_parameters(state.newest(self.folder / "state"), built.net)
+        built = network.build(self.config, plain, self.before, self.sources.parts)
+        checkpoint = state.newest(self.folder / "state")
+        assert checkpoint is not None, "the loop has written one"
+        state.load_parameters(checkpoint, built.net)
         model = built.model
         if built.net.rows is not None:
             built.net.rows.write_back(model)
         names = set(state.trained(built.net)) | built.inherited
-        merged = network.merge_lora(model) if self.stage.train == "lora" else set()
+        merged = network.merge_lora(model) if self.stage.train == "lora" and not self.stage.lora.keep else set()
         names = {name.removeprefix("model.") for name in names if ".lora_" not in name} | merged
         partial = self.folder / (network.WEIGHTS + ".partial")
-        save_file(network.weights_of(model, names), partial)
+        content = network.weights_of(built.net, names)
+        save_file(content, partial)
         os.replace(partial, self.folder / network.WEIGHTS)
         if self.stage is self.config.stages[-1]:
-            heard_only = all(
-                AudioFlamingo.is_audio_parameter(n) for n in names if not n.startswith(("rows.", network.ROWS))
-            )
+            apart = (network.ROWS, network.AUXILIARY, lora.PREFIX)
+            heard_only = all(AudioFlamingo.is_audio_parameter(n) for n in content if not n.startswith(apart))
             if self.config.model.language_model == "mini" and heard_only:
                 mini.save_mini(model, self.folder / "mini")
             else:
@@ -254,10 +315,19 @@ class StageRun:
         (self.folder / DONE).write_text(json.dumps({"step": self.steps, "fingerprint": self.print}))
 
 
-def groups(net, stage: Stage) -> list[dict]:
-    """Weight decay on matrices alone."""
-    parameters = list(state.trained(net).values())
+def groups(net: AnswerLoss, stage: Stage) -> list[dict]:
+    """Weight decay on matrices alone, which the new tokens' embeddings are not; `stage.audio_share` of the learning
+    rate before the cross-attention."""
+    found: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in state.trained(net).items():
+        before = name.startswith(("model.audio_transformer.", "model.front_end."))
+        decays = parameter.ndim > 1 and not name.startswith(("rows.", "auxiliary."))
+        found.setdefault((before, decays), []).append(parameter)
     return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": stage.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": parameters,
+            "share": stage.audio_share if before else 1.0,
+            "weight_decay": stage.weight_decay if decays else 0.0,
+        }
+        for (before, decays), parameters in found.items()
     ]

@@ -1,0 +1,12 @@
+"""What mini adds to the recipe: described clips as a dataset, and matching as an auxiliary loss."""
+
+from __future__ import annotations
+
+from afcore.training.mini.matching import Matching
+from afcore.training.mini.source import ClipSource
+from afcore.training.recipe.sources import Parts
+
+PARTS = Parts(
+    sources={"clips": ClipSource},
+    auxiliary={"matching": lambda config, settings: Matching(config, **settings)},
+)
