@@ -201,7 +201,7 @@ def extract(work: Path, processes: int, progress=SAY) -> None:
     each."""
     (work / "corpus" / "parts").mkdir(parents=True, exist_ok=True)
     debs = packages.files(work / "debs")
-    with multiprocessing.Pool(processes, maxtasksperchild=4) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=4) as pool:
         for n, line in enumerate(pool.imap_unordered(_job, [(deb, work / "corpus") for deb in debs])):
             progress(f"{n + 1} of {len(debs)}, {line}")
 
