@@ -80,13 +80,13 @@ def _audioset(options) -> None:
     )
 
 
-def rendered(options) -> None:
+def rendered(options: argparse.Namespace) -> None:
     from afcore.corpus import rendered as step
 
     step.render(options.work / "rendered")
 
 
-def features(options) -> None:
+def features(options: argparse.Namespace) -> None:
     """`clips`: the corpus, on which everything is evaluated; `taught`: also what was made, for training."""
     from afcore.corpus import describe
 
@@ -96,7 +96,7 @@ def features(options) -> None:
     describe.join([clips, made], options.work / "taught")
 
 
-def align(options) -> None:
+def align(options: argparse.Namespace) -> None:
     from afcore.corpus.clips import ClipSet
     from afcore.training.mini import align as step
 
@@ -148,7 +148,7 @@ def refine(options: argparse.Namespace) -> None:
         shutil.copy(out / name, options.out / name)
 
 
-def bank(options) -> None:
+def bank(options: argparse.Namespace) -> None:
     """The shipped bank's embeddings, by the encoder and CLAP that ship with it."""
     from afcore import paths
     from afcore.engine.loading import load_engine
@@ -160,7 +160,7 @@ def bank(options) -> None:
     shipped.compact()
 
 
-def calibrate(options) -> None:
+def calibrate(options: argparse.Namespace) -> None:
     from afcore.training.mini import calibrate as step
 
     print(json.dumps(step.calibrate(options.out, options.work / "clips")))
