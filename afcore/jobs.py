@@ -117,7 +117,7 @@ class Job:
         seen = 0
         while True:
             with self._news:
-                self._news.wait_for(lambda: len(self.text) > seen or self._finished, tick)
+                self._news.wait_for(lambda seen=seen: len(self.text) > seen or self._finished, tick)
                 piece, finished = self.text[seen:], self._finished
             seen += len(piece)
             yield piece

@@ -208,7 +208,7 @@ class Stages:
     def seconds(self) -> dict[str, float]:
         """By stage, from its first call to the next stage's."""
         names, times = list(self.begun), list(self.begun.values())
-        return {name: end - start for name, start, end in zip(names, times, times[1:])}
+        return {name: end - start for name, (start, end) in zip(names, itertools.pairwise(times), strict=False)}
 
 
 def memory(process: int) -> Counter:

@@ -92,7 +92,7 @@ class TinyEncoder(AudioEncoder):
     plan = WindowPlan(RATE)
     width = EMBEDDING + TAGS
     silence = torch.zeros(EMBEDDING + TAGS)
-    labels = [f"band {i}" for i in range(TAGS)]
+    labels = tuple(f"band {i}" for i in range(TAGS))
 
     def embed(self, samples):
         windows, _ = self.plan.cut(samples)

@@ -148,8 +148,8 @@ def _from_cache() -> Iterator[None]:
             yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise MissingPart(
-            f"LAION-CLAP could not be opened here ({_first_line(error)}): where a file in the hub's cache is damaged, remove "
-            f"the folders of {', '.join(HUB_FILES)} there and run `python -m afcore get laion-clap`."
+            f"LAION-CLAP could not be opened here ({_first_line(error)}): where a file in the hub's cache is damaged, "
+            f"remove the folders of {', '.join(HUB_FILES)} there and run `python -m afcore get laion-clap`."
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before

@@ -150,7 +150,7 @@ class MiniClap(Clap):
         """Features of one clip's windows (n, 911) → (1024,) float32 unit."""
         clip = pool(features.float())[None]
         parts = F.normalize(clip[:, :EMBEDDING], dim=-1), self.net.audio_vectors(clip), self.net.audio_words(clip)
-        return torch.cat([share * part for share, part in zip(self.shares()[0], parts)], 1)[0].numpy()
+        return torch.cat([share * part for share, part in zip(self.shares()[0], parts, strict=True)], 1)[0].numpy()
 
     @torch.inference_mode()
     def text(self, texts: list[str]) -> np.ndarray:
@@ -158,5 +158,6 @@ class MiniClap(Clap):
         sentences = self.sentences(texts)
         parts = self.net.text_vectors(sentences), self.net.text_words(sentences)
         return F.pad(
-            torch.cat([share * part for share, part in zip(self.shares()[1][1:], parts)], 1), (EMBEDDING, 0)
+            torch.cat([share * part for share, part in zip(self.shares()[1][1:], parts, strict=True)], 1),
+            (EMBEDDING, 0),
         ).numpy()

@@ -78,18 +78,21 @@ NEXT_HELD_OUT = (
     "digging",
     "boing",
 )
-"""What the next weights are trained without: sounds that few would ask for. Helicopter, gunshot, screaming, clapping, sheep,
-crickets, jet and beep are given back.
+"""What the next weights are trained without: sounds that few would ask for. Helicopter, gunshot, screaming, clapping,
+sheep, crickets, jet and beep are given back.
 
 It takes over when weights ship whose language side was trained with it; until then the card and the evaluation read
-`HELD_OUT`, which is true of the weights that ship now. Whoever trains the next language side keeps `next_held_out` clips,
-`says_next_held_out` texts and `next_held_out_classes` out of every text, distribution and dialogue, then puts this list
-in the place of `HELD_OUT`. Chosen by hand; among sounds as rarely asked for, those that the test packages have."""
+`HELD_OUT`, which is true of the weights that ship now. Whoever trains the next language side keeps `next_held_out`
+clips, `says_next_held_out` texts and `next_held_out_classes` out of every text, distribution and dialogue, then puts
+this list in the place of `HELD_OUT`. Chosen by hand; among sounds as rarely asked for, those that the test packages
+have."""
 
 NEXT_WORDS = re.compile(
-    r"\b(swords?|swordfight\w*|clash\w*|lasers?|ray ?guns?|cannons?|artillery|missiles?|(re)?load(ed|ing)? (a |the )?(\w+ )?guns?|"
-    r"reload\w*|ricochet\w*|blacksmith\w*|anvils?|sparks?|sparking|toms?|tom-toms?|\w*whoosh\w*|swoosh\w*|swish\w*|shakers?|"
-    r"maracas?|(burst|rush) of flames|arrows?|archer\w*|whips?|whipp(ed|ing)|billiards?|snooker|cue balls?|pool (balls?|table)|cards?|"
+    r"\b(swords?|swordfight\w*|clash\w*|lasers?|ray ?guns?|cannons?|artillery|missiles?|"
+    r"(re)?load(ed|ing)? (a |the )?(\w+ )?guns?|reload\w*|ricochet\w*|blacksmith\w*|anvils?|"
+    r"sparks?|sparking|toms?|tom-toms?|\w*whoosh\w*|swoosh\w*|swish\w*|shakers?|"
+    r"maracas?|(burst|rush) of flames|arrows?|archer\w*|whips?|whipp(ed|ing)|billiards?|snooker|"
+    r"cue balls?|pool (balls?|table)|cards?|"
     r"trees? (is |are )?(fall\w*|being felled)|falling trees?|timber|chisel\w*|dig|digs|digging|shovel\w*|boings?)\b",
     re.IGNORECASE,
 )
@@ -107,7 +110,8 @@ def next_held_out(clip: ClipInfo) -> bool:
 
 
 def next_held_out_classes() -> frozenset[str]:
-    """AudioSet's classes that are one of these sounds: none of their names, clauses or facts is ever said in training."""
+    """AudioSet's classes that are one of these sounds: none of their names, clauses or facts is ever said in
+    training."""
     return frozenset(
         sound.name for sound in table() if any(map(says_next_held_out, (sound.name, sound.noun, sound.source)))
     )

@@ -275,7 +275,7 @@ def play(scores: list[Score], font: Path) -> list[np.ndarray]:
     starts = np.cumsum([0.0, *(s.seconds + GAP for s in scores)])
     return [
         trimmed(audio[int(start * RATE) : int((start + s.seconds + GAP / 2) * RATE)])
-        for start, s in zip(starts, scores)
+        for start, s in zip(starts[:-1], scores, strict=True)
     ]
 
 
@@ -285,7 +285,7 @@ def sounds(seed: int = 0) -> Iterator[tuple[Rendered, np.ndarray]]:
     for number, (package, (file, split, count)) in enumerate(FONTS.items()):
         rng = np.random.default_rng((seed, number))
         scores = [compose(names[k % len(names)], rng) for k in range(count)]
-        for k, (s, samples) in enumerate(zip(scores, play(scores, FOLDER / file))):
+        for k, (s, samples) in enumerate(zip(scores, play(scores, FOLDER / file), strict=True)):
             name, facts = s.instrument.name, {kind: fact for kind, fact in s.facts.items() if fact}
             yield (
                 Rendered(

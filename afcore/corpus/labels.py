@@ -45,7 +45,7 @@ class Name:
 def _lines(file: str) -> list[str]:
     lines = (
         line.split("# ")[0].strip() if line.startswith("#") else line.strip()
-        for line in open(_HERE / file, encoding="utf-8")
+        for line in (_HERE / file).read_text(encoding="utf-8").splitlines()
     )
     return [line for line in lines if line]
 
@@ -140,7 +140,7 @@ def label_all(corpus: Path, audioset: list[str] | None = None) -> tuple[list[dic
     """(labelled rows, rows whose label the teacher contradicts). `audioset`: the 527 names; needed where teacher.npy
     exists."""
     labeller = Labeller()
-    index = [json.loads(line) for line in open(corpus / "index.jsonl")]
+    index = [json.loads(line) for line in (corpus / "index.jsonl").read_text().splitlines()]
     logits = np.load(corpus / "teacher.npy", mmap_mode="r")[:, -527:] if audioset else None
     rows, doubted = [], []
     for i, piece in enumerate(index):
@@ -200,7 +200,8 @@ def summary(rows: list[dict]) -> str:
         where[row["label"]][split_of(row["package"])][row["package"]] += 1
     both = sum(1 for w in where.values() if w["train"] and w["test"])
     lines = [
-        f"{n:5d} {label:28s} train {len(where[label]['train']):3d} packages, validation {len(where[label]['validation']):2d}, "
+        f"{n:5d} {label:28s} train {len(where[label]['train']):3d} packages, "
+        f"validation {len(where[label]['validation']):2d}, "
         f"test {len(where[label]['test']):2d} ({sum(where[label]['test'].values())} clips)"
         for label, n in clips.most_common()
     ]

@@ -12,7 +12,6 @@ import fnmatch
 import logging
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 # What may stand in the shipped bank: (pattern of the short name in the copyright file, the name that is shown).
@@ -170,10 +169,12 @@ class Licences:
 
     def __init__(self, texts: Path):
         self.texts = texts
+        self._packages: dict[str, Copyright] = {}
 
-    @cache
     def _package(self, package: str) -> Copyright:
-        return Copyright(self.texts / package / "usr/share/doc" / package / "copyright")
+        if package not in self._packages:
+            self._packages[package] = Copyright(self.texts / package / "usr/share/doc" / package / "copyright")
+        return self._packages[package]
 
     def of(self, package: str, path: str) -> Licence:
         """Author and licence of a file; `UNKNOWN` where the copyright file does not say."""

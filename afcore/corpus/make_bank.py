@@ -55,11 +55,11 @@ def candidates(corpus: Path, shipped: bool) -> list[Candidate]:
     """Labelled pieces of training and validation packages, long and loud enough; for `shipped` under free licences
     only."""
     licences = Licences(corpus / "texts")
-    index = [json.loads(line) for line in open(corpus / "index.jsonl")]
+    index = [json.loads(line) for line in (corpus / "index.jsonl").read_text().splitlines()]
     gone = dropped([p["package"] for p in index], [p["cluster"] for p in index])
     number = {piece["id"]: i for i, piece in enumerate(index)}
     out, clusters = [], set()
-    for row in map(json.loads, open(corpus / "labels.jsonl")):
+    for row in map(json.loads, (corpus / "labels.jsonl").read_text().splitlines()):
         i = number[row["id"]]
         piece = index[i]
         if gone[i] or split_of(piece["package"]) == "test" or piece["peak"] < LOUD_ENOUGH:
@@ -245,19 +245,20 @@ def licence_table(bank: Bank) -> str:
     lines = [
         "# Sources and licences of the example bank",
         "",
-        f"{sum(map(len, packages.values()))} sounds from {len(packages)} packages of Debian and PyPI. Each was cut to at most {LONGEST:.0f} s, "
+        f"{sum(map(len, packages.values()))} sounds from {len(packages)} packages of Debian and PyPI. "
+        f"Each was cut to at most {LONGEST:.0f} s, "
         "reduced to its first channel, brought to one peak level and encoded as Ogg Opus; nothing else was changed. "
-        "Authors and licences are those that the package's copyright file gives for the file. Sounds under CC BY-SA stay under "
-        "CC BY-SA with these changes. The licences' texts, or where they stand, are at the end. "
+        "Authors and licences are those that the package's copyright file gives for the file. "
+        "Sounds under CC BY-SA stay under CC BY-SA with these changes. "
+        "The licences' texts, or where they stand, are at the end. "
         "The file of a sound is `audio/<first two digits>/<name>.ogg`.",
         "",
         "| package | version | sounds | licences | upstream |",
         "|---|---|---|---|---|",
     ]
     for package, examples in sorted(packages.items()):
-        lines.append(
-            f"| {package} | {examples[0].version} | {len(examples)} | {', '.join(sorted({e.licence for e in examples}))} | {examples[0].source_url} |"
-        )
+        first, licences = examples[0], ", ".join(sorted({e.licence for e in examples}))
+        lines.append(f"| {package} | {first.version} | {len(examples)} | {licences} | {first.source_url} |")
     for package, examples in sorted(packages.items()):
         lines += [
             "",

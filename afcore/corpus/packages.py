@@ -20,34 +20,35 @@ from urllib.parse import unquote
 
 PACKAGES = """
 0ad-data aclock.app adonthell-data afterstep-data alienblaster-data alsa-utils amoebax-data amphetamine-data ardentryst
-asc-data asterisk-core-sounds-en-wav asterisk-moh-opsound-wav atanks-data bambam boswars-data brainparty-data btanks-data
-bucklespring-data bzflag-data caveexpress-data ceferino-data chromium-bsu-data chuck-data circuslinux-data clanlib-doc
-codec2-examples colobot-common-sounds crossfire-client crrcsim-data csmash-data davegnukem-data dclock deepin-sound-theme
-dopewars-data dustracing2d-data elpa-redtick emacspeak endless-sky-data enigma-data epiphany-data etw-data
-excellent-bifurcation extremetuxracer-data fenrir fillets-ng-data flare-game flightgear-data-base fluid-soundfont-gm
-foobillardplus-data freeciv-data freedink-data freedoom freedroid-data freedroidrpg-data freefilesync freegish-data
-freeorion-data freetennis-common fretsonfire-songs-muldjord fretsonfire-songs-sectoid frozen-bubble-data gajim
-gambas3-examples gamine gamine-data garden-of-coloured-lights-data gbrainy gcompris-qt-data gdm3 gentle gigalomania-data
-gl-117-data gnome-audio gnome-control-center-data gnome-shell-pomodoro-data gnujump-data gnustep-gui-common go-for-it
-granatier guitarix-common hannah-data hedgewars-data heroes-sound-effects hex-a-hop-data holotz-castle-data hydrogen-data
-hydrogen-drumkits hydrogen-drumkits-effects icebreaker jag jami-daemon jconvolver-config-files kajongg kanagram khangman
-klettres-data knetwalk kolf komi krank ktuberling-data ktx laby lbreakout2-data lbreakouthd-data libpython3.11-testsuite
-libreoffice-common lincity-ng-data linphone-common lmms-common lomiri-sounds lugaru-data madbomber-data mame-data
-manaplus-data marsshooter-data mate-media mazeofgalious-data megaglest-data meritous-data micropolis-data minetest-data
-minetest-mod-homedecor minetest-mod-mesecons minetest-mod-nether minetest-mod-unified-inventory mirrormagic-data
-monsterz-data naev-data netpanzer-data neverball-common neverball-data njam-data novnc open-invaders-data openarena-data
-opencity-data openttd-opensfx overgod-data oxygen-sounds pathological pd-lyonpotpourri pekka-kana-2-data performous
-pidgin-data pinball-data pinball-table-gnu-data pinball-table-hurd-data pingus-data planetblupi-common plee-the-bear-data
-pocketsphinx-testdata pokerth-data powermanga-data psi-plus-sounds pushover-data pychess pysiogame python-kivy-examples
-python3-pyo qabcs-data qt5-quick-demos quadrapassel redeclipse-data ri-li-data rockdodger rrootage-data sawfish-data saytime
-scid-data scilab-test scorched3d-data scratch sdl-ball-data seahorse-adventures searchandrescue-data simutrans-pak64
-singularity-music slimevolley-data solarwolf sonic-pi-samples sound-icons sound-theme-freedesktop soundscaperenderer-common
-spring-common starfighter-data sumo-tools supertransball2-data supertux-data supertuxkart-data tecnoballz-data teeworlds-data
-timgm6mb-soundfont tkdesk torcs-data torus-trooper-data trackballs-data trigger-rally-data triplea trophy-data
-tumiki-fighters-data tuxfootball tuxmath-data tuxpaint-data tuxpaint-plugins-default tuxpaint-stamps-default tuxtype-data
-tworld-data ufoai-sound ukui-media unknown-horizons warmux-data warzone2100-data wesnoth-1.16-data whichwayisup
-widelands-data wims-help wing-data wizznic-data wordwarvi-sound workrave-data xboard xemacs21-basesupport xmoto-data
-yaru-theme-sound zaz-data
+asc-data asterisk-core-sounds-en-wav asterisk-moh-opsound-wav atanks-data bambam boswars-data brainparty-data
+btanks-data bucklespring-data bzflag-data caveexpress-data ceferino-data chromium-bsu-data chuck-data circuslinux-data
+clanlib-doc codec2-examples colobot-common-sounds crossfire-client crrcsim-data csmash-data davegnukem-data dclock
+deepin-sound-theme dopewars-data dustracing2d-data elpa-redtick emacspeak endless-sky-data enigma-data epiphany-data
+etw-data excellent-bifurcation extremetuxracer-data fenrir fillets-ng-data flare-game flightgear-data-base
+fluid-soundfont-gm foobillardplus-data freeciv-data freedink-data freedoom freedroid-data freedroidrpg-data freefilesync
+freegish-data freeorion-data freetennis-common fretsonfire-songs-muldjord fretsonfire-songs-sectoid frozen-bubble-data
+gajim gambas3-examples gamine gamine-data garden-of-coloured-lights-data gbrainy gcompris-qt-data gdm3 gentle
+gigalomania-data gl-117-data gnome-audio gnome-control-center-data gnome-shell-pomodoro-data gnujump-data
+gnustep-gui-common go-for-it granatier guitarix-common hannah-data hedgewars-data heroes-sound-effects hex-a-hop-data
+holotz-castle-data hydrogen-data hydrogen-drumkits hydrogen-drumkits-effects icebreaker jag jami-daemon
+jconvolver-config-files kajongg kanagram khangman klettres-data knetwalk kolf komi krank ktuberling-data ktx laby
+lbreakout2-data lbreakouthd-data libpython3.11-testsuite libreoffice-common lincity-ng-data linphone-common lmms-common
+lomiri-sounds lugaru-data madbomber-data mame-data manaplus-data marsshooter-data mate-media mazeofgalious-data
+megaglest-data meritous-data micropolis-data minetest-data minetest-mod-homedecor minetest-mod-mesecons
+minetest-mod-nether minetest-mod-unified-inventory mirrormagic-data monsterz-data naev-data netpanzer-data
+neverball-common neverball-data njam-data novnc open-invaders-data openarena-data opencity-data openttd-opensfx
+overgod-data oxygen-sounds pathological pd-lyonpotpourri pekka-kana-2-data performous pidgin-data pinball-data
+pinball-table-gnu-data pinball-table-hurd-data pingus-data planetblupi-common plee-the-bear-data pocketsphinx-testdata
+pokerth-data powermanga-data psi-plus-sounds pushover-data pychess pysiogame python-kivy-examples python3-pyo qabcs-data
+qt5-quick-demos quadrapassel redeclipse-data ri-li-data rockdodger rrootage-data sawfish-data saytime scid-data
+scilab-test scorched3d-data scratch sdl-ball-data seahorse-adventures searchandrescue-data simutrans-pak64
+singularity-music slimevolley-data solarwolf sonic-pi-samples sound-icons sound-theme-freedesktop
+soundscaperenderer-common spring-common starfighter-data sumo-tools supertransball2-data supertux-data supertuxkart-data
+tecnoballz-data teeworlds-data timgm6mb-soundfont tkdesk torcs-data torus-trooper-data trackballs-data
+trigger-rally-data triplea trophy-data tumiki-fighters-data tuxfootball tuxmath-data tuxpaint-data
+tuxpaint-plugins-default tuxpaint-stamps-default tuxtype-data tworld-data ufoai-sound ukui-media unknown-horizons
+warmux-data warzone2100-data wesnoth-1.16-data whichwayisup widelands-data wims-help wing-data wizznic-data
+wordwarvi-sound workrave-data xboard xemacs21-basesupport xmoto-data yaru-theme-sound zaz-data
 """.split()
 """Packages of Debian bookworm with real recordings (free licences, see each one's copyright file)."""
 

@@ -57,21 +57,30 @@ VOICES = (
 )
 
 TEXTS = {
-    "en": """The train to the coast leaves at half past nine.|Please put the books back on the shelf.|Nobody knew where the old road went.
-        Could you open the window for a moment?|We walked along the river until it was dark.|I would like a cup of tea with milk.
+    "en": """The train to the coast leaves at half past nine.|Please put the books back on the shelf.
+        Nobody knew where the old road went.
+        Could you open the window for a moment?|We walked along the river until it was dark.
+        I would like a cup of tea with milk.
         The garden is full of apples this year.|She has not called since last Tuesday.|Turn left at the second bridge.
         My brother works in a small bakery.|What time does the library close?|There is still some soup in the kitchen.
         The wind was cold, but the sun was shining.|He forgot his keys again.|Thank you, that is very kind of you.
-        They painted the door bright green.|Keep the receipt in case something breaks.|It has been a long and quiet winter.
-        How far is it to the next village?|The cat sleeps on the chair by the stove.|Let us meet in front of the station.
-        A new bicycle costs more than I thought.|The meeting was moved to Friday morning.|You will find the answer on page twelve.""",
-    "de": """Der Zug nach Hamburg hat heute Verspätung.|Kannst du bitte das Fenster aufmachen?|Im Garten stehen drei alte Bäume.
-        Wir treffen uns morgen um acht Uhr.|Das Brot liegt auf dem Tisch.|Meine Schwester wohnt in einer kleinen Stadt.""",
-    "fr": """Le train pour Lyon part dans dix minutes.|Il fait beau aujourd'hui dans le jardin.|Pouvez-vous fermer la porte, merci.
+        They painted the door bright green.|Keep the receipt in case something breaks.
+        It has been a long and quiet winter.
+        How far is it to the next village?|The cat sleeps on the chair by the stove.
+        Let us meet in front of the station.
+        A new bicycle costs more than I thought.|The meeting was moved to Friday morning.
+        You will find the answer on page twelve.""",
+    "de": """Der Zug nach Hamburg hat heute Verspätung.|Kannst du bitte das Fenster aufmachen?
+        Im Garten stehen drei alte Bäume.
+        Wir treffen uns morgen um acht Uhr.|Das Brot liegt auf dem Tisch.
+        Meine Schwester wohnt in einer kleinen Stadt.""",
+    "fr": """Le train pour Lyon part dans dix minutes.|Il fait beau aujourd'hui dans le jardin.
+        Pouvez-vous fermer la porte, merci.
         Ma soeur habite près de la mer.|Nous avons mangé du pain et du fromage.|Je ne sais pas où est la gare.""",
     "es": """El tren sale a las nueve de la mañana.|Mi hermano vive cerca del mar.|Abre la ventana, por favor.
         Hay tres libros encima de la mesa.|Hoy hace mucho calor en la ciudad.|No recuerdo el nombre de la calle.""",
-    "it": """Il treno per Roma parte tra dieci minuti.|Mio fratello lavora in una piccola panetteria.|Apri la finestra per favore.
+    "it": """Il treno per Roma parte tra dieci minuti.|Mio fratello lavora in una piccola panetteria.
+        Apri la finestra per favore.
         Ci sono tre libri sul tavolo.|Oggi il mare era molto calmo.|Vorrei un caffelatte e un pezzo di torta.
         La strada vecchia passa vicino al fiume.|Non ricordo dove ho messo le chiavi.""",
     "fi": """Juna Turkuun on hieman myöhässä.|Avaa ikkuna ole hyvä.|Kirjat ovat vanhan kaapin päällä.
@@ -115,7 +124,7 @@ def say(voice: Voice, said: list[tuple[str, str]], folder: Path, rng: np.random.
     files = [folder / f"{k}.wav" for k in range(len(said))]
     rates = rng.uniform(0.8, 1.25, len(said))  # of the usual length
     if voice.package == "espeak-ng":
-        for file, rate, (language, text) in zip(files, rates, said):
+        for file, rate, (language, text) in zip(files, rates, said, strict=True):
             run(
                 [
                     program("espeak-ng", "espeak-ng"),
@@ -131,7 +140,7 @@ def say(voice: Voice, said: list[tuple[str, str]], folder: Path, rng: np.random.
                 ]
             )
     elif voice.package == "flite":
-        for file, rate, (_, text) in zip(files, rates, said):
+        for file, rate, (_, text) in zip(files, rates, said, strict=True):
             run(
                 [
                     program("flite", "flite"),
@@ -147,7 +156,7 @@ def say(voice: Voice, said: list[tuple[str, str]], folder: Path, rng: np.random.
             )
     else:
         lines = [f"(voice_{voice.name.split('/')[1]})"]
-        for file, rate, (_, text) in zip(files, rates, said):
+        for file, rate, (_, text) in zip(files, rates, said, strict=True):
             lines += [
                 f"(Parameter.set 'Duration_Stretch {rate:.2f})",
                 f'(set! said (utt.synth (Utterance Text "{text}")))',

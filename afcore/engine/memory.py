@@ -7,7 +7,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -24,12 +24,8 @@ def release() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if sys.platform == "linux":
-        try:
-            ctypes.CDLL("libc.so.6").malloc_trim(
-                0
-            )  # glibc keeps freed pages otherwise; other C libraries have no such call
-        except (OSError, AttributeError):
-            pass
+        with suppress(OSError, AttributeError):  # other C libraries than glibc have no such call
+            ctypes.CDLL("libc.so.6").malloc_trim(0)  # freed pages are kept otherwise
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def measure_clips(engine: Engine, count: int) -> dict:
         store = Store(folder)
         try:
             project = store.create("Bench", labels, who, Settings(k=SHOTS))
-            add_from_bank(project, bank, sum(given, []), who, own_labels=True)
+            add_from_bank(project, bank, [example for some in given for example in some], who, own_labels=True)
             loop = Loop(project, engine)
             loop.embed()  # the examples, uncounted
             for name, data in varied_cuts(bank, count):  # to the disk: a thousand take half a gigabyte
@@ -108,8 +108,9 @@ def measure_clips(engine: Engine, count: int) -> dict:
 def clips_table(measured: dict) -> str:
     """The figures for people."""
     head = (
-        f"{measured['clips']} clips of {measured['sound_s'] / measured['clips']:.1f} s on average, {measured['labels']} "
-        f"labels, {measured['examples']} examples; {measured['model']} on {measured['machine']} ({measured['device']}), "
+        f"{measured['clips']} clips of {measured['sound_s'] / measured['clips']:.1f} s on average, "
+        f"{measured['labels']} labels, {measured['examples']} examples; "
+        f"{measured['model']} on {measured['machine']} ({measured['device']}), "
         f"{measured['threads']} threads\n"
     )
     width = max(map(len, STAGES.values()))

@@ -61,7 +61,7 @@ def _items(context: Context) -> list[DialogueItem]:
             turns.reverse()
         others = [s for s in rng.permutation(np.array(order, object))[:60] if not set(context.labels_of(s)) & set(true)]
         group = "+".join(sorted(context.clips[i].group for i in subject.clips))
-        questions, choices = zip(*turns)
+        questions, choices = zip(*turns, strict=True)
         found.append(DialogueItem(subject, OPENINGS[n % len(OPENINGS)], questions, choices, others[0], group))
     return found
 
@@ -88,7 +88,7 @@ def turns_right(true: Sequence[str], item: DialogueItem, said: Sequence[str]) ->
     "What else": names a true event that no earlier answer named; where none is left, declines or names a true one
     again. Open: names a true one."""
     right = []
-    for turn, (question, chosen) in enumerate(zip(item.questions, item.choices), 1):
+    for turn, (question, chosen) in enumerate(zip(item.questions, item.choices, strict=True), 1):
         answer = said[turn]
         if chosen:
             named = [label for label in chosen if names(answer, label)]
@@ -102,7 +102,7 @@ def turns_right(true: Sequence[str], item: DialogueItem, said: Sequence[str]) ->
 
 
 def _score(context: Context, items: list[DialogueItem], records: list[dict]) -> Scores:
-    pairs = list(zip(items, records))
+    pairs = list(zip(items, records, strict=True))
 
     def right(item, record, key="said"):
         return turns_right(context.labels_of(item.subject), item, record[key])
@@ -112,9 +112,9 @@ def _score(context: Context, items: list[DialogueItem], records: list[dict]) -> 
         return mean(rights, [context.labels_of(i.subject)[0] for i, _ in pairs], [i.group for i, _ in pairs])
 
     # What guessing would reach: open answers held against the sound six places on, which was asked alike.
-    shifted = zip(items, records[6:] + records[:6])
+    shifted = zip(items, records[6:] + records[:6], strict=True)
     open_chance = float(
-        np.mean([true for i, r in shifted for true, chosen in zip(right(i, r), i.choices) if not chosen])
+        np.mean([true for i, r in shifted for true, chosen in zip(right(i, r), i.choices, strict=True) if not chosen])
     )
     chance = (0.25 + open_chance) / 2
     both = value(pairs, "said")
@@ -135,10 +135,12 @@ def _score(context: Context, items: list[DialogueItem], records: list[dict]) -> 
         told = [
             (float(true), i.group)
             for i, r in pairs
-            for true, chosen in zip(right(i, r), i.choices)
+            for true, chosen in zip(right(i, r), i.choices, strict=True)
             if bool(chosen) == wanted
         ]
-        rows.append(Row(f"of these, {name}", *share(*zip(*told)), len(told), 0.25 if wanted else open_chance))
+        rows.append(
+            Row(f"of these, {name}", *share(*zip(*told, strict=True)), len(told), 0.25 if wanted else open_chance)
+        )
     some = [(i, r) for i, r in pairs if "other" in r]
     if not some:
         return Scores(rows)

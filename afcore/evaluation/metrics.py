@@ -30,7 +30,7 @@ def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.
         return {gram: count * (total - np.log(max(1, frequency[gram]))) for gram, count in grams.items()}
 
     scores = []
-    for said, texts in zip(map(_ngrams, candidates), told):
+    for said, texts in zip(map(_ngrams, candidates), told, strict=True):
         mine = weigh(said)
         scores.append(10 * np.mean([_penalty(said, text) * _cosine(mine, weigh(text)) for text in texts]))
     return np.array(scores)

@@ -20,8 +20,10 @@ CUT = re.compile(r"[,;:.!?]|\b(?:and|with|while|then|over|plus|followed by|toget
 WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
 FILLERS = frozenset(
     """a an the of in on at by from to is are was be being been it its this that there some something someone
-    one two several many can could may might heard hear hears sound sounds like kind background foreground recording clip audio
-    i you we playing played play person people answer yes no also another which what loud quiet short long distant far""".split()
+    one two several many can could may might heard hear hears sound sounds
+    like kind background foreground recording clip
+    audio i you we playing played play person people answer yes no also another which what loud quiet short long distant
+    far""".split()
 )
 REFUSAL = re.compile(
     r"\b(?:cannot|can't|can not|could not|couldn't|unable|don't know|do not know|not sure|unsure|no idea|"

@@ -20,7 +20,7 @@ def branches() -> dict[str, tuple[str, ...]]:
 def shared(a: str, b: str) -> int:
     """How many branches lead to both classes: 0 for strangers, and for what the ontology lacks."""
     known, count = branches(), 0
-    for one, other in zip(known.get(a, ()), known.get(b, ())):
+    for one, other in zip(known.get(a, ()), known.get(b, ()), strict=False):
         if one != other:
             break
         count += 1

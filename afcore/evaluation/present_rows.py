@@ -93,7 +93,7 @@ def _score(context: Context, items: list[PresentItem], records: list[dict]) -> S
     def right(pairs, key):
         return [float(yes_or_no(r[key]) == i.truth) for i, r in pairs]
 
-    pairs = list(zip(items, records))
+    pairs = list(zip(items, records, strict=True))
     groups = [i.group for i in items]
     value = share(right(pairs, "said"), groups)
     said_yes = float(np.mean([yes_or_no(r["said"]) == "yes" for r in records]))

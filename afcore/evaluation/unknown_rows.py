@@ -76,7 +76,7 @@ def at_fault(item: UnknownItem, said: str) -> bool:
 
 
 def _score(context: Context, items: list[UnknownItem], records: list[dict]) -> Scores:
-    pairs, scores = list(zip(items, records)), Scores()
+    pairs, scores = list(zip(items, records, strict=True)), Scores()
     for name, kinds, bar in (
         ("names a sound in silence or noise, or answers the unanswerable", ("noise", "unanswerable"), "at most 10 %"),
         ("of these, names a sound in silence or noise", ("noise",), "reported"),

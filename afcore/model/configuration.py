@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from transformers import AutoConfig, PretrainedConfig
 
 
@@ -28,7 +30,7 @@ class AudioFlamingoConfig(PretrainedConfig):
     """
 
     model_type = "audio_flamingo"
-    sub_configs = {"text_config": AutoConfig}
+    sub_configs: ClassVar[dict[str, type]] = {"text_config": AutoConfig}
     has_no_defaults_at_init = True
 
     def __init__(

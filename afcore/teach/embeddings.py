@@ -70,8 +70,8 @@ class Derived:
             lacking = {
                 i
                 for (i,) in db.execute(
-                    "SELECT id FROM clip WHERE fault IS NULL AND 2 > (SELECT count(*) FROM embedding WHERE clip_id = clip.id "
-                    "AND ((model = ? AND kind = 'features') OR (model = ? AND kind = 'clap')))",
+                    "SELECT id FROM clip WHERE fault IS NULL AND 2 > (SELECT count(*) FROM embedding "
+                    "WHERE clip_id = clip.id AND ((model = ? AND kind = 'features') OR (model = ? AND kind = 'clap')))",
                     (features, clap),
                 )
             }

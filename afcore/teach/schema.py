@@ -28,7 +28,8 @@ of the labelled test set, never a shot; replaced by its segments; discarded (kep
 STATES = (OPEN, EXAMPLE, NONE, SKIPPED, TEST, CUT, GONE)
 
 TABLES = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, version INTEGER NOT NULL, who TEXT NOT NULL, at REAL NOT NULL);
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL, version INTEGER NOT NULL, who TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE clip (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, name TEXT NOT NULL, start REAL NOT NULL,
     seconds REAL NOT NULL, source TEXT NOT NULL DEFAULT '', group_key TEXT NOT NULL DEFAULT '',
@@ -44,8 +45,9 @@ CREATE TABLE prediction (
     at REAL NOT NULL, data TEXT NOT NULL);
 CREATE TABLE lease (clip_id INTEGER PRIMARY KEY REFERENCES clip (id), reviewer TEXT NOT NULL, until REAL NOT NULL);
 CREATE TABLE change (
-    id INTEGER PRIMARY KEY, at REAL NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, clip_id INTEGER REFERENCES clip (id),
-    before TEXT NOT NULL, after TEXT NOT NULL, undone_by INTEGER REFERENCES change (id));
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
+    clip_id INTEGER REFERENCES clip (id), before TEXT NOT NULL, after TEXT NOT NULL,
+    undone_by INTEGER REFERENCES change (id));
 CREATE INDEX change_clip ON change (clip_id);
 PRAGMA user_version = {VERSION};
 """

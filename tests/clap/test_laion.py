@@ -107,7 +107,7 @@ def to_transformers(file, fusion, config) -> ClapModel:
             ):
                 name = name.replace(old, new)
             if ".attn.qkv." in name:
-                for part, piece in zip(("query", "key", "value"), value.chunk(3)):
+                for part, piece in zip(("query", "key", "value"), value.chunk(3), strict=True):
                     renamed[name.replace("attn.qkv", f"attention.self.{part}")] = piece
                 continue
         name = name.replace("text_branch.", "text_model.")
@@ -206,7 +206,7 @@ def test_fusion_spectrogram_is_the_packages(checkpoint):
         )
         expected.append(librosa.power_to_db(power, amin=1e-10, top_db=None).T)
     np.testing.assert_allclose(mels[0], np.stack([expected[0]] * 4), atol=1e-3)
-    for crop, third in zip(mels[1][1:], range(3)):
+    for third, crop in enumerate(mels[1][1:4]):
         starts = [i for i in range(421) if np.allclose(crop[0], expected[1][i], atol=1e-3)]
         assert len(starts) == 1 and starts[0] // 141 == third
         np.testing.assert_allclose(crop, expected[1][starts[0] : starts[0] + 1001], atol=1e-3)

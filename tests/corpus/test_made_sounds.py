@@ -166,7 +166,7 @@ def test_a_missing_program_or_font_is_one_sentence(monkeypatch, tmp_path):
 class Ears:
     """Stands for the encoder: a window's feature is its loudest sample."""
 
-    labels = [f"class {i}" for i in range(527)]
+    labels = tuple(f"class {i}" for i in range(527))
     plan = MINI
 
     def embed(self, samples):
@@ -206,7 +206,7 @@ def test_made_sounds_become_a_clip_set_of_their_own(tmp_path, monkeypatch):
                 {"id": r["id"], "label": label, "caption": label, "phrase": f"the {label}", "category": "nature"}
             )
             + "\n"
-            for r, (label, _) in zip(rows, of)
+            for r, (label, _) in zip(rows, of, strict=True)
             if label
         )
     )

@@ -34,7 +34,10 @@ def test_probabilities(settings, expected):
 def test_the_answer_without_shots_is_mixed_in():
     """Log-probabilities are mixed, not scores: a prompt whose labels are all unlikely counts no less."""
     other = torch.tensor([-50.0, -40.0, -45.0])
-    both = [0.6 * math.log(p) + 0.4 * math.log(q) for p, q in zip(softmax([-2, -3, -1]), softmax([-50, -40, -45]))]
+    both = [
+        0.6 * math.log(p) + 0.4 * math.log(q)
+        for p, q in zip(softmax([-2, -3, -1]), softmax([-50, -40, -45]), strict=True)
+    ]
     found = Calibration(normalise="sum", shots=0.6).probabilities(SCORES, COUNTS, without=other)
     assert found.tolist() == pytest.approx(softmax(both), abs=1e-9)
     alone = Calibration(normalise="sum", shots=0.6).probabilities(SCORES, COUNTS)

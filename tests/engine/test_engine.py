@@ -196,7 +196,7 @@ def test_the_next_turn_of_a_chat_reads_only_what_is_new(engine, heard, tmp_path)
         prompt = engine.build_prompt(heard, question, shots, history, chat=True)
         return "".join(engine.stream(heard, prompt, SHORT)), len(engine.language.tokenizer(prompt.text).input_ids)
 
-    answer, length = turn([], "What is it?")
+    _, length = turn([], "What is it?")
     history = [("What is it?", "a horn")]
     second, longer = turn(history, "And where?")
     assert read[0] < longer - length + 12 < longer  # the turn's own text, not the sounds and shots before it
@@ -281,9 +281,9 @@ def test_three_answers(engine, heard):
         heard, prompts.CLASSIFY, shots, ["horn", "hum"], settings=SHORT, on_answer=seen.append
     )
     assert seen == answers and [len(a.shots) for a in answers] == [0, 3, 3]
-    plain, with_shots, mixed = answers
+    _, with_shots, mixed = answers
     assert [s.example.id for s in mixed.shots] == [s.example.id for s in with_shots.shots]
-    assert all(a.example.label != b.example.label for a, b in zip(with_shots.shots, mixed.shots))
+    assert all(a.example.label != b.example.label for a, b in zip(with_shots.shots, mixed.shots, strict=True))
     assert sorted(labels_of(mixed.shots)) == sorted(labels_of(shots))
     assert with_shots.prompt.text != mixed.prompt.text and len({a.title for a in answers}) == 3
     assert all(sum(a.probabilities.values()) == pytest.approx(1) for a in answers)

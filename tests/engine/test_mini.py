@@ -108,7 +108,7 @@ def test_a_dialogue_with_examples(engine, sounds):
 def test_number_formats_agree(engine, sounds):
     """The format chosen for this machine names the same label as float32, but for close calls."""
     full = load_engine("mini", dtype=torch.float32)
-    for label, heard in sounds[::EACH]:
+    for _, heard in sounds[::EACH]:
         ours, theirs = engine.classify(heard, LABELS), full.classify(full.hear(heard.clip), LABELS)
         best = max(theirs, key=theirs.get)
         assert ours[max(ours, key=ours.get)] - ours[best] < 0.1

@@ -23,7 +23,7 @@ def test_csv_comes_back_and_begins_no_formula():
     read = list(csv.reader(io.StringIO(exports.to_csv(made))))
     assert tuple(read[0]) == exports.COLUMNS and all(len(cells) == len(read[0]) for cells in read)
     assert not [cell for cells in read for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
-    back = [dict(zip(read[0], cells)) for cells in read[1:]]
+    back = [dict(zip(read[0], cells, strict=True)) for cells in read[1:]]
 
     def undo(text):
         return text.removeprefix("'")

@@ -285,7 +285,7 @@ def test_the_tutorial_keeps_sources_apart_and_shows_the_gain(tmp_path):
     number = 0
     for label in CLASSES:
         for source in range(GIVEN + QUEUED + TESTED + 1):
-            for take in range(2):
+            for _ in range(2):
                 number += 1
                 name = f"{label} {source}"
                 bank.add(sound(number), label, label, 0.2, path=f"{name}.wav", group_key=name, licence="CC0")

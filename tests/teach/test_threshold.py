@@ -19,7 +19,7 @@ from afcore.teach.threshold import Evidence
 
 def some(n, p, s, seed):
     rng = np.random.default_rng(seed)
-    return [Evidence(float(a), float(b)) for a, b in zip(rng.normal(p, 0.1, n), rng.normal(s, 0.1, n))]
+    return [Evidence(float(a), float(b)) for a, b in zip(rng.normal(p, 0.1, n), rng.normal(s, 0.1, n), strict=True)]
 
 
 def rejected(evidence, limit):
@@ -95,7 +95,7 @@ def test_few_examples_of_the_shipped_bank(capsys):
         others = rng.permutation([label for label in by_label if label not in labels])
         tried, strangers = ([row for label in half for row in by_label[label]] for half in np.array_split(others, 2))
 
-        def evidence(rows):
+        def evidence(rows, examples=examples):
             similar = vectors[rows] @ vectors[examples].T
             similar[np.asarray(rows)[:, None] == examples] = -1  # an example is left out when it is judged
             return [Evidence(1.0, float(s)) for s in similar.max(1)]

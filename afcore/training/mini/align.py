@@ -113,7 +113,9 @@ def choose_weight(clips: ClipSet, net: MiniClapNet, words: float) -> float:
     for weight in (0.0, 0.2, 0.35, 0.5, 0.65, 0.8):
         clap = MiniClap(net, weight, words)
         nearest = (clips.clap_vectors(clap, queries) @ clips.clap_vectors(clap, bank).T).argmax(1)
-        accuracy = float(np.mean([clips[q].label == clips[bank[n]].label for q, n in zip(queries, nearest)]))
+        accuracy = float(
+            np.mean([clips[q].label == clips[bank[n]].label for q, n in zip(queries, nearest, strict=True)])
+        )
         print(f"weight of meaning {weight}: 1-NN {accuracy:.3f} on {len(queries)} validation clips", flush=True)
         if accuracy > best:
             best, chosen = accuracy, weight
