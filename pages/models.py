@@ -65,9 +65,9 @@ def _missing(host: ModelHost, name: str) -> None:
 
 
 def _offer(host: ModelHost, name: str) -> None:
-    from afcore.published.items import CONVERTED, items  # here, since mini does without
+    from afcore.published.items import CONVERTED, files_of  # here, since mini does without
 
-    wanted = items(name)
+    wanted = files_of(name)
     total = sum(item.size for item in wanted) / 1e9
     st.markdown(
         f"**Not on this machine yet.** About {total:.0f} GB to download, and {CONVERTED / 1e9:.0f} GB more once "

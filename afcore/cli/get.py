@@ -50,7 +50,7 @@ def _get(options) -> None:
         print(f"{options.name} is here already.")
         if options.name == "laion-clap" or items.is_ready("laion-clap"):
             return
-    wanted = items.items(options.name)
+    wanted = items.files_of(options.name)
     print(table(wanted))
     agreed = options.agree or not any(item.agree for item in wanted) or _asked()
     print(download.get(options.name, agreed, options.given, progress_line()))

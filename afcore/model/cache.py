@@ -25,18 +25,18 @@ class AudioMemory:
         self.audios = int(audio_index.max()) + 1 if len(audio_index) else 0
         self.all_real = bool(mask.all())
 
-    def context(self, heard: Tensor) -> AudioContext:
+    def context(self, audios_before: Tensor) -> AudioContext:
         """Who may look where: block upper-triangular (paper section 3.3, published `mask_op = ge`).
 
-        heard: (B, T) how many `<audio>` tokens stand at or before each text position. A position sees
-        the real windows of audios 1 ... max(1, heard), so text before the first `<audio>` sees the first.
+        audios_before: (B, T) how many `<audio>` tokens stand at or before each text position. A position sees
+        the real windows of audios 1 ... max(1, audios_before), so text before the first `<audio>` sees the first.
         """
-        keys_values, rows = self.keys_values, len(heard)
+        keys_values, rows = self.keys_values, len(audios_before)
         if len(self.mask) == 1 < rows:
             keys_values = {layer: tuple(x.expand(rows, -1, -1, -1) for x in kv) for layer, kv in keys_values.items()}
-        if self.all_real and max(1, int(heard.min())) >= self.audios:
+        if self.all_real and max(1, int(audios_before.min())) >= self.audios:
             return AudioContext(keys_values, None, None)
-        mask = self.mask[:, None, :] & (self.audio_index < heard.clamp_min(1)[:, :, None])
+        mask = self.mask[:, None, :] & (self.audio_index < audios_before.clamp_min(1)[:, :, None])
         deaf = ~mask.any(-1, keepdim=True)
         if not deaf.any():
             return AudioContext(keys_values, mask[:, None], None)
@@ -58,13 +58,13 @@ class FlamingoCache(DynamicCache):
     """`DynamicCache` of the language model, with the audio beside it.
 
     audio: None until a forward pass with audio has filled it, and kept for as long as the cache lives.
-    heard: (B, T) count of `<audio>` tokens at or before each cached text position.
+    audios_before: (B, T) count of `<audio>` tokens at or before each cached text position.
     """
 
     def __init__(self, text_config: PretrainedConfig):
         super().__init__(config=text_config)
         self.audio: AudioMemory | None = None
-        self.heard: Tensor | None = None
+        self.audios_before: Tensor | None = None
 
     def fork(self) -> FlamingoCache:
         """Another cache with the same past; what is added to one is not in the other. Cheap, since the
@@ -75,18 +75,18 @@ class FlamingoCache(DynamicCache):
 
     def hear(self, is_audio_token: Tensor) -> Tensor:
         """Counts on from what is cached: (B, T) bool for the new text positions -> (B, T) counts."""
-        heard = is_audio_token.long().cumsum(1)
-        if self.heard is None:
-            self.heard = heard
+        audios_before = is_audio_token.long().cumsum(1)
+        if self.audios_before is None:
+            self.audios_before = audios_before
         else:
-            heard = heard + self.heard[:, -1:]
-            self.heard = torch.cat([self.heard, heard], 1)
-        return heard
+            audios_before = audios_before + self.audios_before[:, -1:]
+            self.audios_before = torch.cat([self.audios_before, audios_before], 1)
+        return audios_before
 
     def _select(self, rows: Tensor) -> None:
-        if self.heard is not None:
-            rows = rows.to(self.heard.device)
-            self.heard = self.heard.index_select(0, rows)
+        if self.audios_before is not None:
+            rows = rows.to(self.audios_before.device)
+            self.audios_before = self.audios_before.index_select(0, rows)
         if self.audio is not None:
             self.audio = self.audio.select(rows)
 
@@ -100,14 +100,16 @@ class FlamingoCache(DynamicCache):
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         super().batch_repeat_interleave(repeats)
-        if self.heard is not None:
-            self._select(torch.arange(len(self.heard), device=self.heard.device).repeat_interleave(repeats))
+        if self.audios_before is not None:
+            self._select(
+                torch.arange(len(self.audios_before), device=self.audios_before.device).repeat_interleave(repeats)
+            )
 
     def crop(self, tokens_to_remove: int) -> None:
         """Takes the last tokens away; `tokens_to_remove` is 0 or negative, as in transformers."""
         super().crop(tokens_to_remove)
-        if self.heard is not None:
-            self.heard = self.heard[:, : self.get_seq_length()]
+        if self.audios_before is not None:
+            self.audios_before = self.audios_before[:, : self.get_seq_length()]
 
     def keep_first(self, length: int) -> None:
         """Forgets what follows the first `length` text positions."""
@@ -115,4 +117,4 @@ class FlamingoCache(DynamicCache):
 
     def reset(self) -> None:
         super().reset()
-        self.audio = self.heard = None
+        self.audio = self.audios_before = None

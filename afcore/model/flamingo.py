@@ -164,8 +164,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             if input_ids is None:
                 raise ValueError("With audio, input_ids is needed beside inputs_embeds, to find the <audio> tokens.")
             is_audio_token = input_ids == self.config.audio_token_id
-            heard = cache.hear(is_audio_token) if cache is not None else is_audio_token.long().cumsum(1)
-            context = memory.context(heard)
+            audios_before = cache.hear(is_audio_token) if cache is not None else is_audio_token.long().cumsum(1)
+            context = memory.context(audios_before)
 
         if attention_mask is not None and position_ids is None:
             # So that a padded row gets the same positions as alone.

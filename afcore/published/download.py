@@ -1,6 +1,6 @@
 """Getting the published models ready: fetching what is missing, checking it, converting it.
 
-The page and ``python -m afcore get`` both show `afcore.published.items.items`, then call `get`.
+The page and ``python -m afcore get`` both show `afcore.published.items.files_of`, then call `get`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from afcore.published.convert import (
     published_tokenizer,
 )
 from afcore.published.folders import KINDS, downloads, home, laion_file, laion_folder, name_of
-from afcore.published.items import CONVERTED, LAION, Item, is_ready, items, sort_given
+from afcore.published.items import CONVERTED, LAION, ModelFiles, files_of, is_ready, sort_given
 
 Progress = Callable[[str, float], None]
 
@@ -47,12 +47,12 @@ def get(
 
     given: files and folders that are here already, told apart by what is in them: the weights (one `.pt`, or its five
     parts, any of them named), ClapCap's `.pth`, LAION-CLAP's `.pt`, the tokenizer's folder, or a folder of these.
-    They are only read. ``agreed``: to the licences that `items` shows. ``stop`` ends it: raises Cancelled.
+    They are only read. ``agreed``: to the licences that `files_of` shows. ``stop`` ends it: raises Cancelled.
 
     Raises BadRequest without agreement or for files of another kind, MissingPart for what the connection or the disk
     refuse, CheckpointError for a broken or wrong file. Nothing half-made stays; downloads go on where they stopped.
     """
-    wanted = items(name)
+    wanted = files_of(name)
     progress = _stoppable(progress, stop)
     here = sort_given(given)
     _check_weights(name, here.get("weights"))
@@ -97,7 +97,7 @@ def _check_weights(name: str, file: Path | None) -> None:
         )
 
 
-def _is_done(item: Item, name: str) -> bool:
+def _is_done(item: ModelFiles, name: str) -> bool:
     """Whether nothing of ``item`` is needed any more."""
     if item.key == "laion":
         return laion_file().is_file()
@@ -106,13 +106,13 @@ def _is_done(item: Item, name: str) -> bool:
     return is_ready(name)
 
 
-def _folder(item: Item) -> Path | None:
+def _folder(item: ModelFiles) -> Path | None:
     if item.cached:
         return None
     return laion_folder() if item.key == "laion" else downloads() / item.repository.replace("/", "--")
 
 
-def ask_hub(item: Item, stop: threading.Event | None = None) -> tuple[Item, dict[str, int]]:
+def ask_hub(item: ModelFiles, stop: threading.Event | None = None) -> tuple[ModelFiles, dict[str, int]]:
     """The item with its files as the hub has them (weights may be there as five parts), and their sizes in bytes.
 
     Raises MissingPart where the hub cannot be asked or has other files.
@@ -130,7 +130,7 @@ def ask_hub(item: Item, stop: threading.Event | None = None) -> tuple[Item, dict
     return replace(item, size=sum(sizes.values())), sizes
 
 
-def _fetch(needed: list[Item], more: int, progress: Progress, stop: threading.Event | None) -> dict[str, Path]:
+def _fetch(needed: list[ModelFiles], more: int, progress: Progress, stop: threading.Event | None) -> dict[str, Path]:
     """{key: file or folder} of what is needed, after asking for sizes and looking at the disk, which must have room for
     ``more`` bytes besides."""
     if not needed:
@@ -157,7 +157,7 @@ def _fetch(needed: list[Item], more: int, progress: Progress, stop: threading.Ev
     return found
 
 
-def _already(item: Item) -> int:
+def _already(item: ModelFiles) -> int:
     """Bytes of the item that an earlier, interrupted call has left on the disk."""
     folder = _folder(item)
     if folder is None or not folder.is_dir():

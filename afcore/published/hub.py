@@ -1,5 +1,5 @@
 """Files of the Hugging Face hub, fetched in a process of their own: it can be stopped at any moment, and what it has
-fetched by then is taken up again the next time (by `huggingface_hub`).
+fetched by then of a file that goes into a folder is taken up again the next time.
 
 ``python -m afcore.published.hub sizes REPOSITORY NAME...`` and ``fetch REPOSITORY NAME [FOLDER]`` are what that process
 runs; it prints one JSON object, and ends when its standard input is closed, so that it never outlives the one who
@@ -9,6 +9,7 @@ asked.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -16,6 +17,8 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from afcore.errors import Cancelled, MissingPart
 
@@ -26,7 +29,8 @@ STOPPED = "Stopped; what has been downloaded is kept for the next time."
 def sizes(repository: str, names: Sequence[str], stop: threading.Event | None = None) -> dict[str, int]:
     """Bytes of those of ``names`` that ``repository`` has. Raises MissingPart where the hub cannot be asked,
     Cancelled."""
-    return _run(["sizes", repository, *names], None, stop)["sizes"]
+    found: dict[str, int] = _run(["sizes", repository, *names], None, stop)["sizes"]
+    return found
 
 
 def fetch(
@@ -59,7 +63,7 @@ def cache_of(repository: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / ("models--" + repository.replace("/", "--"))
 
 
-def _run(arguments: list[str], look: Callable[[], None] | None, stop: threading.Event | None) -> dict:
+def _run(arguments: list[str], look: Callable[[], None] | None, stop: threading.Event | None) -> dict[str, Any]:
     # Plain HTTP: the hub's other way of transfer ("xet") begins anew after an interruption.
     environment = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     with subprocess.Popen(
@@ -86,21 +90,50 @@ def _run(arguments: list[str], look: Callable[[], None] | None, stop: threading.
                             pass
         finally:
             process.kill()
+        assert process.stdout is not None  # it is a pipe
         lines = process.stdout.read().splitlines()
-    answer = json.loads(lines[-1]) if lines else {"error": "The download ended without a word: try again."}
+    answer: dict[str, Any] = (
+        json.loads(lines[-1]) if lines else {"error": "The download ended without a word: try again."}
+    )
     if "error" in answer:
         raise MissingPart(answer["error"])
     return answer
 
 
-def _main(action: str, repository: str, *rest: str) -> dict:
+def _main(action: str, repository: str, *rest: str) -> dict[str, Any]:
     from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.hf_api import RepoFile
 
     if action == "sizes":
         found = HfApi().get_paths_info(repository, list(rest))
-        return {"sizes": {file.path: file.size for file in found if hasattr(file, "size")}}
+        return {"sizes": {file.path: file.size for file in found if isinstance(file, RepoFile)}}
     name, *folder = rest
-    return {"path": hf_hub_download(repository, name, local_dir=folder[0] if folder else None)}
+    if not folder:
+        return {"path": hf_hub_download(repository, name)}
+    return {"path": str(_fetch_into(repository, name, Path(folder[0])))}
+
+
+def _fetch_into(repository: str, name: str, folder: Path) -> Path:
+    """The file in ``folder``, where a download that was broken off goes on: huggingface_hub 2 begins anew."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    url, headers, target = hf_hub_url(repository, name), build_hf_headers(), folder / name
+    known = get_hf_file_metadata(url, headers=headers)
+    if target.is_file() and target.stat().st_size == known.size:
+        return target
+    if urlsplit(known.location).netloc != urlsplit(url).netloc:
+        headers.pop("authorization", None)  # for the hub alone, not for where it keeps large files
+    content = hashlib.sha256(str(known.etag).encode()).hexdigest()[:16]  # another version of the file begins anew
+    partial = folder / ".cache" / f"{name}.{content}.incomplete"
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    if partial.exists() and known.size is not None and partial.stat().st_size > known.size:
+        partial.unlink()
+    with partial.open("ab") as out:
+        http_get(known.location, out, resume_size=out.tell(), headers=headers, expected_size=known.size)
+    partial.replace(target)
+    return target
 
 
 def _sentence(error: Exception, repository: str, name: str) -> str:

@@ -15,7 +15,7 @@ from afcore.published import folders
 
 
 @dataclass(frozen=True)
-class Item:
+class ModelFiles:
     """Files of one repository on the hub that belong together."""
 
     key: str
@@ -38,8 +38,8 @@ class Item:
 
 CONVERTED = 5_000_000_000  # bytes: the model in bfloat16 and its audio encoder
 NVIDIA = "non-commercial use only (NVIDIA)"
-MODEL_ITEMS = (
-    Item(
+MODEL_FILES = (
+    ModelFiles(
         "tokenizer",
         "OPT-IML-MAX-1.3B, configuration and tokenizer",
         "facebook/opt-iml-max-1.3b",
@@ -48,15 +48,15 @@ MODEL_ITEMS = (
         "non-commercial use only (Meta)",
         True,
     ),
-    Item(
+    ModelFiles(
         "clapcap", "ClapCap, the audio encoder", "microsoft/msclap", ("clapcap_weights_2023.pth",), 2_100_000_000, "MIT"
     ),
 )
 LAION = "laion"
-LAION_ITEMS = (
-    Item(LAION, "LAION-CLAP, for retrieval", "lukewys/laion_clap", (folders.LAION_FILE,), 1_900_000_000, "CC0"),
+LAION_FILES = (
+    ModelFiles(LAION, "LAION-CLAP, for retrieval", "lukewys/laion_clap", (folders.LAION_FILE,), 1_900_000_000, "CC0"),
     *(
-        Item(
+        ModelFiles(
             f"{LAION}/{repository}",
             f"{repository}, which LAION-CLAP's package opens",
             repository,
@@ -69,17 +69,17 @@ LAION_ITEMS = (
     ),
 )
 NAMES = (*folders.NAMES, "laion-clap")
-"""What `items` and `get` know."""
+"""What `files_of` and `get` know."""
 
 
-def items(name: str) -> list[Item]:
+def files_of(name: str) -> list[ModelFiles]:
     """All that ``name``, one of `NAMES`, is made of; sizes are approximate. Raises BadRequest for another name."""
     if name not in NAMES:
         raise BadRequest(f"There is nothing called “{name}” to get: choose {' or '.join(NAMES)}.")
     if name == "laion-clap":
-        return list(LAION_ITEMS)
+        return list(LAION_FILES)
     kind = name.removeprefix("audio-flamingo-")
-    weights = Item(
+    weights = ModelFiles(
         "weights",
         f"Audio Flamingo ({kind}), float32",
         "nvidia/audio-flamingo",
@@ -88,7 +88,7 @@ def items(name: str) -> list[Item]:
         NVIDIA,
         True,
     )
-    return [weights, *MODEL_ITEMS, *LAION_ITEMS]
+    return [weights, *MODEL_FILES, *LAION_FILES]
 
 
 def is_ready(name: str) -> bool:
@@ -99,7 +99,7 @@ def is_ready(name: str) -> bool:
 
 
 def sort_given(given: Sequence[str | Path]) -> dict[str, Path]:
-    """{key of an `Item`: file or folder} by content. Raises BadRequest, or CheckpointError for a broken file."""
+    """{key of an `ModelFiles`: file or folder} by content. Raises BadRequest, or CheckpointError for a broken file."""
     here: dict[str, Path] = {}
     for path in map(Path, given):
         if not path.exists():

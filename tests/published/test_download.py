@@ -155,7 +155,7 @@ def test_five_parts_on_the_hub(home, on_hub, sources, tmp_path, monkeypatch):
         on_hub.files["nvidia/audio-flamingo", part.name] = part
     given = [tmp_path / "chat_part2.pt", sources / "opt", sources / "clapcap_weights_2023.pth"]
     small = sum(file.stat().st_size for file in [*(sources / "opt").iterdir(), given[-1]])
-    room = len(data) + small + items.CONVERTED + items.LAION_ITEMS[0].size  # but for joining the parts
+    room = len(data) + small + items.CONVERTED + items.LAION_FILES[0].size  # but for joining the parts
     free_space(monkeypatch, room + len(data) // 2)
     with pytest.raises(MissingPart, match="of free disk"):
         download.get(CHAT, True)
@@ -245,7 +245,7 @@ def test_wrong_files_are_refused_in_a_sentence(home, on_hub, sources, tmp_path):
         download.get(CHAT, True, [tmp_path / "opt", sources / "chat.pt", sources / "clapcap_weights_2023.pth"])
     assert left(home) == []
     with pytest.raises(BadRequest, match="laion-clap"):
-        items.items("nothing")
+        items.files_of("nothing")
 
 
 def test_what_a_killed_conversion_left_is_cleared(home, on_hub):
