@@ -145,10 +145,9 @@ def build_mini(
 
 def config_settings(settings: dict, weights: str | Path | None, tokenizer, tags: int) -> dict:
     """Settings of `weights` where given, else `DEFAULTS` and `settings`, with everything that follows from them."""
+    chosen = DEFAULTS | settings
     if weights:
         chosen = json.loads((Path(weights) / "config.json").read_text())["model"]
-    else:
-        chosen = DEFAULTS | settings
     audio, eoc, sep = tokenizer.convert_tokens_to_ids(NEW_TOKENS)
     return chosen | {
         "feature_width": EMBEDDING + tags,
@@ -197,7 +196,7 @@ def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
     wanted = {k for k in model.state_dict() if AudioFlamingo.is_audio_parameter(k)}
     if wanted != set(state):
         raise MissingPart(
-            f"Mini's weights do not fit this version ({sorted(wanted ^ set(state))[0]}): restore the folder assets/mini."
+            f"Mini's weights do not fit this version ({min(wanted ^ set(state))}): restore the folder assets/mini."
         )
     model.load_state_dict(state, strict=False)
     lora.load_(model, low_rank)

@@ -218,7 +218,7 @@ def index(work: Path, progress=SAY) -> None:
                 if part.with_suffix(".i16").stat().st_size
                 else np.zeros(0, np.int16)
             )
-            for line in open(part):
+            for line in part.read_text().splitlines():
                 row = json.loads(line)
                 if row["sha256"] in seen or not row["length"]:
                     continue
@@ -226,7 +226,7 @@ def index(work: Path, progress=SAY) -> None:
                 data[row["offset"] : row["offset"] + row["length"]].tofile(audio)
                 row["offset"], total = total, total + row["length"]
                 rows.append(row)
-    for row, cluster in zip(rows, near_duplicates([(r["fingerprint"], r["seconds"]) for r in rows])):
+    for row, cluster in zip(rows, near_duplicates([(r["fingerprint"], r["seconds"]) for r in rows]), strict=True):
         row["cluster"] = cluster
     os.replace(folder / "audio.tmp", folder / "audio.i16")
     (folder / "index.tmp").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -21,7 +21,8 @@ Loader = Callable[["str | torch.device | None", "torch.dtype | None", Progress],
 """Device, number format (None: the best there is), progress -> an engine."""
 
 LoadEngine = Callable[..., "Engine"]
-"""`load_engine` or what stands in for it: who takes one as a parameter gives it the name, the device and ``progress``."""
+"""`load_engine` or what stands in for it: who takes one as a parameter gives it the name, the device and
+``progress``."""
 
 MODELS: dict[str, str | Loader] = {
     "mini": "afcore.engine.mini:load",

@@ -48,4 +48,4 @@ def _equal(a: tuple[Tensor, Tensor] | None, b: tuple[Tensor, Tensor] | None) -> 
 
 
 def _common_length(a: list[int], b: list[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

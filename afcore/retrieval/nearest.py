@@ -6,6 +6,7 @@ an exact L2 FAISS index, the query's own file and repeats of one file left out.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -116,7 +117,7 @@ class Retriever:
     def search(self, vector: np.ndarray, k: int) -> list[Shot]:
         """The ``k`` examples nearest to a sentence's ``vector`` (d,), nearest first; copies are shown too."""
         ranked = self._ranked(vector)
-        return [self._shot(row, similarity) for (row, similarity), _ in zip(ranked, range(k))]
+        return [self._shot(row, similarity) for row, similarity in itertools.islice(ranked, k)]
 
     def shot(self, example_id: int, vector: np.ndarray | None = None, pinned: bool = True) -> Shot:
         """The example that a person chose, with its similarity to ``vector`` (d,), or 0 without one.
@@ -135,7 +136,7 @@ class Retriever:
         done, wanted = 0, 64
         while done < len(self):
             distances, rows = self._index.search(query, min(wanted, len(self)))
-            for distance, row in zip(distances[0][done:].tolist(), rows[0][done:].tolist()):
+            for distance, row in zip(distances[0][done:].tolist(), rows[0][done:].tolist(), strict=True):
                 yield row, 1.0 - distance / 2.0
             done, wanted = len(rows[0]), wanted * 4
 

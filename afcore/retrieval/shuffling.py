@@ -17,7 +17,7 @@ def shuffled(shots: Sequence[Shot], seed: int = 0) -> list[Shot]:
     order = derangement([shot.example.label for shot in shots], seed)
     return [
         replace(shot, example=replace(shot.example, label=other.example.label, caption=other.example.caption))
-        for shot, other in zip(shots, (shots[i] for i in order))
+        for shot, other in zip(shots, (shots[i] for i in order), strict=True)
     ]
 
 

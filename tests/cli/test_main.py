@@ -35,7 +35,7 @@ def loads(tmp_path):
 def sounds(tmp_path):
     """Two sounds, and a PDF between them that says it is one."""
     files = [tmp_path / name for name in ("first.wav", "paper.wav", "second.wav")]
-    for file, hz in zip(files, (430, None, 1250)):
+    for file, hz in zip(files, (430, None, 1250), strict=True):
         file.write_bytes(from_samples(tone(hz), RATE, "x").data if hz else b"%PDF-1.4\n")
     return [str(file) for file in files]
 
@@ -110,7 +110,7 @@ def test_unusual_sounds_are_answered_with_a_notice_and_unreadable_ones_refused_i
         (tmp_path / name).write_bytes(data)
     code, found, err = run(capsys, loads, "caption", *(str(tmp_path / name) for name in files), "--max-tokens", "3")
     assert code == 2 and [Path(data["file"]).name for data in found] == list(unusual)
-    for data, (_, words) in zip(found, unusual.values()):
+    for data, (_, words) in zip(found, unusual.values(), strict=True):
         assert words in " ".join(data["notices"])
     assert [name in line for name, line in zip(unreadable, err.splitlines(), strict=True)] == [True] * 4
 
@@ -136,7 +136,7 @@ def test_classify_from_a_folder(capsys, loads, sounds, tmp_path, monkeypatch):
 
 def test_neighbours(capsys, loads, sounds):
     code, (data,), _ = run(capsys, loads, "neighbours", sounds[2], "-k", "3")
-    assert code == 0 and [shot["label"] for shot in data["shots"]][0] == "beep" and len(data["shots"]) == 3
+    assert code == 0 and next(shot["label"] for shot in data["shots"]) == "beep" and len(data["shots"]) == 3
     assert main.main(["neighbours", sounds[2], "-k", "2"], loads) == 0
     assert capsys.readouterr().out.splitlines()[0].split()[1] == "beep"
 

@@ -83,7 +83,7 @@ def test_the_command_asks_the_shipped_list(tiny, capsys):
     out, err = capsys.readouterr()
     rows, cases = [json.loads(line) for line in out.splitlines()], failures.read()
     assert [row["question"] for row in rows] == [case.question for case in cases]
-    assert [row["right"] for row in rows] == [case.is_right(row["said"]) for row, case in zip(rows, cases)]
+    assert [row["right"] for row in rows] == [case.is_right(row["said"]) for row, case in zip(rows, cases, strict=True)]
     assert f"{sum(not row['right'] for row in rows)} of {len(rows)} are wrong." in err
     assert {row["model"] for row in rows} == {"tiny"} and all(row["labels"] and row["expected"] for row in rows)
 

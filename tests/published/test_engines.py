@@ -59,7 +59,8 @@ def test_chat_is_asked_in_its_own_words(chat):
     heard = chat.hear(tone_clip(430))
     assert chat.build_prompt(heard, prompts.CAPTION) == prompts.chat([], prompts.CAPTION, kind="chat")
     assert chat.build_prompt(heard, "And?", history=[("What?", "A horn.")]).text == (
-        "</s>the task is dialog.<audio>user: What? \nassistant: <SEP>A horn.<|endofchunk|></s>\nuser: And? \nassistant: <SEP>"
+        "</s>the task is dialog.<audio>user: What? \nassistant: <SEP>A horn.<|endofchunk|></s>"
+        "\nuser: And? \nassistant: <SEP>"
     )
     found = chat.classify(heard, ["horn", "hum"])
     assert sum(found.values()) == pytest.approx(1)
