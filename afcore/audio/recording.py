@@ -16,6 +16,7 @@ import librosa
 import numpy as np
 import soundfile
 
+from afcore.audio.clock import exact_text
 from afcore.audio.decoding import MAX_HOURS, Block, SoundStream, open_sound
 from afcore.audio.envelope import EnvelopeBuilder
 from afcore.audio.windows import PUBLISHED
@@ -107,13 +108,13 @@ class Recording:
         first = round(start * self.rate)
         count = min(round(seconds * self.rate), self.length - first)
         if first < 0 or count <= 0:
-            raise BadRequest(f"“{self.name}” lasts {_clock(self.duration)}, so no clip can start at {start:g} s.")
+            raise BadRequest(f"“{self.name}” lasts {exact_text(self.duration)}, so no clip can start at {start:g} s.")
         samples = self._decode(first, count)
         key = hashlib.sha256(f"{self.sha256} {first} {count}".encode()).hexdigest()
         notices = list(self.notices)
         if count < self.length:
-            heard = f"{_clock(first / self.rate)} to {_clock((first + count) / self.rate)}"
-            notices.append(f"Only {heard} of {_clock(self.duration)} is heard.")
+            heard = f"{exact_text(first / self.rate)} to {exact_text((first + count) / self.rate)}"
+            notices.append(f"Only {heard} of {exact_text(self.duration)} is heard.")
         if not samples.any() and self.envelope.any():
             notices.append("The part that is heard is silent.")
         return Clip(samples, self.rate, first / self.rate, self.name, key, tuple(notices))
@@ -238,7 +239,7 @@ def _read(source: bytes | str | Path | BinaryIO, name: str) -> bytes:
 
 def _check(block: Block, length: int, sound: SoundStream, name: str) -> None:
     if not np.isfinite(block.samples).all():
-        at = _clock(length / sound.rate)
+        at = exact_text(length / sound.rate)
         raise AudioError(f"“{name}” holds samples that are not numbers (NaN or infinite) at {at}.")
     if length > MAX_HOURS * 3600 * sound.rate:
         raise AudioError(f"“{name}” lasts longer than {MAX_HOURS:g} hours, the most that can be opened here.")
@@ -258,8 +259,8 @@ def _notices(length: int, sound: SoundStream, silent: bool) -> Iterable[str]:
     if sound.damaged:
         yield "The file is damaged in places, which are left out."
     if sound.promised and length < 0.99 * sound.promised * sound.rate:
-        read = _clock(length / sound.rate)
-        yield f"The file is damaged or cut off: of its {_clock(sound.promised)} only {read} can be read."
+        read = exact_text(length / sound.rate)
+        yield f"The file is damaged or cut off: of its {exact_text(sound.promised)} only {read} can be read."
 
 
 def _place(block: np.ndarray, offset: int, out: np.ndarray) -> None:
@@ -267,11 +268,3 @@ def _place(block: np.ndarray, offset: int, out: np.ndarray) -> None:
     begin, end = max(0, offset), min(len(out), offset + len(block))
     if begin < end:
         out[begin:end] = block[begin - offset : end - offset]
-
-
-def _clock(seconds: float) -> str:
-    """``3.5 s``, ``2:05`` or ``1:02:05``."""
-    if seconds < 60:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.4g} s"
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
