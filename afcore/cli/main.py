@@ -56,7 +56,7 @@ def add_neighbours(commands) -> None:
 
 
 def add_bench(commands) -> None:
-    from afcore.evaluation.bench import add_bench
+    from afcore.cli.bench import add_bench
 
     add_bench(commands)
 

@@ -11,13 +11,13 @@ from afcore.corpus.held_out import HELD_OUT
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import DRAWS, PERMUTED, Ability, Control, Row, Scores, share, usual_controls
 from afcore.evaluation.dialogue_rows import SENTENCE
-from afcore.evaluation.items import interval
 from afcore.evaluation.metrics import cider
 from afcore.evaluation.naming import names, true_claims
 from afcore.evaluation.present_rows import mixtures
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.retrieval.nearest import prompt_order
 from afcore.retrieval.shuffling import shuffled
+from afcore.stats import bootstrap_interval
 
 SHOTS = 4
 SUFFIX = " can be heard"  # of one of the forms in which the corpus writes the same caption
@@ -96,7 +96,7 @@ def rates(counts: Sequence[tuple[int, int, int, int]], groups: Sequence[str]) ->
 
     every = np.arange(len(table))
     return {
-        name: (ratio(*columns)(every), interval(every, list(groups), ratio(*columns), draws=DRAWS))
+        name: (ratio(*columns)(every), bootstrap_interval(every, list(groups), ratio(*columns), draws=DRAWS))
         for name, columns in (("precision", (0, 1)), ("recall", (2, 3)))
     }
 
@@ -145,12 +145,12 @@ def _score_cider(context: Context, pairs: list[tuple[CaptionItem, dict]], scores
 
     def value(pairs, key, told=None):
         said = cider([r[key] for _, r in pairs], told or [references(context, i) for i, _ in pairs])
-        return said, (float(said.mean()), interval(said, [i.group for i, _ in pairs], draws=DRAWS))
+        return said, (float(said.mean()), bootstrap_interval(said, [i.group for i, _ in pairs], draws=DRAWS))
 
     (zero, none), (shown, four) = value(pairs, "said"), value(pairs, "shots")
     n, gain = len(pairs), shown - zero
     chance = value(pairs, "said", [references(context, i) for i, _ in pairs[5:] + pairs[:5]])[1][0]
-    spread = interval(gain, [i.group for i, _ in pairs], draws=DRAWS)
+    spread = bootstrap_interval(gain, [i.group for i, _ in pairs], draws=DRAWS)
     scores.rows += [
         Row("caption: CIDEr against held-out captions, zero-shot", *none, n, chance, plain=True),
         Row(f"caption: CIDEr, {SHOTS} shots", *four, n, chance, plain=True),

@@ -27,7 +27,7 @@ from afcore.errors import BadRequest
 from afcore.evaluation import caption_rows, dialogue_rows, hearing_rows, label_rows, present_rows, unknown_rows
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import Ability, Scores, table
-from afcore.teach.weights import weights_of
+from afcore.published.weights import weights_of
 
 MODULES = (hearing_rows, label_rows, present_rows, caption_rows, dialogue_rows, unknown_rows)
 ABILITIES = {ability.name: ability for module in MODULES for ability in module.ABILITIES}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from afcore.evaluation.card_context import Context
-from afcore.evaluation.items import interval
+from afcore.stats import bootstrap_interval, macro_over
 
 DRAWS = 500  # of the bootstrap
 OTHER, PERMUTED = "another clip's audio", "shot labels permuted"
@@ -70,25 +70,13 @@ def mean(correct: Sequence[float], labels: Sequence[str], groups: Sequence[str])
     """Mean over labels of the mean within each, and its 95 % interval over redrawn sources."""
     over = macro_over(correct, labels)
     every = np.arange(len(correct))
-    return over(every), interval(every, list(groups), over, draws=DRAWS)
-
-
-def macro_over(correct: Sequence[float], labels: Sequence[str]) -> Callable[[np.ndarray], float]:
-    """Function of row numbers → mean over their labels of the mean within each: `items.macro`, fast enough to
-    redraw."""
-    values, (_, codes) = np.asarray(correct, float), np.unique(np.asarray(labels), return_inverse=True)
-
-    def over(rows: np.ndarray) -> float:
-        counts = np.bincount(codes[rows])
-        return float((np.bincount(codes[rows], values[rows])[counts > 0] / counts[counts > 0]).mean())
-
-    return over
+    return over(every), bootstrap_interval(every, list(groups), over, draws=DRAWS)
 
 
 def share(correct: Sequence[float], groups: Sequence[str]) -> tuple[float, tuple[float, float]]:
     """Plain mean and its 95 % interval over redrawn sources."""
     values = np.asarray(correct, float)
-    return float(values.mean()), interval(values, list(groups), draws=DRAWS)
+    return float(values.mean()), bootstrap_interval(values, list(groups), draws=DRAWS)
 
 
 def other_audio(ability: str, value: tuple, n: int, beside: float, chance: float) -> Control:

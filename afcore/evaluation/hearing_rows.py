@@ -7,9 +7,9 @@ import numpy as np
 
 from afcore.evaluation.caption_rows import SUFFIX
 from afcore.evaluation.card_context import Context
-from afcore.evaluation.card_rows import DRAWS, Ability, Row, Scores, macro_over, mean, share
-from afcore.evaluation.items import interval
+from afcore.evaluation.card_rows import DRAWS, Ability, Row, Scores, mean, share
 from afcore.evaluation.split_scores import neighbour_hits, teacher_rows
+from afcore.stats import bootstrap_interval, macro_over
 
 POOL, AT = 500, 10
 
@@ -36,7 +36,7 @@ def _embedding_score(context: Context, items: list, records: list[dict]) -> Scor
             Row(
                 "1-nearest-neighbour accuracy of the embedding, share of the teacher's own",
                 share_of,
-                interval(np.arange(n), groups, ratio, draws=DRAWS),
+                bootstrap_interval(np.arange(n), groups, ratio, draws=DRAWS),
                 n,
                 None,
                 "95 %",

@@ -19,7 +19,7 @@ from afcore.corpus.clips import ClipSet
 from afcore.corpus.held_out import HELD_OUT
 from afcore.corpus.items import NamingItem, heard_clip, make_items
 from afcore.errors import MissingPart
-from afcore.evaluation.items import interval, macro
+from afcore.stats import bootstrap_interval, macro_mean
 
 if TYPE_CHECKING:
     from afcore.engine.loading import LoadEngine
@@ -60,7 +60,7 @@ def neighbour_hits(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dic
 def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, float]:
     """1-nearest-neighbour label accuracy (mean over labels) of test clips among training clips: student's embedding and teacher's own."""
     found = neighbour_hits(clips, teacher, labels)
-    mine, its = macro(found["student"], found["truth"]), macro(found["teacher"], found["truth"])
+    mine, its = macro_mean(found["student"], found["truth"]), macro_mean(found["teacher"], found["truth"])
     return {
         "student": mine,
         "teacher": its,
@@ -147,13 +147,13 @@ def evaluate(work: Path, limit: int | None, load: LoadEngine, progress=None) -> 
         correct = (answers == truth).astype(float)
         scores[name] = {
             "accuracy": float(correct.mean()),
-            "interval": interval(correct, groups),
-            "macro": macro(correct, list(truth)),
+            "interval": bootstrap_interval(correct, groups),
+            "macro": macro_mean(correct, list(truth)),
         }
     hit = {name: (answers == truth).astype(float) for name, answers in chosen.items()}
     line = lambda values, rows: {
         "mean": float(values[rows].mean()),
-        "interval": interval(values[rows], [groups[i] for i in rows]),
+        "interval": bootstrap_interval(values[rows], [groups[i] for i in rows]),
     }
     parts = {"all": np.full(len(truth), True), "known": ~np.isin(truth, HELD_OUT), "held out": np.isin(truth, HELD_OUT)}
     apart = {}

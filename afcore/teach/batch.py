@@ -16,76 +16,28 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from afcore.errors import AudioError, BadRequest
+from afcore.published.weights import weights_of
 from afcore.teach import exports
 from afcore.teach.changes import METHODS, check_settings
 from afcore.teach.exports import Row
+from afcore.teach.labeller import FileLabeller, How, MakeEngine, failed, prepared, read_sound
 from afcore.teach.media import sounds_in
 from afcore.teach.schema import EXAMPLE, Settings, storage
-from afcore.teach.weights import weights_of
 
 if TYPE_CHECKING:
-    from afcore.engine.engine import Engine
-    from afcore.teach.predict import Examples
     from afcore.teach.project import Project
 
 WHO = "command line"
 FORMATS: dict[str, Callable[[list[Row]], str]] = {".csv": exports.to_csv, ".jsonl": exports.to_jsonl}
 
-MakeEngine = Callable[[], "Engine"]
 Progress = Callable[[int, int], None]
 """Hears (files done, files in all)."""
-
-
-@dataclass(frozen=True)
-class How:
-    """How each file is labelled, beside the model and the examples."""
-
-    settings: Settings
-    segments: float | None = None
-    """Cut each file into pieces of so many seconds; None: its first 33.25 s are one clip."""
-
-
-class Labeller:
-    """A model and a project's examples, ready to label one file after another."""
-
-    def __init__(self, engine: Engine, examples: Examples, how: How):
-        self.engine, self.examples, self.how = engine, examples, how
-
-    def rows(self, data: bytes, name: str) -> list[Row]:
-        """Labels of the sound file ``data``; one row that says why, where it cannot be heard. ``Row.file`` is ``name``."""
-        from afcore.audio.recording import MAX_SECONDS, open_recording
-        from afcore.teach import segments
-
-        sha256 = hashlib.sha256(data).hexdigest()
-        try:
-            recording = open_recording(data, name)
-            spans = [(0.0, min(recording.duration, MAX_SECONDS))]
-            if self.how.segments:
-                spans = segments.fixed(recording.duration, self.how.segments)
-            return [self._row(recording, start, end, name, sha256) for start, end in spans]
-        except AudioError as error:
-            return [failed(name, error, sha256)]
-
-    def _row(self, recording, start: float, end: float, name: str, sha256: str) -> Row:
-        from afcore.teach.predict import classify, hear
-
-        settings, heard = self.how.settings, hear(self.engine, recording.clip(start, end - start))
-        own = self.examples.same_sound(sha256, start, end - start)  # a file that is an example is not its own shot
-        found = classify(self.engine, heard, self.examples, settings.method, settings.k, own)
-        by = f"{settings.method}, k={settings.k}" if settings.method == "lm-shots" else settings.method
-        label = found.verdict(settings.reject_below, settings.reject_similarity)
-        return Row(name, start, end, label, found.top[0][1], by, sha256=sha256, probabilities=found.probabilities)
-
-
-def failed(name: str, error: Exception, sha256: str = "") -> Row:
-    """A file without a label."""
-    return Row(name, 0.0, 0.0, None, None, error=str(error), sha256=sha256)
 
 
 class Done:
@@ -193,19 +145,10 @@ def label_folder(
     return ordered
 
 
-def local_labeller(project: Project, make_engine: MakeEngine, how: How) -> Labeller:
+def local_labeller(project: Project, make_engine: MakeEngine, how: How) -> FileLabeller:
     """With a model in this process."""
     engine = make_engine()
-    return Labeller(engine, prepared(project, engine), how)
-
-
-def prepared(project: Project, engine: Engine) -> Examples:
-    """The project's examples, each embedded. Raises BadRequest where the project has no labels."""
-    from afcore.teach.loop import Loop
-
-    if not project.labels:
-        raise BadRequest(f"The project “{project.name}” has no labels yet.")
-    return Loop(project, engine).examples()
+    return FileLabeller(engine, prepared(project, engine), how)
 
 
 def basis_of(project: Project, how: How, model: str) -> str:
@@ -334,18 +277,6 @@ def _run(options: argparse.Namespace) -> int:
     seconds = time.perf_counter() - begun
     print(f"{files - bad} of {files} files are labelled in {options.out} ({seconds:.0f} s).", file=sys.stderr)
     return 2 if bad else 0
-
-
-def read_sound(file: Path, name: str) -> bytes:
-    """The bytes of a sound file; raises AudioError where it cannot be read or is too large."""
-    from afcore.audio.recording import MAX_BYTES
-
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise AudioError(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
-        return file.read_bytes()
-    except OSError as error:
-        raise AudioError(f"“{name}” cannot be opened: {error.strerror}.") from error
 
 
 def _absorb(parts: Path, done: Done) -> None:

@@ -21,13 +21,13 @@ from afcore import prompts
 from afcore.audio.recording import Clip
 from afcore.engine.results import Heard
 from afcore.errors import BadRequest, MissingPart
+from afcore.published.weights import weights_of
 from afcore.retrieval import ExampleBank
 from afcore.retrieval.bank import Example
 from afcore.retrieval.nearest import Retriever, Shot, prompt_order
 from afcore.teach.changes import METHODS
 from afcore.teach.project import Project
 from afcore.teach.schema import EXAMPLE, Item, Label, Prediction, now
-from afcore.teach.weights import weights_of
 
 if TYPE_CHECKING:
     import threading

@@ -15,8 +15,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, recall_score
 
 from afcore.errors import BadRequest
-from afcore.evaluation.items import interval as bootstrap
-from afcore.evaluation.items import wilson
+from afcore.stats import bootstrap_interval as bootstrap
+from afcore.stats import wilson
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine

@@ -27,13 +27,13 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from afcore.errors import AudioError, MissingPart
+from afcore.published.weights import folder_of, weights_of
 from afcore.teach.exports import Row
+from afcore.teach.labeller import FileLabeller, How, MakeEngine, prepared, read_sound
 from afcore.teach.predict import Examples
-from afcore.teach.weights import folder_of, weights_of
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
-    from afcore.teach.batch import How, MakeEngine
     from afcore.teach.project import Project
 
 MISSING = (
@@ -98,8 +98,6 @@ class Worker:
     """
 
     def __init__(self, work: Work):
-        from afcore.teach.batch import Labeller
-
         here = f"The machine {socket.gethostname()} of the Ray cluster"
         for folder in work.folders:
             if not folder.is_dir():
@@ -112,12 +110,10 @@ class Worker:
         engine = work.make_engine()
         if not work.examples.fits(engine):
             raise MissingPart(f"{here} hears {work.model} by another encoder or CLAP than this one: set both up alike.")
-        self.basis, self.labeller = work.basis, Labeller(engine, work.examples, work.how)
+        self.basis, self.labeller = work.basis, FileLabeller(engine, work.examples, work.how)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Files (sha256, name, path) -> rows of `SCHEMA`."""
-        from afcore.teach.batch import read_sound
-
         rows: list[Row] = []
         for one in batch.to_pylist():
             try:
@@ -142,15 +138,13 @@ def label_with_ray(
 
     ``address``: of a cluster that this machine is part of, or "local".
     Raises MissingPart without Ray, where the cluster cannot be reached, where a machine of it lacks something and where the
-    run breaks off, and as `batch.prepared`.
+    run breaks off, and as `labeller.prepared`.
     """
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise MissingPart(MISSING) from error
-    from afcore.teach.batch import prepared
-
     weights = weights_of(model)
     _find(address)  # before the model is loaded for the examples
     engine = make_engine()

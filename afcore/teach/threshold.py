@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from afcore.errors import BadRequest, Cancelled
-from afcore.evaluation.items import wilson
+from afcore.stats import wilson
 from afcore.teach.schema import NONE, is_none_of_these
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from afcore import paths
 from afcore.audio.recording import from_samples
 from afcore.cli import main
 from afcore.errors import BadRequest, MissingPart
-from afcore.teach import batch, ray_batch, weights
+from afcore.published import weights
+from afcore.teach import batch, ray_batch
 from afcore.teach.batch import How, label_folder
 from afcore.teach.ingest import add_files
 from afcore.teach.loop import Loop

@@ -6,7 +6,7 @@ leaves out the prompt, and is compared with the bare language model's: the same 
 same ``generate``, number format, threads and prompt, in turns so that a busy machine slows both.
 
 ``--clips N`` measures Teach instead: how many clips a second are saved, embedded and labelled
-(`afcore.evaluation.bench_clips`).
+(`afcore.cli.bench_clips`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from afcore.cli.bench_clips import clips_table, measure_clips
 from afcore.errors import BadRequest, MissingPart
-from afcore.evaluation.bench_clips import clips_table, measure_clips
 
 if TYPE_CHECKING:
     from afcore.audio.recording import Clip

@@ -7,9 +7,8 @@ import pytest
 import torch
 from tiny import tiny_engine
 
-from afcore.cli import main
+from afcore.cli import bench, bench_clips, main
 from afcore.errors import MissingPart
-from afcore.evaluation import bench, bench_clips
 from afcore.teach import ingest
 
 

@@ -1,15 +1,15 @@
-"""Statistics of test items: shares and means with their intervals."""
+"""Statistics that Teach, the evaluation and the training share: intervals of shares, and means over labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
 
 
-def interval(
-    values: np.ndarray, groups: list[str], statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 1000
+def bootstrap_interval(
+    values: np.ndarray, groups: Sequence[str], statistic: Callable[[np.ndarray], float] = np.mean, draws: int = 1000
 ) -> tuple[float, float]:
     """95 % bootstrap interval that redraws sources, not clips: takes of one source rise and fall together."""
     rng = np.random.default_rng(0)
@@ -31,7 +31,19 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def macro(correct: np.ndarray, labels: list[str]) -> float:
+def macro_mean(correct: np.ndarray, labels: Sequence[str]) -> float:
     """Mean over labels of the accuracy within each."""
     names = np.array(labels)
     return float(np.mean([correct[names == n].mean() for n in set(labels)]))
+
+
+def macro_over(correct: Sequence[float], labels: Sequence[str]) -> Callable[[np.ndarray], float]:
+    """Function of row numbers → mean over their labels of the mean within each: `macro_mean`, fast enough to
+    redraw."""
+    values, (_, codes) = np.asarray(correct, float), np.unique(np.asarray(labels), return_inverse=True)
+
+    def over(rows: np.ndarray) -> float:
+        counts = np.bincount(codes[rows])
+        return float((np.bincount(codes[rows], values[rows])[counts > 0] / counts[counts > 0]).mean())
+
+    return over

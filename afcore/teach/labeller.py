@@ -1,0 +1,81 @@
+"""A model and a project's examples, ready to label one sound file after another: in this process or on a worker."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from afcore.audio.recording import MAX_BYTES, MAX_SECONDS, Recording, open_recording
+from afcore.errors import AudioError, BadRequest
+from afcore.teach import segments
+from afcore.teach.exports import Row
+from afcore.teach.loop import Loop
+from afcore.teach.predict import Examples, classify, hear
+from afcore.teach.project import Project
+from afcore.teach.schema import Settings
+
+if TYPE_CHECKING:
+    from afcore.engine.engine import Engine
+
+MakeEngine = Callable[[], "Engine"]
+
+
+@dataclass(frozen=True)
+class How:
+    """How each file is labelled, beside the model and the examples."""
+
+    settings: Settings
+    segments: float | None = None
+    """Cut each file into pieces of so many seconds; None: its first 33.25 s are one clip."""
+
+
+class FileLabeller:
+    """A model and a project's examples, ready to label one file after another."""
+
+    def __init__(self, engine: Engine, examples: Examples, how: How):
+        self.engine, self.examples, self.how = engine, examples, how
+
+    def rows(self, data: bytes, name: str) -> list[Row]:
+        """Labels of the sound file ``data``; one row that says why, where it cannot be heard. ``Row.file`` is ``name``."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            recording = open_recording(data, name)
+            spans = [(0.0, min(recording.duration, MAX_SECONDS))]
+            if self.how.segments:
+                spans = segments.fixed(recording.duration, self.how.segments)
+            return [self._row(recording, start, end, name, sha256) for start, end in spans]
+        except AudioError as error:
+            return [failed(name, error, sha256)]
+
+    def _row(self, recording: Recording, start: float, end: float, name: str, sha256: str) -> Row:
+        settings, heard = self.how.settings, hear(self.engine, recording.clip(start, end - start))
+        own = self.examples.same_sound(sha256, start, end - start)  # a file that is an example is not its own shot
+        found = classify(self.engine, heard, self.examples, settings.method, settings.k, own)
+        by = f"{settings.method}, k={settings.k}" if settings.method == "lm-shots" else settings.method
+        label = found.verdict(settings.reject_below, settings.reject_similarity)
+        return Row(name, start, end, label, found.top[0][1], by, sha256=sha256, probabilities=found.probabilities)
+
+
+def failed(name: str, error: Exception, sha256: str = "") -> Row:
+    """A file without a label."""
+    return Row(name, 0.0, 0.0, None, None, error=str(error), sha256=sha256)
+
+
+def prepared(project: Project, engine: Engine) -> Examples:
+    """The project's examples, each embedded. Raises BadRequest where the project has no labels."""
+    if not project.labels:
+        raise BadRequest(f"The project “{project.name}” has no labels yet.")
+    return Loop(project, engine).examples()
+
+
+def read_sound(file: Path, name: str) -> bytes:
+    """The bytes of a sound file; raises AudioError where it cannot be read or is too large."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise AudioError(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
+        return file.read_bytes()
+    except OSError as error:
+        raise AudioError(f"“{name}” cannot be opened: {error.strerror}.") from error
