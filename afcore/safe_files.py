@@ -1,13 +1,154 @@
-"""The JSON inside files that people hand on, read as a stranger's: held to a format, a version and a schema."""
+"""Files that people hand on, read as a stranger's: zips, and the JSON in them, held to a format, a version and a schema.
+
+No name out of a zip is ever used as a path; sizes are checked before and while reading, whatever headers say.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import jsonschema
 
 from afcore.errors import BadRequest
+
+MAX_MEMBERS = 20_000
+MAX_UNPACKED = 16 * 2**30  # bytes, of all members of one zip together
+MAX_DIRECTORY = 4 * 2**20  # bytes of the list of members, which ``zipfile`` reads whole
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError)  # what zipfile raises for it
+
+Source = str | Path | bytes | BinaryIO
+
+
+class NotAZip(BadRequest):
+    """Something else than a zip."""
+
+
+class DamagedZip(BadRequest):
+    """A zip, or a member of it, cannot be read."""
+
+
+class TooManyMembers(BadRequest):
+    """A zip lists more than is taken, or may."""
+
+
+class OddPacking(BadRequest):
+    """A member is packed in a way that few programs use."""
+
+
+class TooLarge(BadRequest):
+    """A member unpacks to more than is taken of one."""
+
+
+class TooMuch(BadRequest):
+    """A zip unpacks to more than is taken of one zip."""
+
+
+@contextmanager
+def opened_zip(source: Source, name: str = "The zip", directory: int | None = None) -> Iterator[zipfile.ZipFile]:
+    """A zip whose list of members has at most ``directory`` bytes (`MAX_DIRECTORY`).
+
+    Raises BadRequest, NotAZip, TooManyMembers or DamagedZip in one sentence, also while members are read.
+    """
+    file = _as_file(source)
+    try:
+        _check_directory(file, name, MAX_DIRECTORY if directory is None else directory)
+        file.seek(0)
+        with zipfile.ZipFile(file) as opened:
+            if len(opened.infolist()) > MAX_MEMBERS:
+                raise TooManyMembers(f"{name} lists more than {MAX_MEMBERS} files, the most that are taken at once.")
+            yield opened
+    except (*_DAMAGED, UnicodeDecodeError) as error:
+        raise DamagedZip(f"{name} is damaged or is no zip.") from error
+    finally:
+        if file is not source:
+            file.close()
+
+
+class Unpacking:
+    """Reads members of one zip, each and all together up to a limit, whatever the headers say."""
+
+    def __init__(self, opened: zipfile.ZipFile, name: str, total: int | None = None):
+        self._zip, self._name = opened, name
+        self._left = MAX_UNPACKED if total is None else total
+
+    def read(self, info: zipfile.ZipInfo, most: int) -> bytes:
+        """The member's bytes. Raises TooLarge where they are more than ``most``, BadRequest where they are encrypted,
+        OddPacking, DamagedZip; `TooMuch` where the whole zip unpacks to more than may be."""
+        shown = shown_name(info.filename)
+        if info.flag_bits & 1:
+            raise BadRequest(f"“{shown}” is encrypted.")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise OddPacking(f"“{shown}” is packed in a way that is not taken here.")
+        try:
+            with self._zip.open(info) as member:
+                data = member.read(min(most, self._left) + 1)
+        except (*_DAMAGED, RuntimeError, ValueError) as error:
+            raise DamagedZip(f"“{shown}” is damaged in the zip.") from error
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooMuch(f"{self._name} unpacks to more than can be taken at once, so the rest of it was left out.")
+        if len(data) > most:
+            raise TooLarge(f"“{shown}” unpacks to more than {most / 2**20:.3g} MB, the most that is taken.")
+        return data
+
+
+def is_unsafe(name: str) -> bool:
+    """Whether a member's name points out of its zip: nothing good is packed like that."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0] or "\0" in name
+
+
+def shown_name(name: str) -> str:
+    """The last part of a path of any system, printable and of sensible length."""
+    last = name.replace("\\", "/").rstrip("/").split("/")[-1]
+    return "".join(c if c.isprintable() else "?" for c in last)[:200] or "sound"
+
+
+def _as_file(source: Source) -> BinaryIO:
+    if isinstance(source, bytes):
+        from io import BytesIO
+
+        return BytesIO(source)
+    if isinstance(source, str | Path):
+        try:
+            return Path(source).open("rb")
+        except OSError as error:
+            raise BadRequest(f"“{Path(source).name}” cannot be opened: {error.strerror}.") from error
+    return source
+
+
+def _check_directory(file: BinaryIO, name: str, most: int) -> None:
+    """Refuse, before ``zipfile`` reads it, a directory that may list millions of members.
+
+    The record at the end that ``zipfile`` goes by is found in the same way as there: at the very end, else the last
+    place in 64 KiB that looks like one.
+    """
+    file.seek(0, os.SEEK_END)
+    size = file.tell()
+    file.seek(max(0, size - 65_557 - 20))
+    tail = file.read()
+    at = len(tail) - 22 if tail[-22:-18] == b"PK\x05\x06" and tail[-2:] == b"\0\0" else tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) - at < 22:
+        raise NotAZip(f"{name} is not a zip.")
+    (directory,) = struct.unpack("<L", tail[at + 12 : at + 16])
+    locator = tail[at - 20 : at] if at >= 20 else b""
+    if locator[:4] == b"PK\x06\x07":  # its true size stands elsewhere (zip64)
+        (place,) = struct.unpack("<Q", locator[8:16])
+        file.seek(min(place, size))
+        record = file.read(56)
+        if len(record) < 56 or record[:4] != b"PK\x06\x06":
+            raise DamagedZip(f"{name} is damaged or is no zip.")
+        (directory,) = struct.unpack("<Q", record[40:48])
+    if directory > most:
+        raise TooManyMembers(f"{name} lists more files than can be taken at once.")
 
 
 def read_description(text: bytes, noun: str, format: str, version: int, schema: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,7 @@ still to be opened with ``afcore.audio.recording.open_recording``, which has its
 
 import hashlib
 import json
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
@@ -20,11 +18,20 @@ import jsonschema
 
 from afcore.audio.recording import MAX_BYTES
 from afcore.errors import BadRequest
-from afcore.safe_files import read_description
+from afcore.safe_files import (
+    NotAZip,
+    OddPacking,
+    TooLarge,
+    TooManyMembers,
+    Unpacking,
+    opened_zip,
+    read_description,
+)
 
 FORMAT, VERSION = "audio-flamingo-session", 1
 MAX_JSON_BYTES = 8 * 2**20  # thousands of turns
 _JSON, _SOUND = "session.json", "sound"
+DIRECTORY = 1000  # bytes of a list of two members, with room for what programs add
 
 Scalar = str | int | float | bool | None
 
@@ -151,41 +158,20 @@ def open_session(data: bytes) -> SavedSession:
 
 def _members(data: bytes) -> tuple[bytes, bytes]:
     """The JSON and the sound of the zip."""
-    _check_directory(data)
     try:
-        with zipfile.ZipFile(BytesIO(data)) as file:
-            infos = {info.filename: info for info in file.infolist()}
-            if infos.keys() != {_JSON, _SOUND}:
-                raise BadRequest("This is not a session file: it is a zip of something else.")
-            return _read(file, infos[_JSON], MAX_JSON_BYTES), _read(file, infos[_SOUND], MAX_BYTES)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-        struct.error,
-    ) as error:
+        with opened_zip(data, "This session file", DIRECTORY) as opened:
+            infos = {info.filename: info for info in opened.infolist()}
+            if infos.keys() != {_JSON, _SOUND} or len(opened.infolist()) != 2:
+                raise TooManyMembers("This session file has other members.")
+            unpacking = Unpacking(opened, "This session file")
+            return unpacking.read(infos[_JSON], MAX_JSON_BYTES), unpacking.read(infos[_SOUND], MAX_BYTES)
+    except NotAZip as error:
+        raise BadRequest("This is not a session file.") from error
+    except TooManyMembers as error:
+        raise BadRequest("This is not a session file: it is a zip of something else.") from error
+    except OddPacking as error:
+        raise BadRequest("This session file is packed in a way that is not ours.") from error
+    except TooLarge as error:
+        raise BadRequest("This session file unpacks to more than a session can hold.") from error
+    except BadRequest as error:
         raise BadRequest("This session file is damaged.") from error
-
-
-def _check_directory(data: bytes) -> None:
-    """Refuse, before ``zipfile`` reads it, a directory of other than two members: it may list millions."""
-    end = data[-22:]  # the record that ends a zip without a comment, as ours are
-    if not data.startswith(b"PK") or len(end) < 22 or not end.startswith(b"PK\x05\x06"):
-        raise BadRequest("This is not a session file.")
-    members, size = struct.unpack("<HL", end[10:16])
-    if members != 2 or size > 1000 or data[-42:-38] == b"PK\x06\x07":  # the last: sizes given elsewhere (zip64)
-        raise BadRequest("This is not a session file: it is a zip of something else.")
-
-
-def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
-    """One member, never more than ``most`` bytes whatever its header says."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BadRequest("This session file is packed in a way that is not ours.")
-    with file.open(info) as member:
-        content = member.read(most + 1)
-    if len(content) > most:
-        raise BadRequest("This session file unpacks to more than a session can hold.")
-    return content

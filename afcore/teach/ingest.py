@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from afcore.audio.recording import MAX_BYTES, open_recording
 from afcore.errors import AudioError, BadRequest
 from afcore.retrieval.bank import SOUNDS
+from afcore.safe_files import MAX_MEMBERS, Source, TooMuch, Unpacking, is_unsafe, opened_zip, shown_name
 from afcore.teach.changes import (
     INTO_SEGMENTS,
     RELABELLED,
@@ -30,17 +31,7 @@ from afcore.teach.changes import (
     record,
     update_clip,
 )
-from afcore.teach.media import (
-    MAX_MEMBERS,
-    Source,
-    TooMuch,
-    Unpacking,
-    is_unsafe,
-    keep_sound,
-    opened_zip,
-    shown_name,
-    sounds_in,
-)
+from afcore.teach.media import keep_sound, sounds_in
 from afcore.teach.project import Project
 from afcore.teach.schema import CUT, EXAMPLE, GONE, OPEN, SKIPPED, TEST, Changed, Item, NoSpace, now
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from afcore import paths
+from afcore import paths, safe_files
 from afcore.errors import AfcoreError, BadRequest
 from afcore.teach import media
 from afcore.teach.changes import check_labels, check_name, check_who
@@ -54,7 +54,7 @@ class Store:
         """The project of that id, the same object each time. Raises BadRequest where there is none, MissingPart where
         it cannot be read."""
         if not _ID.fullmatch(project_id) or not (self.folder / project_id / "project.sqlite").exists():
-            raise BadRequest(f"There is no project “{media.shown_name(project_id)}” here.")
+            raise BadRequest(f"There is no project “{safe_files.shown_name(project_id)}” here.")
         with self._lock:
             if project_id not in self._open:
                 self._open[project_id] = Project(self.folder / project_id)

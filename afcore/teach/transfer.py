@@ -17,6 +17,7 @@ from pathlib import Path
 from sqlite3 import IntegrityError
 from typing import Any, BinaryIO
 
+from afcore import safe_files
 from afcore.audio.recording import MAX_BYTES
 from afcore.errors import BadRequest
 from afcore.safe_files import read_description
@@ -50,9 +51,9 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     head = {"format": FORMAT, "version": FORMAT_VERSION, "id": project.id}
     content = {**head, "meta": meta, "clips": clips, "changes": changes}
     text = json.dumps(content, ensure_ascii=False).encode()
-    if len(sounds) >= media.MAX_MEMBERS or len(text) > MAX_JSON:
+    if len(sounds) >= safe_files.MAX_MEMBERS or len(text) > MAX_JSON:
         raise BadRequest(
-            f"This project is too large for one file: {media.MAX_MEMBERS} sounds are the most; copy its folder instead."
+            f"This project is too large for one file: {safe_files.MAX_MEMBERS} sounds are the most; copy its folder instead."
         )
     path = Path(target) if isinstance(target, str | Path) else None
     if path and not path.parent.is_dir():
@@ -76,15 +77,15 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
             partial.unlink(missing_ok=True)
 
 
-def import_project(store: Store, source: media.Source, who: str) -> Project:
+def import_project(store: Store, source: safe_files.Source, who: str) -> Project:
     """A project from its file; under its old id where that is free, else a new one. Raises BadRequest in one sentence
     for anything but a whole project, NoSpace; and then nothing is left of it."""
     who = check_who(who)
-    with media.opened_zip(source, "This file") as opened:
+    with safe_files.opened_zip(source, "This file") as opened:
         infos = {info.filename: info for info in opened.infolist()}
         if _JSON not in infos or len(infos) != len(opened.infolist()):
             raise BadRequest("This is not a project's file: it is a zip of something else.")
-        unpacking = media.Unpacking(opened, "This file")
+        unpacking = safe_files.Unpacking(opened, "This file")
         content = _parse(unpacking.read(infos[_JSON], MAX_JSON))
         sounds = {clip["sha256"] for clip in content["clips"]}
         if infos.keys() - {_JSON} != {_AUDIO + sha256 for sha256 in sounds}:
@@ -140,7 +141,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     check_settings(Settings(**meta["settings"]))
     labels = {label.name for label in check_labels(Label(**label) for label in meta["labels"])}
     for clip in content["clips"]:
-        clip["name"] = media.shown_name(clip["name"])
+        clip["name"] = safe_files.shown_name(clip["name"])
         if (clip["label"] is None) == (clip["state"] in (EXAMPLE, TEST)) or clip["label"] not in {None, *labels}:
             raise BadRequest("This project's file is damaged: a clip has a label that the project does not have.")
     return content

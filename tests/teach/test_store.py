@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from teaching import sentence, sound, sounds, stored_files, zipped
 
+from afcore import safe_files
 from afcore.errors import BadRequest, MissingPart
 from afcore.teach import media
 from afcore.teach.ingest import add_files, add_folder, add_zip, cut
@@ -256,7 +257,7 @@ def test_a_bomb_is_not_unpacked(project, monkeypatch):
     monkeypatch.setattr("afcore.teach.ingest.MAX_BYTES", 100_000)
     added = add_zip(project, zipped([("bomb.wav", bytes(3_000_000)), ("good.wav", sound(1))]), "Mara")
     assert "unpacks to more than" in added.refused[0] and len(added.clips) == 1
-    monkeypatch.setattr(media, "MAX_UNPACKED", 10_000)
+    monkeypatch.setattr(safe_files, "MAX_UNPACKED", 10_000)
     added = add_zip(project, zipped([(f"{n}.wav", sound(n)) for n in range(2, 9)]), "Mara")
     assert len(added.clips) == 3 and "so the rest of it was left out" in added.refused[0], "3.2 kB each"
 
@@ -276,8 +277,8 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked(project, monkeypatch):
 
 def test_a_directory_of_millions_is_refused_unread(project, monkeypatch):
     data = zipped([(f"{n}.wav", b"") for n in range(50)])
-    monkeypatch.setattr(media, "MAX_DIRECTORY", 1000)
-    monkeypatch.setattr(media.zipfile, "ZipFile", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(safe_files, "MAX_DIRECTORY", 1000)
+    monkeypatch.setattr(safe_files.zipfile, "ZipFile", lambda *_: pytest.fail("read"))
     with pytest.raises(BadRequest, match="more files than"):
         add_zip(project, data, "Mara")
 

@@ -7,8 +7,8 @@ import zipfile
 import pytest
 from teaching import sentence, sounds, stored_files, zipped
 
+from afcore import safe_files
 from afcore.errors import AfcoreError, BadRequest
-from afcore.teach import media
 from afcore.teach.ingest import add_files
 from afcore.teach.review import Queue
 from afcore.teach.schema import STATES
@@ -69,7 +69,7 @@ def test_export_to_a_file_is_whole_or_not_at_all(project, tmp_path, monkeypatch)
         export_project(project, tmp_path / "q.zip")
     with pytest.raises(BadRequest, match="no folder"):
         export_project(project, tmp_path / "nowhere" / "q.zip")
-    monkeypatch.setattr(media, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(safe_files, "MAX_MEMBERS", 3)
     with pytest.raises(BadRequest, match="too large for one file"):
         export_project(project, io.BytesIO())
     assert [file.name for file in tmp_path.glob("*.zip*")] == ["p.zip"] and not list(tmp_path.glob(".*part"))
