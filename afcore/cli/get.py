@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from afcore.cli.shared import progress_line
 from afcore.errors import BadRequest
 from afcore.published import folders
 
@@ -35,8 +36,6 @@ def add_get(commands) -> None:
 
 
 def _get(options) -> None:
-    from afcore.cli.main import progress_line
-
     if options.name not in NAMES:
         raise BadRequest(f"There is nothing called “{options.name}” to get: choose {' or '.join(NAMES)}.")
     if options.name == "mini":

@@ -1,7 +1,5 @@
 """Step `rendered`: sounds rendered here, whose truth is exact because the rendering gives it: instruments and voices.
 
-    python -m afcore.corpus.rendered --work DIR
-
 DIR/rendered holds `audio.i16` (int16 at 32 kHz) and `index.jsonl`, one `Rendered` a line, in the form that
 `distil.Sounds` reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng,
 flite, festival and the festvox packages that `voices.VOICES` names.
@@ -9,7 +7,6 @@ flite, festival and the festvox packages that `voices.VOICES` names.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -85,28 +82,3 @@ def write(folder: Path, sounds: Iterable[tuple[Rendered, np.ndarray]]) -> list[R
     os.replace(folder / "audio.tmp", folder / "audio.i16")
     (folder / "index.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
     return rows
-
-
-def render(folder: Path, seed: int = 0) -> list[Rendered]:
-    """All instruments and voices into `folder`. Raises MissingPart for a program, font or voice that is not
-    installed."""
-    from itertools import chain
-
-    from afcore.corpus import instruments, voices
-
-    instruments.check()
-    voices.check()
-    return write(folder, chain(instruments.sounds(seed), voices.sounds(seed)))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m afcore.corpus.rendered", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--work", type=Path, required=True)
-    rows = render(parser.parse_args().work / "rendered")
-    for package in dict.fromkeys(row.package for row in rows):
-        of = [row for row in rows if row.package == package]
-        print(f"{package}: {len(of)} sounds, {sum(r.length for r in of) / RATE / 60:.1f} minutes, {of[0].split}")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,10 +6,7 @@ shipped bank, whose packages are all on the training side.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,46 +204,3 @@ def table(result: dict) -> str:
         ]
         lines.append(f"| {a['labels']} {name} | {a['items']} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def add_evaluate(commands) -> None:
-    """Adds `evaluate` to the command line."""
-    parser = commands.add_parser("evaluate", help="score mini on held-out packages")
-    parser.add_argument(
-        "what", choices=["mini", "mini-card"], help="mini: ten options; mini-card: every row of the model card"
-    )
-    parser.add_argument("--work", type=Path, required=True, help="folder made by python -m afcore.training")
-    parser.add_argument(
-        "--limit", type=int, help="only so many items, drawn with a fixed seed (mini-card: of each ability)"
-    )
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", metavar="A,B", help="mini-card: only these abilities (docs/mini-card.md)")
-    parser.add_argument(
-        "--controls", type=_count, default=60, help="mini-card: items per ability asked with controls too (default 60)"
-    )
-    parser.add_argument(
-        "--processes", type=_count, default=os.cpu_count() or 1, help="mini-card: processes of one thread each"
-    )
-    parser.add_argument("--minutes", type=float, help="mini-card: score what is answered by then; run again to go on")
-    parser.add_argument(
-        "--afresh", action="store_true", help="mini-card: ask again what these weights have answered before"
-    )
-    parser.add_argument("--sounds-only", action="store_true", help="mini-card: make its sounds and stop")
-    parser.set_defaults(run=_run)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
-
-
-def _run(options: argparse.Namespace) -> None:
-    if options.what == "mini-card":
-        from afcore.evaluation import card
-
-        return card.run(options)
-    say = lambda n, of: print(f"{n} of {of}", file=sys.stderr, flush=True)
-    result = evaluate(options.work, options.limit, options.load, say)
-    print(json.dumps(result, indent=1) if options.json else table(result))

@@ -6,25 +6,21 @@ its label depends on, so that the same command takes up where it was cut off, an
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import json
 import os
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from afcore.errors import AudioError, BadRequest
 from afcore.published.weights import weights_of
 from afcore.teach import exports
-from afcore.teach.changes import METHODS, check_settings
+from afcore.teach.changes import check_settings
 from afcore.teach.exports import Row
 from afcore.teach.labeller import FileLabeller, How, MakeEngine, failed, prepared, read_sound
 from afcore.teach.media import sounds_in
@@ -201,39 +197,6 @@ def open_project(named: str) -> Iterator[Project]:
         store.close()
 
 
-def add_label(commands: Any) -> None:
-    """Adds ``label`` to the command line."""
-    parser = commands.add_parser("label", help="label a folder of sounds by a project of the Teach page")
-    parser.add_argument("project", metavar="PROJECT", help="its name, its folder, or its exported zip")
-    parser.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="sounds in it and in the folders in it are labelled"
-    )
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        type=Path,
-        required=True,
-        help="a .csv or .jsonl file; the same command again does only what is missing",
-    )
-    parser.add_argument("--shots", type=int, metavar="K", help="examples for each clip; default: as the project says")
-    parser.add_argument("--method", choices=list(METHODS), help="default: as the project says")
-    parser.add_argument(
-        "--segments",
-        type=float,
-        metavar="S",
-        help="cut each file into pieces of S seconds; default: hear its first 33.25 s",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="also print every row as a JSON object on a line of its own"
-    )
-    parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
-    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
-    parser.add_argument(
-        "--ray", metavar="ADDRESS", help="run on this Ray cluster (“local” starts one here); see requirements-ray.lock"
-    )
-    parser.set_defaults(run=_run)
-
-
 def chosen(settings: Settings, method: str | None, shots: int | None) -> Settings:
     """The project's settings with what was asked for on the command line. Raises BadRequest."""
     if shots is not None:
@@ -244,39 +207,6 @@ def chosen(settings: Settings, method: str | None, shots: int | None) -> Setting
     settings = replace(settings, method=method or settings.method)
     check_settings(settings)
     return settings
-
-
-def _run(options: argparse.Namespace) -> int:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # labelling never asks the network
-    begun = time.perf_counter()
-    shown = sys.stderr.isatty()
-
-    def progress(done: int, total: int) -> None:
-        if shown:
-            print(f"\r\033[K{done} of {total} files", end="", file=sys.stderr, flush=True)
-
-    with open_project(options.project) as project:
-        how = How(chosen(project.settings, options.method, options.shots), options.segments)
-        make_engine = partial(options.load, options.model, options.device)
-        try:
-            rows = label_folder(
-                project, options.folder, options.out, make_engine, how, options.model, options.ray, progress
-            )
-        except KeyboardInterrupt:
-            print("\nStopped; the same command goes on from here.", file=sys.stderr)
-            raise
-        finally:
-            if shown:
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
-    if options.json:
-        print(exports.to_jsonl(rows), end="")
-    for row in rows:
-        if row.error:
-            print(row.error, file=sys.stderr)
-    files, bad = len({row.file for row in rows}), sum(1 for row in rows if row.error)
-    seconds = time.perf_counter() - begun
-    print(f"{files - bad} of {files} files are labelled in {options.out} ({seconds:.0f} s).", file=sys.stderr)
-    return 2 if bad else 0
 
 
 def _absorb(parts: Path, done: Done) -> None:

@@ -81,7 +81,7 @@ def _audioset(options) -> None:
 
 
 def rendered(options: argparse.Namespace) -> None:
-    from afcore.corpus import rendered as step
+    from afcore.corpus import render as step
 
     step.render(options.work / "rendered")
 

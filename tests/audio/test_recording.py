@@ -425,3 +425,9 @@ def test_decoding_uses_one_thread():
     with recording.open_sound(_made("flac", 1)[2], "x") as sound:
         context = sound._stream.codec_context
         assert context.thread_count == 1 and context.thread_type == av.codec.context.ThreadType.NONE
+
+
+def test_the_same_samples_are_the_same_file_at_any_time():
+    """A float WAV by libsndfile holds the second it was written in."""
+    data = from_samples(np.linspace(-1, 1, 800, dtype=np.float32), 8000).data
+    assert b"PEAK" not in data and data == from_samples(np.linspace(-1, 1, 800, dtype=np.float32), 8000).data
