@@ -16,7 +16,6 @@ from afcore.evaluation.card_context import Context, ten_options
 from afcore.evaluation.card_rows import PERMUTED, Ability, Control, Row, Scores, mean, share, usual_controls
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.retrieval.nearest import Shot, prompt_order
-from afcore.retrieval.shuffling import renamed
 
 CHANCE = 0.1
 SHOTS, SHOTS_NEW = 4, 8  # for known classes, for new ones

@@ -42,8 +42,3 @@ def derangement(labels: Sequence[str], seed: int = 0) -> list[int]:
     for i, place in enumerate(places):
         result[place] = places[(i + step) % len(places)]
     return result
-
-
-def renamed(shots: Sequence[Shot], names: dict[str, str]) -> list[Shot]:
-    """The shots with other labels; those that `names` lacks stay."""
-    return [replace(s, example=replace(s.example, label=names.get(s.example.label, s.example.label))) for s in shots]

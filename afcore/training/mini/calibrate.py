@@ -23,7 +23,6 @@ from afcore.corpus.held_out import HELD_OUT
 from afcore.corpus.items import heard_clip, make_items, renamed
 from afcore.engine.calibration import Calibration
 from afcore.retrieval.nearest import prompt_order
-from afcore.retrieval.shuffling import renamed
 
 SHOTS, SHOTS_RENAMED = 4, 8
 KNOWN, NEW = 56, 32  # items of labels that training had, and of labels held out of it
