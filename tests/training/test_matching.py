@@ -9,6 +9,7 @@ import torch
 from tiny import EMBEDDING, TAGS, tiny_model, tiny_tokenizer
 
 from afcore.corpus.clips import ClipInfo, ClipSet, write_clips
+from afcore.errors import BadRequest
 from afcore.training.mini import matching
 from afcore.training.mini.facts import Facts
 from afcore.training.mini.matching import Matching, Pairs, hidden_at, wordings
@@ -86,7 +87,12 @@ def test_a_short_training_tells_present_from_absent_by_the_sound_alone(clips):
     model = tiny_model(tokenizer)
     matching = Matching(model.config, events=8)
     disturb = Disturbance(dropout=0.1, without_tags=0.15)
-    matching.prepare(model, tokenizer, SimpleNamespace(clips=clips, ids=training(clips), disturb=disturb))
+    source = SimpleNamespace(clips=clips, ids=training(clips), disturb=disturb)
+    with pytest.raises(BadRequest, match="below number 1 left as they are"):
+        matching.prepare(model, tokenizer, source)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(matching.trains(name))
+    matching.prepare(model, tokenizer, source)
     before = matching.look(model)
     trained = {name: p for name, p in model.named_parameters() if matching.trains(name)}
     assert all(".1.gated_cross_attn_layer." in n or n.startswith(("audio_transformer.", "front_end.")) for n in trained)

@@ -10,6 +10,7 @@ pairs, costs the audio side alone.
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from afcore import prompts
 from afcore.corpus.clips import ClipSet
+from afcore.errors import BadRequest
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
 from afcore.model.cache import AudioMemory
 from afcore.model.flamingo import decoder_layers
@@ -232,9 +234,19 @@ class Matching(nn.Module):
         own = f".{self.layer}.gated_cross_attn_layer."
         return name.startswith(("audio_transformer.", "front_end.")) or own in name
 
+    def _is_below(self, name: str) -> bool:
+        """Whether the parameter `name` is of a decoder layer below the first block."""
+        number = re.search(r"\.(\d+)\.decoder_layer\.", name)
+        return number is not None and int(number[1]) < self.layer
+
     def prepare(self, model: AudioFlamingo, tokenizer, source: HasClips, seed: int = 0) -> None:
-        """Computes what the language model reads at the name of every event, which training does not change. Validation
-        pairs are drawn from the clips too, with the same names."""
+        """Computes what the language model reads at the name of every event, which training must not change. Validation
+        pairs are drawn from the clips too, with the same names. Raises BadRequest where a layer below the first block
+        is trained."""
+        if any(p.requires_grad and self._is_below(name) for name, p in model.named_parameters()):
+            raise BadRequest(
+                f"The matching loss wants the language model's layers below number {self.layer} left as they are."
+            )
         clips, ids, rng = source.clips, source.ids, np.random.default_rng(seed)
         self.clips, self.disturb, self.seed = clips, source.disturb, seed
         labels = sorted({clips[i].label for i in ids if clips[i].label})
