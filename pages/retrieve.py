@@ -215,9 +215,10 @@ def _answer(answer: Answer) -> None:
         st.caption("Shown: " + ", ".join(markdown_safe(shot.example.label) for shot in answer.shots))
     else:
         st.caption("Shown: nothing but the sound")
-    if answer.probabilities:
-        label = max(answer.probabilities, key=answer.probabilities.__getitem__)
-        st.markdown(f":material/label: **{markdown_safe(label)}** {100 * answer.probabilities[label]:.0f} %")
+    if answer.scores:
+        label = answer.scores.best
+        st.markdown(f":material/label: **{markdown_safe(label)}** {100 * answer.scores.probabilities[label]:.0f} %")
+        st.caption(answer.scores.judged_by)
 
 
 main()

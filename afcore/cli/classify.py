@@ -26,16 +26,15 @@ def _classify(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple
     labels = labels_of(options.labels, bank)
     shots, retrieve = shots_for(engine, heard, bank, options.shots, labels)
     begun = time.perf_counter()
-    probabilities = engine.classify(heard, labels, shots)
+    scores = engine.score(heard, labels, shots)
     score = {"score": time.perf_counter() - begun}
-    best = max(probabilities, key=probabilities.get)
     data = {
-        "answer": best,
-        "label": best,
-        "probabilities": probabilities,
+        "answer": scores.best,
+        "label": scores.best,
+        **scores.to_json(),
         "shots": [shot_json(shot) for shot in shots],
         **about(engine, heard, heard.timings | retrieve | score),
         "prompt": engine.build_prompt(heard, CLASSIFY, shots, labels=labels).text,
     }
-    ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
-    return data, "\n".join(f"{100 * p:5.1f} %  {label}" for label, p in ranked)
+    ranked = sorted(scores.probabilities.items(), key=lambda pair: -pair[1])
+    return data, "\n".join([*(f"{100 * p:5.1f} %  {label}" for label, p in ranked), scores.judged_by])

@@ -71,6 +71,16 @@ class Opinion:
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
+JUDGES_SAID = {
+    "language": "the language model",
+    "names": "the names against the tags",
+    "text": "the text match",
+    "examples": "the mean of the examples",
+    "neighbours": "the nearest example",
+}
+"""What judges are called in a sentence."""
+
+
 @dataclass(frozen=True)
 class LabelScores:
     """How probable each label is, and who judged."""
@@ -88,6 +98,16 @@ class LabelScores:
     def agree(self) -> bool:
         """Whether all judges name the same label."""
         return len({opinion.best for opinion in self.opinions}) == 1
+
+    @property
+    def judged_by(self) -> str:
+        """Who judged and whether they agree, as a sentence."""
+        names = [JUDGES_SAID.get(opinion.judge, opinion.judge) for opinion in self.opinions]
+        if len(names) == 1:
+            return f"Judged by {names[0]}."
+        agreeing = sum(opinion.best == self.best for opinion in self.opinions)
+        end = "who agree" if self.agree else f"of whom {agreeing} of {len(names)} say the same"
+        return f"Judged by {', '.join(names[:-1])} and {names[-1]}, {end}."
 
     def to_json(self) -> dict[str, Any]:
         """Plain data under the names of the command line's ``--json``."""

@@ -120,6 +120,7 @@ def test_classify(capsys, loads, sounds):
     assert code == 0 and set(data["probabilities"]) == {"horn", "dog bark", "hum"}
     assert sum(data["probabilities"].values()) == pytest.approx(1)
     assert data["label"] == max(data["probabilities"], key=data["probabilities"].get) and len(data["shots"]) == 2
+    assert [judge["judge"] for judge in data["judges"]] == ["language"] and data["agree"] is True
 
 
 def test_classify_from_a_folder(capsys, loads, sounds, tmp_path, monkeypatch):

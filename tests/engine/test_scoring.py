@@ -54,6 +54,15 @@ def test_the_result_says_who_judged_and_whether_they_agree():
     assert LabelScores(FIRST.probabilities, (FIRST, FIRST)).agree
 
 
+def test_who_judged_is_said_in_a_sentence():
+    language, names = Opinion(LANGUAGE, FIRST.probabilities), Opinion("names", SECOND.probabilities)
+    assert LabelScores(FIRST.probabilities, (language,)).judged_by == "Judged by the language model."
+    both = LabelScores(pooled(LABELS, [language, names]), (language, names)).judged_by
+    assert both == "Judged by the language model and the names against the tags, of whom 1 of 2 say the same."
+    same = LabelScores(FIRST.probabilities, (language, Opinion("names", FIRST.probabilities))).judged_by
+    assert same.endswith("names against the tags, who agree.")
+
+
 @dataclass
 class Fixed:
     """A judge that always says the same, or nothing, and keeps what it was asked."""
