@@ -31,7 +31,14 @@ def locked(requirements: list[str], *options: str, below: str = "") -> str:
         source, constraints = Path(folder, "requirements.in"), Path(folder, "constraints.txt")
         source.write_text("\n".join(requirements))
         constraints.write_text(below)
-        command = [Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+        command: list[str | Path] = [
+            Path(sys.executable).with_name("uv"),
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-header",
+            "--no-annotate",
+        ]
         command += ["--universal", "--python-version", OLDEST_PYTHON, *options, "--constraints", constraints, source]
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if run.returncode != 0:

@@ -14,8 +14,9 @@ import tempfile
 import wave
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote
 
 PACKAGES = """
@@ -101,7 +102,7 @@ def name_version(deb: Path) -> tuple[str, str]:
     return name, version
 
 
-def fetch(folder: Path, packages: list[str] = PACKAGES, progress=print) -> None:
+def fetch(folder: Path, packages: list[str] = PACKAGES, progress: Callable[[str], object] = print) -> None:
     """Downloads the packages that `folder` does not hold yet with `apt-get download` and `pip download`; `progress`
     hears which.
 
@@ -143,19 +144,21 @@ def members(deb: Path) -> Iterator[tuple[str, bytes]]:
             path = entry.name.removeprefix("./")
             if not entry.isfile():
                 continue
+            content = tar.extractfile(entry)
+            assert content is not None, "a regular file has content"
             if ARCHIVE.search(path):
-                yield from _zipped(path, tar.extractfile(entry))
+                yield from _zipped(path, content)
             elif BANKED.search(path):
-                data = tar.extractfile(entry).read()
+                data = content.read()
                 reader = {"cat": cat, "wad": wad, "rcc": rcc}[path[-3:]]
                 yield from ((f"{path}!{name}", sound) for name, sound in reader(data))
             elif (SOUND.search(path) or is_text(path)) and entry.size <= MAX_FILE:
-                yield path, tar.extractfile(entry).read()
+                yield path, content.read()
     if process.wait():
         raise subprocess.CalledProcessError(process.returncode, process.args)
 
 
-def _zipped(path: str, stream) -> Iterator[tuple[str, bytes]]:
+def _zipped(path: str, stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     with tempfile.TemporaryFile() as file:
         while block := stream.read(1 << 22):
             file.write(block)
@@ -196,7 +199,9 @@ def wad(data: bytes) -> Iterator[tuple[str, bytes]]:
             continue
         out = io.BytesIO()
         with wave.open(out, "wb") as sound:
-            sound.setnchannels(1), sound.setsampwidth(1), sound.setframerate(rate)
+            sound.setnchannels(1)
+            sound.setsampwidth(1)
+            sound.setframerate(rate)
             sound.writeframes(data[offset + 24 : offset + 8 + samples - 16])
         yield f"{name.lower()}.wav", out.getvalue()
 

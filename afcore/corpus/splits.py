@@ -58,7 +58,8 @@ def recording_of(collection: str, path: str, source: str = "") -> str:
     if collection == "emogator":
         return f"{collection}/{stem.split('-')[0]}"
     if collection == "donateacry":
-        return f"{collection}/" + re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", stem.lower()).group()
+        child = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", stem.lower())
+        return f"{collection}/{child.group() if child else stem}"  # a file that names no child stands for itself
     if known := ONE_SOUND.search(source):
         return f"freesound/{known[1]}" if known[1] else f"soundbible/{known[2]}"
     return f"{collection}/" + re.sub(r"([_.]p?\d+)+$", "", stem.lower())

@@ -74,8 +74,8 @@ def everyday() -> dict[str, Everyday]:
     rows = {}
     for line in (Path(__file__).parent / "everyday.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
-            label, names, apart = (part.strip() for part in line.split("|"))
-            rows[label] = (names, {name.strip() for name in apart.split(",") if name.strip()})
+            label, names, others = (part.strip() for part in line.split("|"))
+            rows[label] = (names, {name.strip() for name in others.split(",") if name.strip()})
     for label, (_, apart) in rows.items():
         if unknown := apart - rows.keys():
             raise MissingPart(f"everyday.txt keeps {label} apart from {sorted(unknown)[0]}, which it does not list.")

@@ -9,7 +9,7 @@ from pathlib import Path
 @cache
 def branches() -> dict[str, tuple[str, ...]]:
     """class → the names of the branches that lead to it, the outermost first."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for line in (Path(__file__).parent / "ontology.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             path, classes = line.split("|")

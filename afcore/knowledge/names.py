@@ -104,9 +104,8 @@ class ClassVectors:
     def of(cls, embed: Embed) -> ClassVectors:
         """Embeds some 4,000 short texts."""
         texts = class_texts()
-        return cls(
-            *(_embedded(embed, list(part)) for part in (texts.shown, texts.names, texts.clauses)), digest=texts.digest
-        )
+        shown, names, clauses = (_embedded(embed, list(part)) for part in (texts.shown, texts.names, texts.clauses))
+        return cls(shown, names, clauses, texts.digest)
 
     def save(self, file: Path) -> None:
         """Writes an .npz of half the precision (about 3 MB at width 384)."""
@@ -120,9 +119,8 @@ class ClassVectors:
         with np.load(file, allow_pickle=False) as kept:
             if str(kept["digest"]) != class_texts().digest:
                 raise ValueError(f"{file.name} was made of other class names: make it again")
-            return cls(
-                *(kept[name].astype(np.float32) for name in ("shown", "names", "clauses")), digest=str(kept["digest"])
-            )
+            shown, names, clauses = (kept[name].astype(np.float32) for name in ("shown", "names", "clauses"))
+            return cls(shown, names, clauses, str(kept["digest"]))
 
 
 def _embedded(embed: Embed, texts: list[str]) -> np.ndarray:
