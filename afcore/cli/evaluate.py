@@ -1,4 +1,4 @@
-"""``python -m afcore evaluate mini|mini-card``: scores what ships, on sounds that nothing was trained or tuned on."""
+"""``python -m afcore evaluate mini|mini-card|encoder``: scores what ships, on sounds that nothing was trained or tuned on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def add_evaluate(commands: Any) -> None:
     """Adds `evaluate` to the command line."""
     parser = commands.add_parser("evaluate", help="score mini on held-out packages")
     parser.add_argument(
-        "what", choices=["mini", "mini-card"], help="mini: ten options; mini-card: every row of the model card"
+        "what",
+        choices=["mini", "mini-card", "encoder"],
+        help="mini: ten options; mini-card: every row of the model card; encoder: mini's ears against their teacher's",
     )
     parser.add_argument("--work", type=Path, required=True, help="folder made by python -m afcore.training")
     parser.add_argument(
@@ -33,6 +35,13 @@ def add_evaluate(commands: Any) -> None:
         "--afresh", action="store_true", help="mini-card: ask again what these weights have answered before"
     )
     parser.add_argument("--sounds-only", action="store_true", help="mini-card: make its sounds and stop")
+    parser.add_argument("--teacher", type=Path, help="encoder: folder with the teacher's weights")
+    parser.add_argument(
+        "--split",
+        choices=["validation", "test"],
+        default="validation",
+        help="encoder: of which split (default validation)",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -44,10 +53,12 @@ def _count(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from afcore.evaluation import card, split_scores
+    from afcore.evaluation import card, encoder, split_scores
 
     if options.what == "mini-card":
         return card.run(options)
+    if options.what == "encoder":
+        return encoder.run(options)
 
     def say(n: int, of: int) -> None:
         print(f"{n} of {of}", file=sys.stderr, flush=True)

@@ -17,12 +17,12 @@ import torch
 
 from afcore.corpus import scenes
 from afcore.corpus.clips import ClipInfo, ClipSet, write_clips
+from afcore.corpus.decoded import RATE, Sounds, coloured_noise, room
 from afcore.corpus.held_out import is_held_out
 from afcore.corpus.instruments import ALSO
 from afcore.corpus.labels import caption as caption_of
 from afcore.corpus.splits import dropped, split_of
 from afcore.encoders.mini import MiniEncoder
-from afcore.training.mini.distillation import RATE, Sounds, coloured_noise, room
 
 WINDOWS_KEPT = 4  # what follows the first 12.25 s of a piece is more of the same
 SURE, MAYBE = 0.3, 0.05

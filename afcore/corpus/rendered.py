@@ -1,7 +1,7 @@
 """Step `rendered`: sounds rendered here, whose truth is exact because the rendering gives it: instruments and voices.
 
 DIR/rendered holds `audio.i16` (int16 at 32 kHz) and `index.jsonl`, one `Rendered` a line, in the form that
-`distil.Sounds` reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng,
+`afcore.corpus.decoded.Sounds` reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng,
 flite, festival and the festvox packages that `voices.VOICES` names.
 """
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from afcore.corpus.decoded import RATE, Sounds
 from afcore.corpus.teacher import load_teacher
-from afcore.training.mini.distillation import RATE, SECONDS, Sounds
 
 LONGEST = 10.0  # s, the length the teacher was trained on
+SHORTEST = 1.0  # s, with silence after shorter sounds
 
 
 def _pieces(job):
@@ -21,7 +22,7 @@ def _pieces(job):
     with torch.inference_mode():
         for n, i in enumerate(rows):
             x = sounds.samples(i)[: int(LONGEST * RATE)]
-            x = np.pad(x, (0, max(0, int(SECONDS[0] * RATE) - len(x))))
+            x = np.pad(x, (0, max(0, int(SHORTEST * RATE) - len(x))))
             logits, embedding = net(mel(torch.from_numpy(x)[None]))
             out[n] = torch.cat([embedding[0], logits[0]]).half().numpy()
     return out

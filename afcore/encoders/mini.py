@@ -1,132 +1,243 @@
-"""Mini's audio encoder: a small residual CNN over log-mel frames, distilled from an AudioSet tagger (see `afcore.training.mini.distillation`).
+"""Mini's audio encoder: a MobileNetV3 over log-mel frames, of the shape of the AudioSet tagger that it was fitted to
+(see `afcore.training.mini.distillation`), from random weights.
 
-One window of 32 kHz samples becomes 911 numbers: a 384-d embedding followed by the logits of the 527 AudioSet classes.
-Pooling runs over the part of the window that holds sound (at least 1 s), so that a short sound is not diluted by its padding.
+One window of 32 kHz samples becomes 911 numbers: a 384-d embedding followed by the logits of the 527 AudioSet
+classes. Only the part of a window that holds sound is heard (at least 1 s), so that a short sound is not diluted by
+its padding.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from afcore.audio.windows import MINI, WindowPlan
 from afcore.checkpoints.rows import unpacked
 
 RATE = 32_000  # Hz
 N_FFT = 1024  # samples
+FRAME = 800  # samples of a frame, in the middle of the transform
 HOP = 320  # samples: 100 frames per second
-N_MELS = 64
+N_MELS = 128
 EMBEDDING = 384
 TAGS = 527  # AudioSet classes
-STRIDE = 16  # frames per step of the last feature map
-MIN_POOL = RATE  # samples: shorter sounds are pooled over 1 s
+SHORTEST = RATE  # samples: shorter sounds are heard with silence up to 1 s
+EPSILON = 1e-3  # of the norm layers
+
+# kernel, expanded, out, squeeze-excitation, hardswish, stride: MobileNetV3-Large, table 1 (Howard et al., 2019)
+TABLE = [
+    (3, 16, 16, 0, 0, 1),
+    (3, 64, 24, 0, 0, 2),
+    (3, 72, 24, 0, 0, 1),
+    (5, 72, 40, 1, 0, 2),
+    (5, 120, 40, 1, 0, 1),
+    (5, 120, 40, 1, 0, 1),
+    (3, 240, 80, 0, 1, 2),
+    (3, 200, 80, 0, 1, 1),
+    (3, 184, 80, 0, 1, 1),
+    (3, 184, 80, 0, 1, 1),
+    (3, 480, 112, 1, 1, 1),
+    (3, 672, 112, 1, 1, 1),
+    (5, 672, 160, 1, 1, 2),
+    (5, 960, 160, 1, 1, 1),
+    (5, 960, 160, 1, 1, 1),
+]
+WIDTH = 0.4  # of the table's channels
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Rounds channels to a multiple of `divisor`, never more than 10 % down (MobileNet's own rule)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 class LogMel(nn.Module):
-    """Samples (N, T) at 32 kHz → log-mel (N, 1, 64, frames), roughly in −3 … 3."""
+    """Samples (N, T) at 32 kHz → log-mel (N, 1, 128, frames), roughly in −1.4 … 2; Kaldi's triangles, 10 ms hop."""
 
     def __init__(self):
         super().__init__()
-        from librosa.filters import mel  # imported here: librosa pulls numba, which only this needs
 
-        bank = mel(sr=RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=40, fmax=15_000)
-        self.register_buffer("bank", torch.from_numpy(bank), persistent=False)
-        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+        def to_mel(hertz: np.ndarray | float) -> np.ndarray:
+            return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
+
+        edges = np.linspace(0.0, to_mel(15_000.0), N_MELS + 2)
+        bins = to_mel(np.arange(N_FFT // 2) * RATE / N_FFT)[None]
+        left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+        bank = np.maximum(0, np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)))
+        bank = np.pad(bank, ((0, 0), (0, 1)))  # the Nyquist bin is unused
+        self.register_buffer("bank", torch.tensor(bank, dtype=torch.float32), persistent=False)
+        self.register_buffer("window", torch.hann_window(FRAME, periodic=False), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        spectrum = torch.stft(
-            samples, N_FFT, HOP, N_FFT, self.window, center=True, pad_mode="constant", return_complex=True
-        )
-        power = self.bank @ spectrum.abs().square()
-        return ((torch.log(power + 1e-6) + 5.0) / 4.0)[:, None]
+        x = samples[:, 1:] - 0.97 * samples[:, :-1]
+        spectrum = torch.stft(x, N_FFT, HOP, FRAME, self.window, center=True, pad_mode="reflect", return_complex=True)
+        mel = torch.log(self.bank @ (spectrum.real.square() + spectrum.imag.square()) + 1e-5)
+        return ((mel + 4.5) / 5)[:, None]
 
 
-class Residual(nn.Module):
-    """Two 3×3 convolutions with a shortcut; stride on the first (He et al., 2016)."""
+class ConvAct(nn.Module):
+    """A convolution with bias, and what follows it."""
 
-    def __init__(self, cin: int, cout: int, stride: int):
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int, groups: int, act: Callable[[], nn.Module]):
         super().__init__()
-        self.conv1 = nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(cout)
-        self.conv2 = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(cout)
-        self.shortcut = nn.Identity()
-        if stride > 1 or cin != cout:
-            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
-            self.shortcut = nn.Sequential(pool, nn.Conv2d(cin, cout, 1, bias=False), nn.BatchNorm2d(cout))
+        self.conv = nn.Conv2d(cin, cout, kernel, stride, (kernel - 1) // 2, groups=groups)
+        self.act = act()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        return F.relu(y + self.shortcut(x))
+        return self.act(self.conv(x))
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales channels by what the whole map holds (Hu et al., 2018)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        squeezed = make_divisible(channels / 4)
+        self.fc1, self.fc2 = nn.Linear(channels, squeezed), nn.Linear(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()[:, :, None, None]
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, squeeze-excitation, projection (Sandler et al., 2018)."""
+
+    def __init__(
+        self,
+        cin: int,
+        kernel: int,
+        expanded: int,
+        out: int,
+        excite: bool,
+        act: Callable[[], nn.Module],
+        stride: int,
+        conv,
+    ):
+        super().__init__()
+        self.residual = stride == 1 and cin == out
+        layers = [conv(cin, expanded, 1, 1, 1, act)] if expanded != cin else []
+        layers.append(conv(expanded, expanded, kernel, stride, expanded, act))
+        if excite:
+            layers.append(SqueezeExcitation(expanded))
+        self.block = nn.Sequential(*layers, conv(expanded, out, 1, 1, 1, nn.Identity))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.block(x)
+        return x + y if self.residual else y
 
 
 class MiniEncoderNet(nn.Module):
-    """Log-mel (N, 1, 64, frames) and pooled length (N,) in samples → features (N, 384 + 527)."""
+    """Log-mel (N, 1, 128, frames) → features (N, 384 + 527).
 
-    def __init__(self, channels: tuple[int, ...] = (32, 64, 128, 256), blocks: tuple[int, ...] = (1, 2, 2)):
+    The widths between blocks are those of MobileNetV3-Large at 0.4; inside the blocks `grow` times as wide. `conv`
+    makes the convolutions: while training they hold norm layers, which are folded into the convolutions that ship.
+    """
+
+    def __init__(self, grow: float = 1.5, conv: Callable[..., nn.Module] = ConvAct):
         super().__init__()
-        stem, *stages = channels
-        layers: list[nn.Module] = [nn.Conv2d(1, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
-        cin = stem
-        for width, count in zip(stages, blocks):
-            for i in range(count):
-                layers.append(Residual(cin, width, 2 if i == 0 else 1))
-                cin = width
-        layers += [nn.Conv2d(cin, EMBEDDING, 1, bias=False), nn.BatchNorm2d(EMBEDDING), nn.Hardswish()]
-        self.features = nn.Sequential(*layers)
-        self.embedding = nn.Linear(EMBEDDING, EMBEDDING)
+
+        def width(channels: int) -> int:
+            return make_divisible(channels * WIDTH)
+
+        cin = width(16)
+        layers = [conv(1, cin, 3, 2, 1, nn.Hardswish)]
+        for kernel, expanded, out, excite, hard, stride in TABLE:
+            layers.append(
+                InvertedResidual(
+                    cin,
+                    kernel,
+                    make_divisible(width(expanded) * grow),
+                    width(out),
+                    bool(excite),
+                    nn.Hardswish if hard else nn.ReLU,
+                    stride,
+                    conv,
+                )
+            )
+            cin = width(out)
+        self.features = nn.Sequential(*layers, conv(cin, EMBEDDING, 1, 1, 1, nn.Hardswish))
         self.tags = nn.Sequential(nn.Linear(EMBEDDING, 512), nn.Hardswish(), nn.Linear(512, TAGS))
 
-    def forward(self, mel: Tensor, pooled: Tensor) -> Tensor:
-        maps = self.features(mel).float().mean(2)  # (N, 384, steps)
-        steps = torch.arange(maps.shape[-1], device=maps.device)
-        keep = (steps[None] < (pooled.clamp(min=MIN_POOL) / (HOP * STRIDE)).ceil()[:, None]).float()
-        mean = (maps * keep[:, None]).sum(-1) / keep.sum(-1, keepdim=True)
-        return torch.cat([self.embedding(mean), self.tags(mean)], 1)
+    def forward(self, mel: Tensor) -> Tensor:
+        embedding = self.features(mel).mean((2, 3))
+        return torch.cat([embedding, self.tags(embedding)], 1)
 
 
 class MiniEncoder:
-    """The `AudioEncoder` of mini: samples at 32 kHz → features (windows, 911)."""
+    """The `AudioEncoder` of mini: samples at 32 kHz → features (windows, 911).
+
+    `scale`, `shift` (384,): an embedding is handed on as `embedding * scale + shift`. The language side was trained
+    on the embeddings of an earlier encoder, which were fitted to the same teacher's but standardised; these two bring
+    each value to where the language side knows it.
+    """
 
     plan: WindowPlan = MINI
     width: int = EMBEDDING + TAGS
 
-    def __init__(self, net: MiniEncoderNet, labels: list[str], device: str | torch.device = "cpu", name: str = "mini"):
+    def __init__(
+        self,
+        net: MiniEncoderNet,
+        labels: list[str],
+        device: str | torch.device = "cpu",
+        name: str = "mini",
+        scale: Tensor | None = None,
+        shift: Tensor | None = None,
+    ):
         self.name = name  # under which banks keep features; it changes with the weights, so stale ones are never read
         self.device = torch.device(device)
-        self.net, self.mel = net.eval().to(self.device), LogMel().to(self.device)
+        self.net = net.eval().to(self.device, memory_format=torch.channels_last)
+        self.mel = LogMel().to(self.device)
         self.labels = labels
+        self.scale = torch.ones(EMBEDDING) if scale is None else scale
+        self.shift = torch.zeros(EMBEDDING) if shift is None else shift
         self.silence = torch.zeros(self.width)  # padded windows are masked, so their features never count
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> MiniEncoder:
-        """Reads `encoder.safetensors` and `audioset.json` from `folder`; raises FileNotFoundError."""
+        """Reads `encoder.safetensors`, `encoder.json` and `audioset.json` from `folder`; raises FileNotFoundError."""
         from safetensors.torch import load_file
 
         folder = Path(folder)
         settings = json.loads((folder / "encoder.json").read_text())
-        net = MiniEncoderNet(tuple(settings["channels"]), tuple(settings["blocks"]))
-        net.load_state_dict(unpacked(load_file(folder / "encoder.safetensors")))
+        state = unpacked(load_file(folder / "encoder.safetensors"))
+        scale, shift = state.pop("output_scale"), state.pop("output_shift")
+        net = MiniEncoderNet(settings["grow"])
+        net.load_state_dict(state)
         name = f"mini-{hashlib.sha256((folder / 'encoder.safetensors').read_bytes()).hexdigest()[:8]}"
-        return cls(net, json.loads((folder / "audioset.json").read_text()), device, name)
+        return cls(net, json.loads((folder / "audioset.json").read_text()), device, name, scale, shift)
+
+    @torch.inference_mode()
+    def hear(self, samples: Tensor) -> Tensor:
+        """Samples (n, T) at 32 kHz, at least 1 s → the network's own features (n, 911) on the CPU, not moved by
+        `scale` and `shift`."""
+        mel = self.mel(samples.to(self.device)).contiguous(memory_format=torch.channels_last)
+        return self.net(mel).float().cpu()
 
     @torch.inference_mode()
     def embed_windows(self, windows: np.ndarray, valid: np.ndarray, batch: int = 16) -> Tensor:
-        """windows (n, 224000) float32 and valid (n,) samples that exist → features (n, 911) on the CPU."""
-        out = []
-        for i in range(0, len(windows), batch):
-            length = int(max(MIN_POOL, valid[i : i + batch].max()))  # nothing but padding lies beyond
-            length = min(windows.shape[1], length + N_FFT)
-            samples = torch.from_numpy(np.ascontiguousarray(windows[i : i + batch, :length])).to(self.device)
-            pooled = torch.from_numpy(np.asarray(valid[i : i + batch])).to(self.device)
-            out.append(self.net(self.mel(samples), pooled).float().cpu())
-        return torch.cat(out)
+        """windows (n, 224000) float32 and valid (n,) samples that exist → features (n, 911) on the CPU.
+
+        What lies beyond `valid` is never heard: windows of one length go through the network together, each as the
+        sound alone.
+        """
+        lengths = np.clip(valid, SHORTEST, windows.shape[1])
+        out = torch.empty(len(windows), self.width)
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            for i in range(0, len(rows), batch):
+                some = rows[i : i + batch]
+                samples = torch.from_numpy(np.ascontiguousarray(windows[some, :length]))
+                for row, j in enumerate(some):
+                    samples[row, int(valid[j]) :] = 0
+                out[torch.from_numpy(some)] = self.hear(samples)
+        out[:, :EMBEDDING] = out[:, :EMBEDDING] * self.scale + self.shift
+        return out
 
     def embed(self, samples: np.ndarray) -> Tensor:
         """samples (T,) float32 at 32 kHz, peak-normalised → features (windows, 911)."""
@@ -144,5 +255,6 @@ class MiniEncoder:
     @staticmethod
     def tags(features: Tensor) -> Tensor:
         """features (n, 911) → probability of each AudioSet class anywhere in the clip (527,): the mean over windows
-        of each class's probability, which keeps a sound that only one window holds visible without letting it lead."""
+        of each class's probability, which keeps a sound that only one window holds visible without letting it
+        lead."""
         return features[:, EMBEDDING:].float().sigmoid().mean(0)

@@ -15,11 +15,11 @@ import torch
 from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
 from afcore.corpus.clips import NO_TAG, ClipSet
+from afcore.corpus.decoded import Sounds
 from afcore.corpus.describe import WINDOWS_KEPT, embed, mix
 from afcore.encoders import AudioEncoder
 from afcore.encoders.mini import EMBEDDING, RATE
 from afcore.errors import MissingPart
-from afcore.training.mini.distillation import Sounds
 
 PHONE_BAND, PHONE_RATE = (300, 3400), 8000  # Hz
 MU = 255  # of G.711's mu-law

@@ -1,8 +1,9 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → tags → labels → cuts → student → rendered → features → align → pretrain → sft → chat → practice → match →
+corpus → sets → tags → labels → encoder → rendered → features → align → pretrain → sft → chat → practice → match →
 refine → bank → calibrate. DIR needs about 40 GB and keeps what each step made, so that a step can be run again alone.
-The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags` and `cuts` only.
+The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags`, `labels` and `encoder` only; `--sets`
+is a folder of further sounds (`afcore.corpus.sets`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-CUTS = 44_000
 CONFIG = Path(__file__).parent / "configs" / "mini-packages.json"  # of the language side
 
 
@@ -35,40 +34,39 @@ def labels(options) -> None:
     step.write(options.work / "corpus", options.teacher)
 
 
+def sets(options) -> None:
+    """Sounds beside those of packages, where there are any."""
+    from afcore.corpus import sets as step
+
+    if options.sets:
+        step.decode_sets(options.sets, options.work / "sounds")
+
+
 def tags(options) -> None:
     from afcore.corpus import tags as step
 
-    step.tag(options.work / "corpus", options.teacher)
+    for folder in sounds_of(options.work):
+        step.tag(folder, options.teacher)
 
 
-def training_pieces(folder: Path) -> np.ndarray:
-    """Index numbers of the training split's pieces, near-duplicates once, nothing quieter than a tenth of a second of
-    sound."""
-    from afcore.corpus.splits import dropped, split_of
-
-    rows = [json.loads(line) for line in open(folder / "index.jsonl")]
-    gone, seen, ids = dropped([r["package"] for r in rows], [r["cluster"] for r in rows]), set(), []
-    for i, row in enumerate(rows):
-        if split_of(row["package"]) == "train" and not gone[i] and row["active"] >= 0.1 and row["cluster"] not in seen:
-            seen.add(row["cluster"])
-            ids.append(i)
-    return np.array(ids)
+def sounds_of(work: Path) -> list[Path]:
+    """The folders of decoded sounds: packages, and the sets where the step `sets` has made them."""
+    return [folder for folder in (work / "corpus", work / "sounds") if (folder / "audio.i16").exists()]
 
 
-def cuts(options) -> None:
-    from afcore.corpus.tags import sampling_weights
-    from afcore.training.mini import distillation
+def encoder(options) -> None:
+    """Fits the audio encoder, in counted steps; stopped, the same command goes on where it was."""
+    from afcore.training.mini import distillation, export, sounds
 
-    folder = options.work / "corpus"
-    ids = training_pieces(folder)
-    logits = np.load(folder / "teacher.npy")[ids, 384:].astype(np.float32)
-    distillation.prepare(folder, options.teacher, options.work / "cuts", ids, sampling_weights(logits), options.cuts)
-
-
-def student(options) -> None:
-    from afcore.training.mini import distillation
-
-    distillation.train(options.work / "cuts", options.out, options.minutes or 23)
+    run, folders = options.work / "encoder-run", sounds_of(options.work)
+    run.mkdir(exist_ok=True)
+    if not (run / "plan.json").exists():
+        sounds.save_items(folders[-1:], run / "items-A.npz")
+        sounds.save_items(folders, run / "items-B.npz")
+        sounds.save_held(folders, options.teacher, run / "held.npz")
+        (run / "plan.json").write_text(json.dumps(distillation.PLAN))
+    distillation.Run(run, options.teacher).go()
+    export.export(run / "last.pt", folders, options.out)
     _audioset(options)
 
 
@@ -170,10 +168,10 @@ STEPS = {
     f.__name__: f
     for f in (
         corpus,
+        sets,
         tags,
         labels,
-        cuts,
-        student,
+        encoder,
         rendered,
         features,
         align,
@@ -197,21 +195,20 @@ def main() -> None:
     )
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument(
-        "--work", type=Path, required=True, help="folder for packages, decoded sounds, cuts, features, checkpoints"
+        "--work", type=Path, required=True, help="folder for packages, decoded sounds, features, checkpoints"
     )
     parser.add_argument("--teacher", type=Path, help="folder with mn04_as_mAP_432.pt and audioset_labels.csv")
     parser.add_argument(
         "--out", type=Path, default=paths.MINI, help="where what ships is written (default assets/mini)"
     )
-    parser.add_argument("--minutes", type=float, help="wall time of student")
     parser.add_argument(
         "--steps",
         type=int,
         help="optimiser steps of pretrain, sft, chat, practice, match or refine, instead of the config's",
     )
-    parser.add_argument("--cuts", type=int, default=CUTS, help="how many training cuts the teacher answers")
+    parser.add_argument("--sets", type=Path, help="folder of sets of sounds beside those of packages")
     options = parser.parse_args()
-    if options.step in ("tags", "labels", "cuts", "student", "all") and not options.teacher:
+    if options.step in ("tags", "labels", "encoder", "all") and not options.teacher:
         parser.error("this step needs --teacher")
     torch.set_num_threads(2)
     for name, step in STEPS.items():

@@ -1,259 +1,400 @@
-"""Step `distil`: mini's audio encoder, trained from scratch to give the teacher's embedding and tags.
+"""Step `distil`: mini's audio encoder, from random weights, fitted to the teacher on ever new mixtures, in counted
+steps.
 
-`prepare` makes a fixed set of cuts (one to three sounds mixed, with level, filter, speed, room and noise varied), and asks the
-teacher about each cut *as it stands*, mixture included; `train` then fits the student on them. Only the training split is used.
+Stage A fits each block alone, fed with the teacher's activations, to the teacher's next ones. Stage B fits the whole
+network, the running statistics of its norm layers frozen: embedding, logits and the teacher's probabilities, with the
+error at every block kept as small terms. Its learning rate stays at its height for `hold` steps and then falls to
+almost 0 over `decay` steps; the state before the fall is kept (`before-decay.pt`), so that a later run can go on from
+it. Weights are averaged over steps.
+
+    python -m afcore.training encoder --work DIR --teacher DIR
+    torchrun --nproc-per-node 2 -m afcore.training.mini.distillation RUN --teacher DIR
+
+The second goes on with two processes of one thread, twice the sound a step. RUN is DIR/encoder-run of the first: it
+holds `plan.json`, `items-A.npz`, `items-B.npz` (see `sounds.save_items`) and `held.npz`; `last.pt` is written every
+three minutes, and the same command goes on from it exactly: batches are drawn by step, and everything that steps change
+is kept.
 """
 
 from __future__ import annotations
 
+import argparse
+import copy
 import json
 import math
+import os
+import queue
+import signal
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afcore.checkpoints.rows import packed
-from afcore.corpus.teacher import load_teacher
-from afcore.encoders.mini import EMBEDDING, N_MELS, RATE, TAGS, LogMel, MiniEncoderNet
+from afcore.encoders.mini import EMBEDDING, EPSILON, LogMel, MiniEncoderNet
+from afcore.training.mini.mixtures import Mixtures
 
-SECONDS = (1.0, 1.5, 2.0, 3.0, 5.0)  # lengths of cuts
-FRAMES = int(SECONDS[-1] * 100)
-
-
-class Sounds:
-    """The decoded corpus: one flat int16 memmap at 32 kHz and an index line per piece of a file."""
-
-    def __init__(self, folder: str | Path):
-        folder = Path(folder)
-        self.index = [json.loads(line) for line in open(folder / "index.jsonl")]
-        self.audio = np.memmap(folder / "audio.i16", np.int16, "r")
-
-    def samples(self, i: int) -> np.ndarray:
-        """float32 (T,) in −1 … 1, peak-normalised; silence stays zero."""
-        row = self.index[i]
-        x = self.audio[row["offset"] : row["offset"] + row["length"]].astype(np.float32)
-        peak = np.abs(x).max(initial=0)
-        return x / peak if peak else x
+PLAN = {
+    "seed": 11,
+    "grow": 1.5,
+    "A": 750,
+    "hold": 2800,
+    "decay": 2200,
+    "validate": 1000,
+    "rates": {"A": 0.003, "B": 0.0012},
+}
+"""Steps of stage A, and in stage B before and while the learning rate falls; the rates at their height."""
+WARMUP = 60  # steps
+FLOOR = 0.003  # of the learning rate at the end
+AVERAGE = 0.998  # of the averaged weights stays each step
+KEEP = 180.0  # s between checkpoints
 
 
-def room(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A simple room: exponentially decaying noise as impulse response (0.1 … 0.9 s to −60 dB)."""
-    from scipy.signal import fftconvolve
+class NormAct(nn.Module):
+    """Convolution, norm layer, activation; with frozen statistics the norm is folded into the kernel, which is much
+    less work."""
 
-    decay = rng.uniform(0.1, 0.9)
-    t = np.arange(int(decay * RATE)) / RATE
-    response = rng.standard_normal(len(t)).astype(np.float32) * np.exp(-6.9 * t / decay).astype(np.float32)
-    response *= rng.uniform(0.1, 0.6) / np.sqrt((response**2).sum())
-    response[0] += 1.0
-    return fftconvolve(x, response)[: len(x)].astype(np.float32)
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int, groups: int, act):
+        super().__init__()
+        self.conv = nn.Conv2d(cin, cout, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(cout, eps=EPSILON, momentum=0.03)
+        self.act = act()
+        if isinstance(self.act, nn.ReLU):
+            self.act.inplace = True
 
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Kernel and bias of the convolution that does the same with frozen statistics."""
+        scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
+        return self.conv.weight * scale[:, None, None, None], self.norm.bias - self.norm.running_mean * scale
 
-def coloured_noise(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise with a 1/f^a power spectrum, a in 0 … 2; peak 1."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    spectrum[1:] *= np.arange(1, len(spectrum)) ** (-rng.uniform(0, 1))
-    x = np.fft.irfft(spectrum, n)
-    return (x / np.abs(x).max()).astype(np.float32)
-
-
-def tilt(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A microphone's colour: one random shelf or band limit."""
-    from scipy.signal import butter, sosfilt
-
-    kind, corner = rng.choice([("lowpass", rng.uniform(3000, 12000)), ("highpass", rng.uniform(60, 400))])
-    return sosfilt(butter(1, float(corner), kind, fs=RATE, output="sos"), x).astype(np.float32)
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm.training:
+            return self.act(self.norm(self.conv(x)))
+        kernel, bias = self.folded()
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+        return self.act(F.conv2d(x, kernel, bias, self.conv.stride, self.conv.padding, 1, self.conv.groups))
 
 
-def cut(x: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """`seconds` of `x`, zero-padded when it is shorter (at the end, now and then with a lead-in)."""
-    n = int(seconds * RATE)
-    if len(x) >= n:
-        start = rng.integers(0, len(x) - n + 1)
-        return x[start : start + n]
-    lead = rng.integers(0, n - len(x) + 1) if rng.random() < 0.3 else 0
-    return np.pad(x, (lead, n - len(x) - lead))
+def student(grow: float) -> MiniEncoderNet:
+    """The network that is fitted: with norm layers."""
+    return MiniEncoderNet(grow, NormAct)
 
 
-def speed(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Plays `x` 0.85 to 1.18 times as fast (pitch moves along)."""
-    factor = float(np.exp(rng.uniform(-0.16, 0.16)))
-    positions = np.arange(0, len(x) - 1, factor)
-    return np.interp(positions, np.arange(len(x)), x).astype(np.float32)
+def folded(net: MiniEncoderNet, grow: float) -> MiniEncoderNet:
+    """The network that ships: `net` with its norms in the convolutions."""
+    out = MiniEncoderNet(grow)
+    state = {k: v for k, v in net.state_dict().items() if ".conv." not in k and ".norm." not in k}
+    for name, module in net.named_modules():
+        if isinstance(module, NormAct):
+            state[f"{name}.conv.weight"], state[f"{name}.conv.bias"] = (
+                part.detach().clone() for part in module.folded()
+            )
+    out.load_state_dict(state)
+    return out.eval()
 
 
-def sample_cut(sounds: Sounds, pick, rng: np.random.Generator, plain: float = 0.45) -> np.ndarray:
-    """One augmented cut, peak-normalised, of one of the lengths in `SECONDS`. `pick()` draws an index."""
-    x = sounds.samples(pick())
-    if rng.random() < 0.4 and len(x) > 2:
-        x = speed(x, rng)
-    seconds = max((s for s in SECONDS if s * RATE <= len(x)), default=SECONDS[0])
-    mixed = rng.random() > plain
-    if mixed and rng.random() < 0.7:
-        seconds = max(seconds, float(rng.choice(SECONDS)))
-    y = cut(x, seconds, rng).copy()
-    if mixed:
-        for _ in range(1 if rng.random() < 0.8 else 2):
-            other = cut(sounds.samples(pick()), seconds, rng)
-            y += other * 10 ** (rng.uniform(-18, 6) / 20)
-    if rng.random() < 0.25:
-        y = room(y, rng)
-    if rng.random() < 0.25:
-        y = tilt(y, rng)
-    y /= max(np.abs(y).max(), 1e-6)
-    if rng.random() < 0.3:
-        y += coloured_noise(len(y), rng) * 10 ** (rng.uniform(-50, -12) / 20)
-        y /= np.abs(y).max()
-    return y * 10 ** (-rng.uniform(0, 15) / 20) if rng.random() < 0.3 else y
+def folded_teacher(folder: Path) -> tuple[LogMel, MiniEncoderNet]:
+    """The teacher's input and, in mini's own classes, the teacher, its norms folded into its convolutions."""
+    from afcore.corpus.teacher import load_teacher
+
+    _, teacher = load_teacher(folder)
+    net = MiniEncoderNet(1.0)
+    pairs, linears = [], []
+    for module in teacher.modules():
+        if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+            pairs.append((module[0], module[1]))
+        elif isinstance(module, nn.Linear):
+            linears.append(module)
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        for conv, (kernel, norm) in zip(convs, pairs, strict=True):
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+            conv.weight.copy_(kernel.weight * scale[:, None, None, None])
+            conv.bias.copy_(norm.bias - norm.running_mean * scale)
+        for linear, taught in zip([m for m in net.modules() if isinstance(m, nn.Linear)], linears, strict=True):
+            linear.load_state_dict(taught.state_dict())
+    for module in net.modules():  # it is only asked, never fitted
+        if isinstance(module, nn.Hardswish | nn.ReLU):
+            module.inplace = True
+    return LogMel().eval(), net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def _teach(job):
-    """Worker: makes cuts start … stop of the set and the teacher's answers to them, written in place."""
-    corpus, teacher, out, ids, weights, start, stop, seed, plain = job
-    torch.set_num_threads(1)
-    rng = np.random.default_rng(seed)
-    sounds, (teacher_mel, net), student_mel = Sounds(corpus), load_teacher(teacher), LogMel()
-    mels = open_memmap(out / "mel.npy", "r+")
-    pooled, target = open_memmap(out / "pooled.npy", "r+"), open_memmap(out / "target.npy", "r+")
-    cumulative = np.cumsum(weights)
-    pick = lambda: int(ids[min(np.searchsorted(cumulative, rng.random() * cumulative[-1]), len(ids) - 1)])
-    for first in range(start, stop, 64):
-        count = min(64, stop - first)
-        cuts = [sample_cut(sounds, pick, rng, plain) for _ in range(count)]
-        with torch.inference_mode():
-            for length in {len(c) for c in cuts}:
-                rows = [i for i, c in enumerate(cuts) if len(c) == length]
-                batch = torch.from_numpy(np.stack([cuts[i] for i in rows]).astype(np.float32))
-                logits, embedding = net(teacher_mel(batch))
-                mel = student_mel(batch)[:, 0, :, :FRAMES]
-                mel = F.pad(mel, (0, FRAMES - mel.shape[-1]), value=float((math.log(1e-6) + 5) / 4))
-                for j, i in enumerate(rows):
-                    mels[first + i] = mel[j].half().numpy()
-                    pooled[first + i] = length
-                    target[first + i] = torch.cat([embedding[j], logits[j]]).half().numpy()
-        print(f"cuts {first + count - start} of {stop - start}", flush=True)
+def activations(net: MiniEncoderNet, mel: Tensor) -> list[Tensor]:
+    """The input and what each block makes of it."""
+    out = [mel]
+    for layer in net.features:
+        out.append(layer(out[-1]))
+    return out
 
 
-def prepare(
-    corpus: Path,
-    teacher: Path,
-    out: Path,
-    ids: np.ndarray,
-    weights: np.ndarray,
-    count: int,
-    seed: int = 0,
-    workers: int = 2,
-    plain: float = 0.45,
-) -> None:
-    """Writes `mel.npy` (count, 64, 500) float16, `pooled.npy` (count,) samples and `target.npy` (count, 911) to `out`."""
-    import multiprocessing
+def spread(x: Tensor) -> Tensor:
+    """Variance of each channel and a tenth of their mean, so that nearly constant channels do not rule."""
+    variance = x.var((0, 2, 3))
+    return (variance + 0.1 * variance.mean() + 1e-6)[None, :, None, None]
 
-    out.mkdir(parents=True, exist_ok=True)
-    open_memmap(out / "mel.npy", "w+", np.float16, (count, N_MELS, FRAMES))
-    open_memmap(out / "pooled.npy", "w+", np.int64, (count,))
-    open_memmap(out / "target.npy", "w+", np.float16, (count, EMBEDDING + TAGS))
-    bounds = np.linspace(0, count, workers + 1).astype(int)
-    jobs = [
-        (corpus, teacher, out, ids, weights, a, b, seed + i, plain) for i, (a, b) in enumerate(zip(bounds, bounds[1:]))
+
+def losses_of_blocks(
+    net: MiniEncoderNet, target: list[Tensor], embedding: Tensor, logits: Tensor, scale
+) -> tuple[Tensor, list[Tensor]]:
+    """Stage A: each block on the teacher's own input."""
+    parts = [
+        ((layer(h) - t).square() / s).mean()
+        for layer, h, t, s in zip(net.features, target[:-1], target[1:], scale["blocks"], strict=True)
     ]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        pool.map(_teach, jobs, chunksize=1)
+    parts.append((net.tags(embedding) - logits).square().mean() / scale["logits"])
+    return sum(parts), parts
 
 
-def statistics(target: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (384,) of the teacher's embeddings over the set."""
-    embeddings = target[:, :EMBEDDING].astype(np.float32)
-    return torch.from_numpy(embeddings.mean(0)), torch.from_numpy(embeddings.std(0) + 1e-3)
-
-
-def losses(features: torch.Tensor, target: torch.Tensor, mean: torch.Tensor, std: torch.Tensor):
-    """features (N, 911) against the teacher's → embedding loss, tag loss. The student's embedding is the standardised teacher's."""
-    wanted = ((target[:, :EMBEDDING] - mean) / std).clamp(-6, 6)
-    got = features[:, :EMBEDDING]
-    embedding = F.mse_loss(got, wanted) + 2 * (1 - F.cosine_similarity(got, wanted)).mean()
-    tags = F.binary_cross_entropy_with_logits(
-        features[:, EMBEDDING:], target[:, EMBEDDING:].sigmoid(), reduction="none"
+def losses_of_whole(
+    net: MiniEncoderNet, target: list[Tensor], embedding: Tensor, logits: Tensor, scale
+) -> tuple[Tensor, list[Tensor]]:
+    """Stage B: the whole network, block errors as small terms."""
+    got = activations(net, target[0])
+    parts = [((h - t).square() / s).mean() for h, t, s in zip(got[1:], target[1:], scale["blocks"], strict=True)]
+    heard = got[-1].mean((2, 3))
+    said, wanted = net.tags(heard), logits.sigmoid()
+    entropy, taught = (
+        F.binary_cross_entropy_with_logits(z, wanted, reduction="sum") / len(wanted) for z in (said, logits)
     )
-    return embedding, tags.sum(1).mean()
+    parts += [
+        ((heard - embedding).square() / scale["embedding"]).mean(),
+        (said - logits).square().mean() / scale["logits"],
+        entropy - taught,
+    ]
+    return 0.3 * sum(parts[:-3]) + 2 * parts[-3] + 6 * parts[-2] + parts[-1], parts
 
 
-def train(
-    data: Path,
-    out: Path,
-    minutes: float,
-    batch: int = 64,
-    peak: float = 2e-3,
-    seed: int = 0,
-    channels: tuple[int, ...] = (32, 64, 128, 256),
-    blocks: tuple[int, ...] = (1, 2, 2),
-    init: Path | None = None,
-) -> None:
-    """Fits the student for `minutes` of wall time (one-cycle learning rate over time) and writes `encoder.safetensors`."""
-    from safetensors.torch import load_file
+def compare(got: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
+    """Student's and teacher's features (n, 911) → for each sound: best tags agree, the teacher's best is among the
+    student's three, correlation of the logits, cosine of the embeddings; each (n,) float."""
+    z, t = got[:, EMBEDDING:], wanted[:, EMBEDDING:]
+    best, order = t.argmax(1), np.argsort(-z, 1)
 
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    mels, pooled, target = (np.load(data / f"{n}.npy", mmap_mode="r") for n in ("mel", "pooled", "target"))
-    mean, std = statistics(target)
-    net = MiniEncoderNet(channels, blocks).to(memory_format=torch.channels_last)
-    if init:
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(init).items()})
-    decay = [p for p in net.parameters() if p.ndim > 1]
-    rest = [p for p in net.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}], lr=peak
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    held = min(1024, len(mels) // 20)  # the last cuts watch the loss; no test sound is among them
-    begin, step, running, order = time.time(), 0, np.zeros(2), np.array([], int)
-    while (done := (time.time() - begin) / 60 / minutes) < 1:
-        lr = peak * min(1, (done + 1e-3) / 0.04) * (0.5 * (1 + math.cos(math.pi * done)) * 0.995 + 0.005)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
-        if len(order) < batch:
-            order = rng.permutation(len(mels) - held)
-        rows, order = np.sort(order[:batch]), order[batch:]
-        x = torch.from_numpy(mels[rows]).float()[:, None].contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            features = net(x, torch.from_numpy(pooled[rows]))
-        embedding, tags = losses(features.float(), torch.from_numpy(target[rows]).float(), mean, std)
-        (embedding + 0.06 * tags).backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        running += (embedding.item(), tags.item())
-        step += 1
-        if step % 100 == 0:
-            print(
-                f"step {step} {(time.time() - begin) / 60:.1f} min lr {lr:.1e} embedding {running[0] / 100:.4f} tags {running[1] / 100:.3f}",
-                flush=True,
+    def cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x * y).sum(1) / np.maximum(np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1), 1e-12)
+
+    return {
+        "best": (order[:, 0] == best).astype(float),
+        "three": (order[:, :3] == best[:, None]).any(1).astype(float),
+        "logits": cosine(z - z.mean(1, keepdims=True), t - t.mean(1, keepdims=True)),
+        "cosine": cosine(got[:, :EMBEDDING], wanted[:, :EMBEDDING]),
+    }
+
+
+class Run:
+    """One run: its plan, its state, its steps."""
+
+    def __init__(self, folder: Path, teacher: Path):
+        self.folder, self.plan = folder, json.loads((folder / "plan.json").read_text())
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        torch.manual_seed(self.plan["seed"])
+        self.mel, self.teacher = folded_teacher(teacher)
+        self.net = student(self.plan["grow"]).to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        self.stage, self.step, self.scale = "A", 0, None
+        self.stopping = False
+        if (folder / "last.pt").exists():
+            self.resume(torch.load(folder / "last.pt", weights_only=True))
+        else:
+            self.begin()
+
+    # state
+    def optimiser_for(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.net.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Fixes the scales of the losses on a few batches; the first norm starts at the mean and spread of the
+        teacher's."""
+        mixtures = Mixtures(self.folder / "items-A.npz", self.plan["seed"])
+        found = []
+        for k in range(8):
+            target = activations(self.teacher, mixtures.batch(2, k))
+            embedding = target[-1].mean((2, 3))
+            found.append(
+                {
+                    "blocks": [spread(t) for t in target[1:]],
+                    "logits": self.teacher.tags(embedding).var(),
+                    "embedding": embedding.var(0) + 0.1 * embedding.var(0).mean(),
+                }
             )
-            running[:] = 0
-        if step % 500 == 0:
-            save(net, out, channels, blocks)
-    net.eval()
-    with torch.inference_mode():
-        last = [
-            losses(
-                net(torch.from_numpy(mels[i : i + 64]).float()[:, None], torch.from_numpy(pooled[i : i + 64])),
-                torch.from_numpy(target[i : i + 64]).float(),
-                mean,
-                std,
-            )
-            for i in range(len(mels) - held, len(mels), 64)
-        ]
-    print(
-        f"held-out cuts: embedding {np.mean([float(a) for a, _ in last]):.4f} tags {np.mean([float(b) for _, b in last]):.3f}"
-    )
-    save(net, out, channels, blocks)
+            if k == 0:
+                before = self.teacher.features[0].conv(target[0])
+                self.net.features[0].norm.weight.copy_(before.std((0, 2, 3)))
+                self.net.features[0].norm.bias.copy_(before.mean((0, 2, 3)))
+
+        def mean(values: list[Tensor]) -> Tensor:
+            return torch.stack(values).mean(0)
+
+        self.scale = {
+            "blocks": [mean([f["blocks"][i] for f in found]) for i in range(len(found[0]["blocks"]))],
+            "logits": mean([f["logits"] for f in found]),
+            "embedding": mean([f["embedding"] for f in found]),
+        }
+        self.average.load_state_dict(self.net.state_dict())
+        self.optimiser = self.optimiser_for()
+
+    def resume(self, state: dict) -> None:
+        self.stage, self.step, self.scale = state["stage"], state["step"], state["scale"]
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser = self.optimiser_for()
+        self.optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["rng"])
+
+    def save(self, name: str = "last.pt") -> None:
+        """Whole or not at all."""
+        if self.rank:
+            return
+        state = {
+            "stage": self.stage,
+            "step": self.step,
+            "scale": self.scale,
+            "net": self.net.state_dict(),
+            "plan": self.plan,
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+        torch.save(state, self.folder / f"{name}.partial")
+        os.replace(self.folder / f"{name}.partial", self.folder / name)
+
+    def log(self, **values) -> None:
+        if self.rank == 0:
+            line = json.dumps({"time": time.strftime("%H:%M:%S"), "stage": self.stage, "step": self.step, **values})
+            print(line, flush=True)
+            with open(self.folder / "log.jsonl", "a") as file:
+                file.write(line + "\n")
+
+    # schedule
+    def steps(self) -> int:
+        """Of this stage."""
+        return self.plan["A"] if self.stage == "A" else self.plan["hold"] + self.plan["decay"]
+
+    def rate(self) -> float:
+        """Learning rate of this step."""
+        peak = self.plan["rates"][self.stage] * min(1, (self.step + 1) / WARMUP)
+        if self.stage == "A":
+            done = self.step / self.plan["A"]
+        else:
+            done = max(0.0, (self.step - self.plan["hold"]) / max(1, self.plan["decay"]))
+        return peak * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+    # steps
+    def fit(self, mel: Tensor) -> list[float]:
+        with torch.no_grad():
+            target = activations(self.teacher, mel)
+            embedding = target[-1].mean((2, 3))
+            logits = self.teacher.tags(embedding)
+        losses = losses_of_blocks if self.stage == "A" else losses_of_whole
+        loss, parts = losses(self.net, target, embedding, logits, self.scale)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        self.optimiser.zero_grad()
+        loss.backward()
+        if self.world > 1:
+            for p in self.net.parameters():
+                dist.all_reduce(p.grad)
+                p.grad /= self.world
+        nn.utils.clip_grad_norm_(self.net.parameters(), 8.0 if self.stage == "A" else 3.0)
+        self.optimiser.step()
+        self.step += 1
+        if self.world > 1 and self.stage == "A":
+            for key, value in self.net.named_buffers():
+                if "running" in key:
+                    dist.all_reduce(value)
+                    value /= self.world
+        decay = min(AVERAGE, self.step / (self.step + 20))
+        with torch.no_grad():
+            mine = [v for v in self.average.state_dict().values() if v.is_floating_point()]
+            torch._foreach_lerp_(mine, [v for v in self.net.state_dict().values() if v.is_floating_point()], 1 - decay)
+        return [float(p.detach()) for p in parts]
+
+    def validate(self) -> dict[str, float]:
+        """The averaged weights on held-out clips, each alone."""
+        held = dict(np.load(self.folder / "held.npz"))
+        net, got = folded(self.average, self.plan["grow"]).to(memory_format=torch.channels_last), []
+        with torch.inference_mode():
+            for start, length in zip(held["start"], held["length"], strict=True):
+                x = torch.from_numpy(held["audio"][start : start + length].astype(np.float32) / 32767)
+                got.append(net(self.mel(x[None]).contiguous(memory_format=torch.channels_last))[0].numpy())
+        return {k: round(float(v.mean()), 4) for k, v in compare(np.stack(got), held["teacher"]).items()}
+
+    def batches(self, mixtures: Mixtures, stage: int) -> queue.Queue:
+        ready, first, last = queue.Queue(4), self.step, self.steps()
+
+        def work() -> None:
+            try:
+                for step in range(first, last):
+                    ready.put(mixtures.batch(stage, step, self.rank))
+            except BaseException as error:  # the run ends with it, instead of waiting for a batch that never comes
+                ready.put(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        return ready
+
+    def go(self) -> None:
+        while True:
+            self.run_stage()
+            if self.stopping or self.stage == "B":
+                return
+            # B starts from A's averaged weights
+            self.net.load_state_dict(self.average.state_dict())
+            self.save("after-A.pt")
+            self.stage, self.step, self.optimiser = "B", 0, self.optimiser_for()
+            self.save()
+
+    def run_stage(self) -> None:
+        stage = self.stage
+        self.net.train(stage == "A")
+        self.log(event="start", plan=self.plan, world=self.world)
+        ready = self.batches(Mixtures(self.folder / f"items-{stage}.npz", self.plan["seed"]), "AB".index(stage))
+        kept, since, sums, count, waited = time.time(), time.time(), None, 0, 0.0
+        while self.step < self.steps() and not self.stopping:
+            if stage == "B" and self.step == self.plan["hold"]:
+                self.save("before-decay.pt")
+            asked = time.time()
+            mel = ready.get()
+            waited += time.time() - asked
+            if isinstance(mel, BaseException):
+                raise mel
+            parts = np.array(self.fit(mel))
+            sums, count = parts if sums is None else sums + parts, count + 1
+            if self.step % 20 == 0:
+                self.log(
+                    rate=round(self.rate(), 7),
+                    seconds=round(time.time() - since, 1),
+                    waited=round(waited, 1),
+                    losses=[round(float(v), 4) for v in sums / count],
+                )
+                since, sums, count, waited = time.time(), None, 0, 0.0
+            if self.step % self.plan["validate"] == 0 and self.rank == 0:
+                self.log(validation=self.validate())
+                since = time.time()
+            if time.time() - kept > KEEP:
+                self.save()
+                kept = time.time()
+        self.save()
+        if self.rank == 0 and not self.stopping:
+            self.log(event="end", validation=self.validate())
 
 
-def save(net: MiniEncoderNet, out: Path, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
-    """In 8-bit rows but for batch-norm statistics, which lose too much in fewer bits than they have."""
-    from safetensors.torch import save_file
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--teacher", type=Path, required=True)
+    arguments = parser.parse_args()
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        dist.init_process_group("gloo")
+    torch.set_num_threads(1)
+    run = Run(arguments.run, arguments.teacher)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(run, "stopping", True))
+    run.go()
 
-    save_file(packed(net.state_dict(), full=("running",)), out / "encoder.safetensors")
-    (out / "encoder.json").write_text(json.dumps({"channels": list(channels), "blocks": blocks}))
+
+if __name__ == "__main__":
+    main()

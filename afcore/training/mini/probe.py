@@ -25,8 +25,8 @@ from sklearn.preprocessing import StandardScaler
 
 from afcore.corpus import describe, scenes
 from afcore.corpus.clips import ClipInfo
+from afcore.corpus.decoded import Sounds
 from afcore.encoders.mini import MiniEncoder
-from afcore.training.mini.distillation import Sounds
 
 SCENES = {"train": 3000, "validation": 900}
 OF_LABEL = 8  # training pieces of a prototype

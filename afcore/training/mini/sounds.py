@@ -1,0 +1,107 @@
+"""What the encoder hears while it is fitted: sounds of packages and sets, what the teacher says to each, and how
+often each is drawn.
+
+A folder of sounds holds `audio.i16` (int16 at 32 kHz, one sound after the other) and `index.jsonl` (see
+`afcore.corpus.extract`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from afcore.audio.recording import normalise
+from afcore.audio.windows import MINI
+from afcore.corpus.decoded import read_index
+from afcore.corpus.fingerprint import near_duplicates
+from afcore.corpus.splits import ONE_SOUND, STRICT, dropped, split_of_clip
+from afcore.corpus.tags import sampling_weights
+from afcore.encoders.mini import EMBEDDING, SHORTEST
+
+
+def splits_of(rows: list[dict]) -> list[str]:
+    """ "train", "validation", "test" or "dropped" for each row of all folders together: what is a near-duplicate of a
+    sound in a stricter split, or cut from the same recording by another set, or hardly audible, is dropped."""
+    splits = [split_of_clip(r["package"], r["path"], r.get("source", "")) for r in rows]
+    clusters = near_duplicates([(r["fingerprint"], r["seconds"]) for r in rows])
+    numbers: dict[str, int] = {}
+    recordings = []  # a freesound number stands for the same recording in every set
+    for r in rows:
+        known = ONE_SOUND.search(r.get("source", ""))
+        recordings.append(numbers.setdefault(known.groups(), len(numbers)) if known else -1)
+    packages = [r["package"] for r in rows]
+    alike = dropped(packages, clusters, splits)
+    same = dropped(packages, recordings, splits)
+    gone = [a or b or r["active"] < 0.05 or not r["peak"] for a, b, r in zip(alike, same, rows, strict=True)]
+    return ["dropped" if g else s for g, s in zip(gone, splits, strict=True)]
+
+
+def save_items(folders: list[Path], out: Path, everyday: float = 2.0) -> dict[str, int]:
+    """Writes the list of training sounds with their sampling weights: (count of the best tag)^-0.6, `everyday` times
+    as often for the sets as for the packages. The step `tags` has written what the teacher says. Returns how many
+    sounds are in each split."""
+    rows, which, logits = [], [], []
+    for k, folder in enumerate(folders):
+        found = read_index(folder)
+        rows, which = rows + found, which + [k] * len(found)
+        logits.append(np.load(folder / "teacher.npy")[:, EMBEDDING:].astype(np.float32))
+    splits = np.array(splits_of(rows))
+    train = np.flatnonzero(splits == "train")
+    weight = sampling_weights(np.concatenate(logits)[train])
+    weight = weight * np.array([everyday if "label" in rows[i] else 1.0 for i in train])
+    # Clicks of a tenth of a second are many.
+    weight = weight * np.array([min(1.0, 0.3 + rows[i]["active"]) for i in train])
+    np.savez(
+        out,
+        folders=json.dumps([str(f) for f in folders]),
+        folder=np.array(which)[train],
+        offset=np.array([rows[i]["offset"] for i in train]),
+        length=np.array([rows[i]["length"] for i in train]),
+        weight=weight,
+    )
+    return {s: int((splits == s).sum()) for s in [*STRICT, "dropped"]}
+
+
+def first_windows(folders: list[Path], split: str, count: int) -> list[np.ndarray]:
+    """The first window of `count` sounds of each folder, chosen by the hash of their names, as the app hears them:
+    (T,) float32 at 32 kHz, 1 to 7 s, short ones with silence up to 1 s."""
+    rows = [(k, r) for k, folder in enumerate(folders) for r in read_index(folder)]
+    splits, out = splits_of([r for _, r in rows]), []
+    for k, folder in enumerate(folders):
+        audio = np.memmap(folder / "audio.i16", np.int16, "r")
+        mine = [r for (place, r), s in zip(rows, splits, strict=True) if place == k and s == split]
+        for r in sorted(mine, key=lambda r: hashlib.sha256(r["id"].encode()).hexdigest())[:count]:
+            out.append(first_window(audio, r))
+    return out
+
+
+def first_window(audio: np.ndarray, row: dict) -> np.ndarray:
+    """One sound of a folder as `first_windows` gives it."""
+    x = normalise(audio[row["offset"] : row["offset"] + row["length"]].astype(np.float32))[: MINI.window]
+    return np.pad(x, (0, max(0, SHORTEST - len(x))))
+
+
+def save_held(folders: list[Path], teacher: Path, out: Path, count: int = 300) -> int:
+    """Writes what validation asks about while training: `first_windows`, and the teacher's features of each. Returns
+    how many."""
+    from afcore.training.mini.distillation import folded_teacher
+
+    mel, net = folded_teacher(teacher)
+    kept = first_windows(folders, "validation", count)
+    with torch.inference_mode():
+        taught = [
+            net(mel(torch.from_numpy(x)[None]).contiguous(memory_format=torch.channels_last))[0].numpy() for x in kept
+        ]
+    lengths = np.array([len(x) for x in kept])
+    np.savez(
+        out,
+        audio=np.concatenate([(x * 32767).round().astype(np.int16) for x in kept]),
+        start=np.cumsum(lengths) - lengths,
+        length=lengths,
+        teacher=np.stack(taught),
+    )
+    return len(kept)
