@@ -1,4 +1,4 @@
-"""``python -m afcore evaluate mini|mini-card|encoder``: scores what ships, on sounds that nothing was trained or tuned on."""
+"""``python -m afcore evaluate mini|mini-card|encoder``: scores what ships, on sounds that no training or tuning saw."""
 
 from __future__ import annotations
 
