@@ -129,6 +129,11 @@ class Job:
             self.ahead = ahead or None
             self._news.notify_all()
 
+    def take(self) -> Any:
+        """The result, which the job then no longer holds."""
+        result, self.result = self.result, None
+        return result
+
     def _run(self) -> None:
         turn = nullcontext() if self._queue is None else self._queue.wait(on_wait=self._place, stop=self.stopping)
         begun = time.perf_counter()

@@ -90,9 +90,10 @@ class ModelHost:
                 old.stop()
                 old.wait()
             report("Putting the other model away", 0.0)
-            if old.result is not None:
-                old.result.close()
-                old.result = None
+            engine = old.take()
+            if engine is not None:
+                engine.close()
+                del engine  # its memory is free before the next is loaded
             self._old.remove(old)
 
 

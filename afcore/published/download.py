@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -117,7 +118,8 @@ def ask_hub(item: ModelFiles, stop: threading.Event | None = None) -> tuple[Mode
 
     Raises MissingPart where the hub cannot be asked or has other files.
     """
-    name, parts = item.names[0], ()
+    name = item.names[0]
+    parts: tuple[str, ...] = ()
     if item.key == "weights":
         parts = tuple(name.replace(".pt", f"_part{n}.pt") for n in range(1, PARTS + 1))
     sizes = hub.sizes(item.repository, [*item.names, *parts], stop)
@@ -142,11 +144,12 @@ def _fetch(needed: list[ModelFiles], more: int, progress: Progress, stop: thread
     # Parts may be slices of one file, which are put together; that cannot be told before they are here.
     joined = sum(item.size for item, _ in asked if item.key == "weights" and len(item.names) > 1)
     require_space(home(), max(total - sum(map(_already, needed)), 0) + joined + converted + more)
-    found, before = {}, 0
+    found: dict[str, Path] = {}
+    before = 0
     for item, sizes in asked:
         for file, size in sizes.items():
 
-            def seen(count: int, before=before, file=file, size=size) -> None:
+            def seen(count: int, before: int = before, file: str = file, size: int = size) -> None:
                 amount = f" ({count / 1e9:.1f} of {size / 1e9:.1f} GB)" if size > 5e7 else ""
                 progress(f"Downloading {file}{amount}", 0.8 * (before + min(count, size)) / max(total, 1))
 
@@ -194,7 +197,7 @@ def _convert(name: str, files: dict[str, Path], progress: Progress) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _opt(folder: Path) -> dict:
+def _opt(folder: Path) -> dict[str, Any]:
     """OPT's own configuration."""
     try:
         config = json.loads((folder / "config.json").read_text())

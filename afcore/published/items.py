@@ -99,16 +99,19 @@ def is_ready(name: str) -> bool:
 
 
 def sort_given(given: Sequence[str | Path]) -> dict[str, Path]:
-    """{key of an `ModelFiles`: file or folder} by content. Raises BadRequest, or CheckpointError for a broken file."""
+    """{key of some `ModelFiles`: file or folder} by content.
+
+    Raises BadRequest, or CheckpointError for a broken file.
+    """
     here: dict[str, Path] = {}
     for path in map(Path, given):
         if not path.exists():
             raise BadRequest(f"There is no file or folder {path}.")
-        found = {_key_of(path): path}
-        if None in found and path.is_dir():
+        inside = [path]
+        if path.is_dir() and _key_of(path) is None:
             inside = [p for p in sorted(path.iterdir()) if p.is_dir() or p.suffix in (".pt", ".pth")]
-            found = {key: p for p in reversed(inside) if (key := _key_of(p)) is not None}
-        if None in found or not found:
+        found = {key: p for p in reversed(inside) if (key := _key_of(p)) is not None}
+        if not found:
             raise BadRequest(f"{path.name} is none of the files that are needed: see `python -m afcore get --help`.")
         here |= found
     return here
