@@ -1,4 +1,4 @@
-"""The decoded sounds as `extract` leaves them, and what is done to sounds for training: rooms, noise."""
+"""The decoded sounds as `extract` and `sets` leave them, their splits, and what is done to them: rooms, noise."""
 
 from __future__ import annotations
 
@@ -7,12 +7,42 @@ from pathlib import Path
 
 import numpy as np
 
+from afcore.audio.recording import normalise
+from afcore.audio.windows import MINI
+from afcore.corpus.fingerprint import near_duplicates
+from afcore.corpus.splits import ONE_SOUND, dropped, split_of_clip
+from afcore.encoders.mini import SHORTEST
+
 RATE = 32_000  # Hz of everything decoded
 
 
 def read_index(folder: str | Path) -> list[dict]:
     """The lines of a folder's `index.jsonl`."""
     return [json.loads(line) for line in (Path(folder) / "index.jsonl").open()]
+
+
+def splits_of(rows: list[dict]) -> list[str]:
+    """ "train", "validation", "test" or "dropped" for each row of all folders together: what is a near-duplicate of a
+    sound in a stricter split, or cut from the same recording by another set, or hardly audible, is dropped."""
+    splits = [split_of_clip(r["package"], r["path"], r.get("source", "")) for r in rows]
+    clusters = near_duplicates([(r["fingerprint"], r["seconds"]) for r in rows])
+    numbers: dict[str, int] = {}
+    recordings = []  # a freesound number stands for the same recording in every set
+    for r in rows:
+        known = ONE_SOUND.search(r.get("source", ""))
+        recordings.append(numbers.setdefault(known.groups(), len(numbers)) if known else -1)
+    packages = [r["package"] for r in rows]
+    alike = dropped(packages, clusters, splits)
+    same = dropped(packages, recordings, splits)
+    gone = [a or b or r["active"] < 0.05 or not r["peak"] for a, b, r in zip(alike, same, rows, strict=True)]
+    return ["dropped" if g else s for g, s in zip(gone, splits, strict=True)]
+
+
+def first_window(audio: np.ndarray, row: dict) -> np.ndarray:
+    """One sound of a folder as the app hears it first: (T,) float32 at 32 kHz, 1 to 7 s, a short one with silence up
+    to 1 s."""
+    x = normalise(audio[row["offset"] : row["offset"] + row["length"]].astype(np.float32))[: MINI.window]
+    return np.pad(x, (0, max(0, SHORTEST - len(x))))
 
 
 class Sounds:

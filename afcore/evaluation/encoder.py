@@ -20,12 +20,11 @@ import numpy as np
 import torch
 
 from afcore import paths
-from afcore.corpus.decoded import read_index
+from afcore.corpus.decoded import first_window, read_index, splits_of
+from afcore.corpus.teacher import compare, folded_teacher
 from afcore.encoders.mini import EMBEDDING, MiniEncoder
 from afcore.errors import MissingPart
 from afcore.stats import bootstrap_interval
-from afcore.training.mini.distillation import compare, folded_teacher
-from afcore.training.mini.sounds import first_window, splits_of
 
 FOLDERS = ("corpus", "sounds")
 PACKAGES = "packages"  # what rows call all Debian and PyPI packages together

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from afcore.checkpoints.rows import packed, unpacked
+from afcore.corpus.decoded import splits_of
 from afcore.corpus.splits import dropped
-from afcore.encoders.mini import EMBEDDING, TAGS, MiniEncoderNet
+from afcore.corpus.teacher import compare
+from afcore.encoders.mini import EMBEDDING, TAGS, LogMel, MiniEncoderNet
 from afcore.training.mini import distillation, mixtures
 from afcore.training.mini.mixtures import Mixtures
-from afcore.training.mini.sounds import splits_of
 
 RATE = 32_000
 
@@ -80,7 +81,7 @@ def run_folder(tmp_path, monkeypatch):
 def teacher(monkeypatch):
     """Random weights in the teacher's place."""
     torch.manual_seed(5)
-    mel, net = distillation.LogMel(), MiniEncoderNet(1.0).eval().requires_grad_(False)
+    mel, net = LogMel(), MiniEncoderNet(1.0).eval().requires_grad_(False)
     monkeypatch.setattr(distillation, "folded_teacher", lambda _: (mel, net.to(memory_format=torch.channels_last)))
 
 
@@ -168,11 +169,11 @@ def test_the_teacher_in_mini_s_classes_says_the_same(monkeypatch):
 def test_comparison_with_the_teacher():
     rng = np.random.default_rng(0)
     wanted = rng.standard_normal((50, 911)).astype(np.float32)
-    same = distillation.compare(wanted * [[2.0]], wanted)
+    same = compare(wanted * [[2.0]], wanted)
     assert all(v.shape == (50,) and np.allclose(v, 1) for v in same.values())
-    other = distillation.compare(rng.standard_normal((50, 911)).astype(np.float32), wanted)
+    other = compare(rng.standard_normal((50, 911)).astype(np.float32), wanted)
     assert other["best"].mean() < 0.1 and abs(other["logits"].mean()) < 0.1 and abs(other["cosine"].mean()) < 0.1
     moved = wanted.copy()  # its best is now the student's second
     moved[:, EMBEDDING + 5] = 99
-    found = distillation.compare(moved, wanted)
+    found = compare(moved, wanted)
     assert found["best"].mean() < 0.1 and found["three"].mean() == 1

@@ -35,7 +35,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afcore.encoders.mini import EMBEDDING, EPSILON, LogMel, MiniEncoderNet
+from afcore.corpus.teacher import compare, folded_teacher
+from afcore.encoders.mini import EPSILON, MiniEncoderNet
 from afcore.training.mini.mixtures import Mixtures
 
 PLAN = {
@@ -97,32 +98,6 @@ def folded(net: MiniEncoderNet, grow: float) -> MiniEncoderNet:
     return out.eval()
 
 
-def folded_teacher(folder: Path) -> tuple[LogMel, MiniEncoderNet]:
-    """The teacher's input and, in mini's own classes, the teacher, its norms folded into its convolutions."""
-    from afcore.corpus.teacher import load_teacher
-
-    _, teacher = load_teacher(folder)
-    net = MiniEncoderNet(1.0)
-    pairs, linears = [], []
-    for module in teacher.modules():
-        if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
-            pairs.append((module[0], module[1]))
-        elif isinstance(module, nn.Linear):
-            linears.append(module)
-    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        for conv, (kernel, norm) in zip(convs, pairs, strict=True):
-            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-            conv.weight.copy_(kernel.weight * scale[:, None, None, None])
-            conv.bias.copy_(norm.bias - norm.running_mean * scale)
-        for linear, taught in zip([m for m in net.modules() if isinstance(m, nn.Linear)], linears, strict=True):
-            linear.load_state_dict(taught.state_dict())
-    for module in net.modules():  # it is only asked, never fitted
-        if isinstance(module, nn.Hardswish | nn.ReLU):
-            module.inplace = True
-    return LogMel().eval(), net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-
 def activations(net: MiniEncoderNet, mel: Tensor) -> list[Tensor]:
     """The input and what each block makes of it."""
     out = [mel]
@@ -166,23 +141,6 @@ def losses_of_whole(
         entropy - taught,
     ]
     return 0.3 * sum(parts[:-3]) + 2 * parts[-3] + 6 * parts[-2] + parts[-1], parts
-
-
-def compare(got: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
-    """Student's and teacher's features (n, 911) → for each sound: best tags agree, the teacher's best is among the
-    student's three, correlation of the logits, cosine of the embeddings; each (n,) float."""
-    z, t = got[:, EMBEDDING:], wanted[:, EMBEDDING:]
-    best, order = t.argmax(1), np.argsort(-z, 1)
-
-    def cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x * y).sum(1) / np.maximum(np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1), 1e-12)
-
-    return {
-        "best": (order[:, 0] == best).astype(float),
-        "three": (order[:, :3] == best[:, None]).any(1).astype(float),
-        "logits": cosine(z - z.mean(1, keepdims=True), t - t.mean(1, keepdims=True)),
-        "cosine": cosine(got[:, :EMBEDDING], wanted[:, :EMBEDDING]),
-    }
 
 
 class Run:

@@ -14,30 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from afcore.audio.recording import normalise
-from afcore.audio.windows import MINI
-from afcore.corpus.decoded import read_index
-from afcore.corpus.fingerprint import near_duplicates
-from afcore.corpus.splits import ONE_SOUND, STRICT, dropped, split_of_clip
+from afcore.corpus.decoded import first_window, read_index, splits_of
+from afcore.corpus.splits import STRICT
 from afcore.corpus.tags import sampling_weights
-from afcore.encoders.mini import EMBEDDING, SHORTEST
-
-
-def splits_of(rows: list[dict]) -> list[str]:
-    """ "train", "validation", "test" or "dropped" for each row of all folders together: what is a near-duplicate of a
-    sound in a stricter split, or cut from the same recording by another set, or hardly audible, is dropped."""
-    splits = [split_of_clip(r["package"], r["path"], r.get("source", "")) for r in rows]
-    clusters = near_duplicates([(r["fingerprint"], r["seconds"]) for r in rows])
-    numbers: dict[str, int] = {}
-    recordings = []  # a freesound number stands for the same recording in every set
-    for r in rows:
-        known = ONE_SOUND.search(r.get("source", ""))
-        recordings.append(numbers.setdefault(known.groups(), len(numbers)) if known else -1)
-    packages = [r["package"] for r in rows]
-    alike = dropped(packages, clusters, splits)
-    same = dropped(packages, recordings, splits)
-    gone = [a or b or r["active"] < 0.05 or not r["peak"] for a, b, r in zip(alike, same, rows, strict=True)]
-    return ["dropped" if g else s for g, s in zip(gone, splits, strict=True)]
+from afcore.corpus.teacher import folded_teacher
+from afcore.encoders.mini import EMBEDDING
 
 
 def save_items(folders: list[Path], out: Path, everyday: float = 2.0) -> dict[str, int]:
@@ -79,17 +60,9 @@ def first_windows(folders: list[Path], split: str, count: int) -> list[np.ndarra
     return out
 
 
-def first_window(audio: np.ndarray, row: dict) -> np.ndarray:
-    """One sound of a folder as `first_windows` gives it."""
-    x = normalise(audio[row["offset"] : row["offset"] + row["length"]].astype(np.float32))[: MINI.window]
-    return np.pad(x, (0, max(0, SHORTEST - len(x))))
-
-
 def save_held(folders: list[Path], teacher: Path, out: Path, count: int = 300) -> int:
     """Writes what validation asks about while training: `first_windows`, and the teacher's features of each. Returns
     how many."""
-    from afcore.training.mini.distillation import folded_teacher
-
     mel, net = folded_teacher(teacher)
     kept = first_windows(folders, "validation", count)
     with torch.inference_mode():
