@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from afcore.checkpoints.rows import packed
 from afcore.clap.mini import MiniClap, MiniClapNet, SentenceEncoder, pool
-from afcore.corpus.clips import ClipSet
+from afcore.corpus.clips import ClipInfo, ClipSet
 
 TEMPLATES = ("{}", "the sound of {}", "{} sound", "this is the sound of {}", "a recording of {}")
 
 
-def texts_of(info) -> list[str]:
+def texts_of(info: ClipInfo) -> list[str]:
     """What can be said of a clip."""
     out = [info.caption] + ([info.label] if info.label else [])
     return [t for t in dict.fromkeys(out + info.events[:3]) if t]

@@ -12,6 +12,7 @@ import itertools
 import json
 import multiprocessing
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ import torch
 from afcore import prompts
 from afcore.corpus.clips import ClipSet
 from afcore.corpus.held_out import HELD_OUT
-from afcore.corpus.items import heard_clip, make_items, renamed
+from afcore.corpus.items import NamingItem, heard_clip, make_items, renamed
 from afcore.engine.calibration import Calibration
-from afcore.retrieval.nearest import prompt_order
+from afcore.engine.engine import Engine
+from afcore.engine.results import Heard
+from afcore.retrieval.nearest import Shot, prompt_order
 
 SHOTS, SHOTS_RENAMED = 4, 8
 KNOWN, NEW = 56, 32  # items of labels that training had, and of labels held out of it
@@ -38,7 +41,7 @@ ASKED = ("none", "any", "among", "renamed")
 names."""
 
 
-def scores_of(engine, sound, labels: list[str], shots) -> dict:
+def scores_of(engine: Engine, sound: Heard, labels: list[str], shots: Sequence[Shot]) -> dict:
     """Raw scores of `labels` with `shots` and without, and without for any sound in the query's place."""
     bare = engine.build_prompt(sound, prompts.CLASSIFY, labels=labels)
     without, counts = engine.score_labels(sound, bare, labels)
@@ -50,7 +53,7 @@ def scores_of(engine, sound, labels: list[str], shots) -> dict:
     return {"scores": without, "shown": shown, "counts": counts, "free": engine.content_free_scores(bare, labels)}
 
 
-def collect(engine, clips: ClipSet, items, options: bool) -> list[dict]:
+def collect(engine: Engine, clips: ClipSet, items: Sequence[NamingItem], options: bool) -> list[dict]:
     """For every item the raw scores of each way of asking. Shots of the item's own package are left out."""
     engine = engine.with_calibration(Calibration(alpha=1.0, options=options, end=True))
     rows = []
@@ -80,7 +83,7 @@ def collect(engine, clips: ClipSet, items, options: bool) -> list[dict]:
     return rows
 
 
-def _collect(folder: str, items) -> tuple[list[dict], list[dict]]:
+def _collect(folder: str, items: Sequence[NamingItem]) -> tuple[list[dict], list[dict]]:
     """`collect` in a process of its own, without and with listed options."""
     from afcore.engine.loading import load_engine
 
@@ -136,7 +139,7 @@ def choose(rows_of: dict[bool, list[dict]]) -> dict:
     return found | {"temperature": max(likelihood, key=likelihood.get)}
 
 
-def validation_items(engine, clips: ClipSet, known: int = KNOWN, new: int = NEW) -> list:
+def validation_items(engine: Engine, clips: ClipSet, known: int = KNOWN, new: int = NEW) -> list[NamingItem]:
     """Validation clips of labels that the bank has, so many of known and of held-out ones."""
     labels = {example.label for example in engine.bank.examples()} & {
         clips[i].label for i in range(len(clips)) if clips[i].split == "train"

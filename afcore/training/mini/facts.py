@@ -57,7 +57,8 @@ class Facts:
 
     def __init__(self, rng: np.random.Generator, labels: list[str]):
         self.rng, self.labels = rng, labels
-        self.names, self._near = read_names(), {}
+        self.names = read_names()
+        self._near: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def _choice(self, options):
         return options[self.rng.integers(len(options))]
@@ -91,7 +92,9 @@ class Facts:
         """ "a dog barking" for "dog barking"; what has no phrase stays as it is."""
         return self.names[label].phrase if label in self.names else label
 
-    def asked(self, question: str, answer: str, yes_no: bool, options) -> tuple[str, str, str, list[str] | None]:
+    def asked(
+        self, question: str, answer: str, yes_no: bool, options: list[str] | None
+    ) -> tuple[str, str, str, list[str] | None]:
         """A `Turn` as (prompt, answer, task, options)."""
         return prompts.instruction(question, yes_no), answer, prompts.QUESTION_ANSWERING, options
 

@@ -11,12 +11,14 @@ pairs, costs the audio side alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
 
 from afcore import prompts
 from afcore.corpus.clips import ClipSet
@@ -50,7 +52,11 @@ class _Reached(Exception):
 
 @torch.no_grad()
 def hidden_at(
-    model: AudioFlamingo, tokenizer, texts: list[str], spans: list[list[tuple[int, int]]], batch: int = 32
+    model: AudioFlamingo,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    spans: list[list[tuple[int, int]]],
+    batch: int = 32,
 ) -> list[Tensor]:
     """What the first cross-attention block reads at named sounds. spans: per text, (first, last + 1) character of each
     name.
@@ -95,7 +101,7 @@ def wordings(
     texts, where in each the names stand, and which events they are."""
     texts, spans, named = [], [], []
 
-    def add(build, chosen: list[int], phrased: bool) -> None:
+    def add(build: Callable[[list[str]], str], chosen: list[int], phrased: bool) -> None:
         names = [facts.phrase(events[e]) if phrased else events[e] for e in chosen]
         text, at, places = build(names), 0, []
         for name in names:
@@ -160,7 +166,7 @@ class Pairs:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Tensor, Tensor]:
         """Clips of a step (C,); per pair its event, which of the clips, truth 0 or 1, and weight (sum over pairs:
         1)."""
-        drawn = []
+        drawn: list[int] = []
         while len(drawn) < events:  # some beside a near miss, so that the near ones are held against each other
             e = int(rng.choice(self.usable, p=self.weights))
             drawn += [e, int(rng.choice(self.near[e]))] if self.near[e] and rng.random() < NEAR_MISS else [e]
@@ -239,7 +245,9 @@ class Matching(nn.Module):
         number = re.search(r"\.(\d+)\.decoder_layer\.", name)
         return number is not None and int(number[1]) < self.layer
 
-    def prepare(self, model: AudioFlamingo, tokenizer, source: HasClips, seed: int = 0) -> None:
+    def prepare(
+        self, model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, source: HasClips, seed: int = 0
+    ) -> None:
         """Computes what the language model reads at the name of every event, which training must not change. Validation
         pairs are drawn from the clips too, with the same names. Raises BadRequest where a layer below the first block
         is trained."""

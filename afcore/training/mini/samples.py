@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from afcore import prompts
-from afcore.corpus.clips import ClipSet
+from afcore.corpus.clips import ClipInfo, ClipSet
 from afcore.training.mini.facts import NEAR, Facts, Turn, words_in
 from afcore.training.mini.shots import NOISE, Shots
 from afcore.training.recipe.texts import TrainingSample, loss_pieces
@@ -200,7 +200,7 @@ class SampleMaker(Shots, Facts):
                 return event, "no"
         return self.absent(c), "no"
 
-    def _event(self, c) -> str:
+    def _event(self, c: ClipInfo) -> str:
         """A clip's label or one of its events; "" where it has none."""
         if not c.events:
             return ""
@@ -272,13 +272,13 @@ class SampleMaker(Shots, Facts):
         *earlier, (question, answer) = turns
         return self._finish(prompts.chat(earlier, question), answer, [clip])
 
-    def _which(self, c, event: str) -> tuple[str, str]:
+    def _which(self, c: ClipInfo, event: str) -> tuple[str, str]:
         """Which of up to four sounds the clip has; `event` is the answer."""
         offered = self.rng.permutation([event, *dict.fromkeys(self.absent(c) for _ in range(3))])
         return self._choice(OFFERED).format(listed([self.phrase(str(label)) for label in offered])).capitalize(), event
 
     @staticmethod
-    def _turn(question: str, answer: str, yes_no: bool, _options) -> tuple[str, str]:
+    def _turn(question: str, answer: str, yes_no: bool, _options: list[str] | None) -> tuple[str, str]:
         """A question and its answer as turns of a dialogue."""
         return question.capitalize(), f"{answer}." if yes_no else answer
 

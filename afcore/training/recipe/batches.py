@@ -113,8 +113,8 @@ def collate(
         batch["input_ids"][r, : len(ids)] = torch.tensor(ids)
         batch["labels"][r, : len(ids)] = torch.tensor(labels)
         batch["attention_mask"][r, : len(ids)] = 1
-        for a, windows in enumerate(heard):
-            windows, at = torch.from_numpy(windows[:slots]), a * slots
+        for a, of_sound in enumerate(heard):
+            windows, at = torch.from_numpy(of_sound[:slots]), a * slots
             batch["audio_embeds"][r, at : at + len(windows)] = windows
             batch["audio_mask"][r, at : at + len(windows)] = True
     return batch

@@ -445,7 +445,7 @@ def _stage(entry: dict, file: Path) -> Stage:
     return stage
 
 
-def check(content, schema: dict, what: str) -> None:
+def check(content: object, schema: dict, what: str) -> None:
     """Raises BadRequest with the place and the fault where `content` does not fit `schema`."""
     error = best_match(Draft202012Validator(schema).iter_errors(content))
     if error is not None:
@@ -455,7 +455,7 @@ def check(content, schema: dict, what: str) -> None:
         raise BadRequest(f"{what} is not right{f' at {place}' if place else ''}: {message}.")
 
 
-def fingerprint(stage: Stage, sizes: dict[str, int], seed: int, *more) -> str:
+def fingerprint(stage: Stage, sizes: dict[str, int], seed: int, *more: object) -> str:
     """Changes with everything that decides which samples come when, or what a step does; not with how often it logs,
     nor with how a batch is divided. `more`: whatever else JSON can hold."""
     settings = asdict(stage)

@@ -84,6 +84,7 @@ class ManifestRow:
 
 def read(data: Data) -> list[ManifestRow]:
     """The rows of a dataset, with its own prompt and task where it has any. Raises BadRequest naming the line."""
+    assert data.manifest is not None, "the config says so"
     try:
         lines = data.manifest.read_text().splitlines()
     except OSError as error:

@@ -247,7 +247,7 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
     return model, tokenizer, trained | {ROWS + "input"}
 
 
-def _settings(spec: Spec, language_model, tokenizer) -> AudioFlamingoConfig:
+def _settings(spec: Spec, language_model: Any, tokenizer: PreTrainedTokenizerBase) -> AudioFlamingoConfig:
     text = language_model.config.to_dict()
     audio, eoc, sep = tokenizer.convert_tokens_to_ids(mini.NEW_TOKENS)
     if spec.language_model == "mini":

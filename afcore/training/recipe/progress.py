@@ -7,18 +7,23 @@ import functools
 import json
 import os
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
+from afcore.model import AudioFlamingo
 from afcore.training.recipe.batches import collate
 from afcore.training.recipe.config import Config, Stage
 from afcore.training.recipe.manifests import Sound
 from afcore.training.recipe.network import AnswerLoss, plain_name
 from afcore.training.recipe.parallel import World, whole
 from afcore.training.recipe.sources import Sources
+from afcore.training.recipe.texts import TrainingSample
 
 GATE = re.compile(r"(\d+)\.gated_cross_attn_layer\.(attn|ff)_gate$")
 
@@ -63,7 +68,7 @@ class Log:
         names = ("loss of the answers' tokens", "tanh of each gate", "held-out accuracy")
         figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06, subplot_titles=names)
 
-        def line(row: int, key: str, get) -> None:
+        def line(row: int, key: str, get: Callable[[dict], float | None]) -> None:
             points = [(r["step"], get(r)) for r in self.rows if get(r) is not None]
             if points:
                 x, y = zip(*points, strict=True)
@@ -127,7 +132,13 @@ class HeldOutCheck:
         return [sound for sound in self.source.sounds() if sound in asked]
 
     @torch.no_grad()
-    def __call__(self, net: AnswerLoss, tokenizer, world: World, precision) -> dict[str, float]:
+    def __call__(
+        self,
+        net: AnswerLoss,
+        tokenizer: PreTrainedTokenizerBase,
+        world: World,
+        precision: Callable[[], AbstractContextManager],
+    ) -> dict[str, float]:
         """Accuracies, the loss of the right answers, where the source asks for it `yes_no` (area under the curve), and
         `audio_spread`. Every process scores everything, as sharded parameters want it."""
         net.eval()
@@ -150,7 +161,14 @@ class HeldOutCheck:
         net.train()
         return out
 
-    def _score(self, net: AnswerLoss, tokenizer, world: World, precision, samples) -> tuple[torch.Tensor, torch.Tensor]:
+    def _score(
+        self,
+        net: AnswerLoss,
+        tokenizer: PreTrainedTokenizerBase,
+        world: World,
+        precision: Callable[[], AbstractContextManager],
+        samples: list[TrainingSample],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Summed loss and number of answer tokens of each sample, both (samples,)."""
         batch = collate(
             samples,
@@ -164,7 +182,7 @@ class HeldOutCheck:
         with precision():
             return net({key: value.to(world.device) for key, value in batch.items()})
 
-    def _spread(self, model, world: World, precision) -> float:
+    def _spread(self, model: AudioFlamingo, world: World, precision: Callable[[], AbstractContextManager]) -> float:
         """Standard deviation between sounds of the audio transformer's output for their first window; near 0 the model
         is deaf."""
         first = [self.source.features(samples[0], None)[-1][0] for samples in self.naming]

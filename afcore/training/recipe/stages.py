@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from afcore.checkpoints import mini
 from afcore.errors import BadRequest, MissingPart
@@ -164,19 +165,24 @@ class StageRun:
             self.finish()
         self.world.wait()
 
-    def _loop(self, net: AnswerLoss, optimiser: torch.optim.Optimizer, tokenizer, start: int, log: Log | None) -> None:
+    def _loop(
+        self,
+        net: AnswerLoss,
+        optimiser: torch.optim.Optimizer,
+        tokenizer: PreTrainedTokenizerBase,
+        start: int,
+        log: Log | None,
+    ) -> None:
         stage, world = self.stage, self.world
         seen: list[dict[str, float]] = []
         begun = time.time()
         with ThreadPoolExecutor(1) as ahead:  # reads and tokenises the next step's samples meanwhile
-            fetch = functools.partial(
-                ahead.submit, self._micro_batches, tokenizer, net.model.config.max_windows_per_audio
-            )
-            coming = fetch(start)
+            drawn = functools.partial(self._micro_batches, tokenizer, net.model.config.max_windows_per_audio)
+            coming = ahead.submit(drawn, start)
             for step in range(start, self.steps):
                 batches = coming.result()
                 if step + 1 < self.steps:
-                    coming = fetch(step + 1)
+                    coming = ahead.submit(drawn, step + 1)
                 for group in optimiser.param_groups:
                     group["lr"] = rate(stage, step, self.steps) * group["share"]
                 seen.append(self._step(net, optimiser, step, batches))
@@ -213,7 +219,9 @@ class StageRun:
         drawn = {"epoch": self.samples.blend.epoch_of(samples - 1), "samples": samples} if stage.mix else {}
         return {"step": done, **drawn, **means, "lr": rate(stage, done - 1, self.steps), "gates": gates(net)}
 
-    def _micro_batches(self, tokenizer, slots: int, step: int) -> list[tuple[int, dict[str, Tensor]]]:
+    def _micro_batches(
+        self, tokenizer: PreTrainedTokenizerBase, slots: int, step: int
+    ) -> list[tuple[int, dict[str, Tensor]]]:
         """This process's micro-batches of a step, with their numbers. Which samples they hold does not depend on the
         number of processes."""
         stage, out = self.stage, []
@@ -278,7 +286,7 @@ class StageRun:
             total += loss.item()
         return world.sum(total)[0] / tokens
 
-    def _precision(self):
+    def _precision(self) -> contextlib.AbstractContextManager:
         if self.stage.precision == "bf16":
             return torch.autocast(self.world.device.type, torch.bfloat16)
         return contextlib.nullcontext()

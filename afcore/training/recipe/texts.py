@@ -17,7 +17,7 @@ Of interleaved samples only the query lists options. All is lower case but the q
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ def sample(
     labels: list[str],
     rng: np.random.Generator,
     kind: str,
-    shots: list[ManifestRow] = (),
+    shots: Sequence[ManifestRow] = (),
     similar: bool = True,
 ) -> TrainingSample:
     """The training sample of `row`. `labels`: of its dataset. `shots`: rows in prompt order, where it is interleaved;
