@@ -177,9 +177,10 @@ def measure_scenes(work: Path, encoder: MiniEncoder) -> list[Result]:
         if info.split == "train" and info.label in by_label:
             by_label[info.label].append(info.source)
     pick = np.random.default_rng(5)
-    heard = lambda ids: [
-        one(encoder, sounds.samples(int(i))[: 5 * scenes.RATE]) for i in pick.permutation(ids)[:OF_LABEL]
-    ]
+
+    def heard(ids: list[int]) -> list[np.ndarray]:
+        return [one(encoder, sounds.samples(int(i))[: 5 * scenes.RATE]) for i in pick.permutation(ids)[:OF_LABEL]]
+
     prototypes = {label: np.mean(heard(ids), 0) for label, ids in by_label.items() if ids}
     middle = np.mean(list(prototypes.values()), 0)  # so that a − b is about what tells sounds apart
     prototypes = {label: p - middle for label, p in prototypes.items()}

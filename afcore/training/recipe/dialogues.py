@@ -92,12 +92,12 @@ TIME_STAMP = re.compile(r"\d\s?s\b|\d+(\.\d+)?\s?-?\s?seconds?\b|\d:\d\d")
 MARK = re.compile(r"<audio>|<SEP>|<\|[a-z_]+\|>|</?s>")
 
 ASK = """\
-You write a dialogue between a person who has just played a sound and an assistant that hears it. You are given what is \
-known of the sound; neither of the two has read it, they speak only of what is heard. The person asks varied questions that \
-build on the answers so far, and refers to what was named before with words like "it", "he" or "they". The assistant \
-answers helpfully and truthfully in one or two sentences, never mentions times in seconds, and claims nothing that does not \
-follow from what is known. Write {turns} question and answer pairs, each on a line of its own as a JSON object with the \
-keys "user" and "assistant". Write nothing else.
+You write a dialogue between a person who has just played a sound and an assistant that hears it. You are given what \
+is known of the sound; neither of the two has read it, they speak only of what is heard. The person asks varied \
+questions that build on the answers so far, and refers to what was named before with words like "it", "he" or "they". \
+The assistant answers helpfully and truthfully in one or two sentences, never mentions times in seconds, and claims \
+nothing that does not follow from what is known. Write {turns} question and answer pairs, each on a line of its own \
+as a JSON object with the keys "user" and "assistant". Write nothing else.
 
 Known of the sound: {known}"""
 
