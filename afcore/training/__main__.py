@@ -1,9 +1,9 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → sets → tags → labels → encoder → rendered → features → align → pretrain → sft → chat → practice → match →
-refine → bank → calibrate. DIR needs about 40 GB and keeps what each step made, so that a step can be run again alone.
-The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags`, `labels` and `encoder` only; `--sets`
-is a folder of further sounds (`afcore.corpus.sets`).
+corpus → sets → tags → labels → encoder → rendered → features → heard → align → pretrain → sft → chat → practice →
+match → refine → bank → calibrate. DIR needs about 40 GB and keeps what each step made, so that a step can be run again
+alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags`, `labels` and `encoder` only;
+`--sets` is a folder of further sounds (`afcore.corpus.sets`).
 """
 
 from __future__ import annotations
@@ -94,11 +94,20 @@ def features(options: argparse.Namespace) -> None:
     describe.join([clips, made], options.work / "taught")
 
 
+def heard(options: argparse.Namespace) -> None:
+    """The first windows of packages and sets, on which mini CLAP is fitted."""
+    from afcore.corpus.first_windows import describe_first_windows
+
+    sets = options.work / "sounds"
+    known = sets if (sets / "audio.i16").exists() else None
+    describe_first_windows(options.work / "corpus", known, options.out, options.work / "heard")
+
+
 def align(options: argparse.Namespace) -> None:
     from afcore.corpus.clips import ClipSet
     from afcore.training.mini import align as step
 
-    step.align(ClipSet(options.work / "taught"), options.out)
+    step.align(ClipSet(options.work / "heard"), options.out)
 
 
 def language_side(options: argparse.Namespace, stage: str) -> Path:
@@ -174,6 +183,7 @@ STEPS = {
         encoder,
         rendered,
         features,
+        heard,
         align,
         pretrain,
         sft,

@@ -1,0 +1,57 @@
+"""Step `heard`: the first window of every training and validation sound of packages and sets, described, as mini's
+encoder hears it. Mini CLAP is fitted on these clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from afcore.corpus import describe
+from afcore.corpus.clips import ClipInfo, write_clips
+from afcore.corpus.decoded import first_window, read_index, splits_of
+from afcore.encoders.mini import EMBEDDING, MiniEncoder
+
+UNNAMED = {"emogator"}
+"""Sets whose labels say what was felt, not what is heard."""
+
+
+def infos_of_sets(rows: list[dict], logits: np.ndarray, names: list[str]) -> list[ClipInfo]:
+    """What is known of each sound of the sets: its label, and what the teacher's `logits` (sounds, 527) say. `names`:
+    of the 527 AudioSet classes."""
+    infos = []
+    for i, row in enumerate(rows):
+        sure, maybe, category = describe.heard_by_teacher(logits[i], names)
+        label = None if row["package"] in UNNAMED else row["label"]
+        events = describe.merge(label, sure)
+        group = f"{row['package']}/{row['path']}"
+        caption, category = " and ".join(events), category or "something else"
+        extra = {"id": row["id"], "fine": None}
+        infos.append(ClipInfo(label, caption, category, events, maybe, row["package"], group, "", i, extra))
+    return infos
+
+
+def describe_first_windows(corpus: Path, sets: Path | None, encoder_folder: Path, out: Path) -> None:
+    """Writes the `ClipSet` `out`: a clip per sound, in the order of the indices, test sounds and those without any
+    event as dropped, their features zero."""
+    encoder = MiniEncoder.load(encoder_folder)
+    rows = [(corpus, row) for row in read_index(corpus)]
+    known = SimpleNamespace(index=[row for _, row in rows])
+    infos = describe.pieces(corpus, known, encoder.labels, np.random.default_rng(0))  # reads no more than the index
+    if sets:
+        added = read_index(sets)
+        logits = np.load(sets / "teacher.npy")[:, EMBEDDING:].astype(np.float32)
+        infos += infos_of_sets(added, logits, encoder.labels)
+        rows += [(sets, row) for row in added]
+    audio = {folder: np.memmap(folder / "audio.i16", np.int16, "r") for folder, _ in rows}
+    features = []
+    for (folder, row), info, split in zip(rows, infos, splits_of([row for _, row in rows]), strict=True):
+        info.split = split if split in ("train", "validation") and (info.events or info.label) else "dropped"
+        if info.split == "dropped":
+            features.append(np.zeros((1, encoder.width), np.float16))
+            continue
+        with torch.inference_mode():
+            features.append(encoder.embed(first_window(audio[folder], row)).half().numpy())
+    write_clips(out, infos, features)
