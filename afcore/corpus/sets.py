@@ -55,3 +55,28 @@ def decode_sets(sets: Path, out: Path, progress=SAY) -> None:
     os.replace(out / "audio.tmp", out / "audio.i16")
     (out / "index.tmp").write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.replace(out / "index.tmp", out / "index.jsonl")
+
+
+SAID = {
+    "noise_of_life": {
+        "baby cry": "baby crying",
+        "dishes": "dishes clattering",
+        "door clapping": "door slamming",
+        "electrical shaver": "electric shaver",
+        "female cry": "woman crying",
+        "female scream": "woman screaming",
+        "hands clapping": "clapping",
+        "keyboard": "computer keyboard",
+        "keys": "keys jingling",
+        "laugh": "laughing",
+        "male scream": "man screaming",
+        "paper": "paper rustling",
+        "water": "running water",
+    }
+}
+"""What a set's labels are called as people say it, where its file names say it otherwise."""
+
+
+def said_as(collection: str, label: str | None) -> str:
+    """A label of a set or package as people say it; '' for none."""
+    return SAID.get(collection, {}).get(label, label) if label else ""

@@ -24,7 +24,7 @@ from afcore.engine import comparing, memory, scoring
 from afcore.engine.calibration import Calibration
 from afcore.engine.hearing import Ear, silent_clip
 from afcore.engine.results import Answer, Heard, LabelScores
-from afcore.engine.scoring import Judge, LabelQuestion, LanguageJudge, conversation
+from afcore.engine.scoring import EQUAL, Judge, JudgeWeights, LabelQuestion, LanguageJudge, conversation
 from afcore.engine.turn_queue import TurnQueue
 from afcore.errors import BadRequest, MissingPart
 from afcore.model.generation import GenerationSettings
@@ -58,8 +58,8 @@ class _Parts:
 class Engine:
     """A model for text with its encoder, its CLAP and its example bank.
 
-    ``judges``: who says how probable labels are besides the language side. ``retrieval_notice``: a sentence for people
-    where retrieval is not by the CLAP that belongs to the model.
+    ``judges``: who says how probable labels are besides the language side; ``weights``: how far each is believed.
+    ``retrieval_notice``: a sentence for people where retrieval is not by the CLAP that belongs to the model.
     """
 
     def __init__(
@@ -73,8 +73,10 @@ class Engine:
         precision: Precision | None = None,
         retrieval_notice: str = "",
         judges: Sequence[Judge] = (),
+        weights: JudgeWeights = EQUAL,
     ):
         self.name, self.kind = name, language.kind
+        self.weights = weights
         self.bank, self.calibration = bank, calibration
         self.features_name, self.clap_name = encoder.name, clap.name
         self.max_shots = language.max_shots
@@ -100,6 +102,7 @@ class Engine:
             self.precision,
             self.retrieval_notice,
             judges,
+            self.weights,
         )
 
     # Its parts
@@ -426,7 +429,7 @@ class Engine:
             frozenset(exclude),
         )
         with self._working() as parts:
-            return scoring.score(parts.judges, asked)
+            return scoring.score(parts.judges, asked, self.weights)
 
     def probabilities(
         self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None

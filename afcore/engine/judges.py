@@ -1,13 +1,9 @@
-"""Judges: several ways to say which of some labels a sound is, and how far each is believed.
+"""Judges of labels beside the language side: what mini's encoder, its sentence model and examples say.
 
-Each judge gives a probability to every label; together they answer with the product of these, each to the power of its
-weight (a logarithmic opinion pool). Weights and temperatures are chosen on validation sounds and stored with the model.
-
-- *language*: the language side's log-likelihood of each label as the answer.
 - *names*: the labels' names against the encoder's tags, by the sentence model (`afcore.knowledge.names`).
-- *text*: the label as a text against the sound, in CLAP's space.
+- *text*: "the sound of …" each label against the sound, in CLAP's space.
 - *examples*: with examples, the mean of each label's examples, over whitened embeddings.
-- *neighbours*: with examples, the nearest example of each label.
+- *neighbours*: with examples, the nearest example of each label, in CLAP's space.
 
 Whitening takes away what all sounds share, so that a mean of four examples says what is their own (as in Snell et al.,
 2017, "Prototypical Networks", with the covariance of many other sounds in the place of training).
@@ -15,90 +11,25 @@ Whitening takes away what all sounds share, so that a mean of four examples says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from afcore.knowledge.names import NameJudge
+from afcore import prompts
+from afcore.clap import Clap
+from afcore.encoders import AudioEncoder
+from afcore.engine.scoring import LabelQuestion, Opinion
+from afcore.knowledge.names import ClassVectors, NameJudge, class_texts
+from afcore.retrieval import ExampleBank
 
-LANGUAGE, NAMES, TEXT, EXAMPLES, NEIGHBOURS = "language", "names", "text", "examples", "neighbours"
-SENTENCES = {
-    LANGUAGE: "the language model",
-    NAMES: "the names against the tags",
-    TEXT: "the text match",
-    EXAMPLES: "the mean of each label's examples",
-    NEIGHBOURS: "the nearest example",
-}
-"""What each judge is called on a page."""
-UNRELATED = 0.2  # cosine of two sounds of different kinds in CLAP's space, about
+NAMES, TEXT, EXAMPLES, NEIGHBOURS = "names", "text", "examples", "neighbours"
 SHRINKAGE = 0.1  # share of the covariance that is replaced by its mean variance: 384 dimensions from some 1,500 sounds
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What one judge says: a probability for each label, in the order of the labels, and the weight it had."""
-
-    judge: str
-    probabilities: tuple[float, ...]
-    weight: float
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What all judges together say about one sound."""
-
-    labels: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    opinions: tuple[Opinion, ...] = field(default=())
-
-    @property
-    def best(self) -> str:
-        """The most probable label."""
-        return self.labels[int(np.argmax(self.probabilities))]
-
-    @property
-    def agreeing(self) -> tuple[str, ...]:
-        """The judges with a weight whose own best label is that of all."""
-        best = int(np.argmax(self.probabilities))
-        return tuple(o.judge for o in self.opinions if o.weight and int(np.argmax(o.probabilities)) == best)
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """The judges that were believed at all."""
-        return tuple(o.judge for o in self.opinions if o.weight)
-
-    def as_dict(self) -> dict[str, float]:
-        """label → probability."""
-        return dict(zip(self.labels, self.probabilities, strict=True))
-
-    def to_json(self) -> dict[str, object]:
-        """Who judged, with which weight, what each thinks best, and whether they agree."""
-        said = {
-            o.judge: {
-                "weight": o.weight,
-                "best": self.labels[int(np.argmax(o.probabilities))],
-                "probabilities": dict(zip(self.labels, o.probabilities, strict=True)),
-            }
-            for o in self.opinions
-        }
-        return {"judges": said, "agree": len(self.agreeing) == len(self.asked)}
-
-
-def softmax(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """scores (…, k) → probabilities (…, k) float64."""
-    scaled = np.asarray(scores, np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(-1, keepdims=True))
-    return scaled / scaled.sum(-1, keepdims=True)
-
-
-def pool(labels: Sequence[str], opinions: Sequence[Opinion]) -> Judgement:
-    """All opinions as one; raises ValueError where none has a weight."""
-    believed = [o for o in opinions if o.weight]
-    if not believed:
-        raise ValueError("no judge has a weight")
-    logs = sum(o.weight * np.log(np.maximum(np.asarray(o.probabilities, np.float64), 1e-30)) for o in believed)
-    return Judgement(tuple(labels), tuple(softmax(np.asarray(logs)).tolist()), tuple(opinions))
+WITHOUT_EXAMPLES = 0.2  # score of a label that has no example where others have: between another class and the same
 
 
 @dataclass(frozen=True)
@@ -121,124 +52,192 @@ class Whitening:
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
         """embeddings (…, E) → (…, E) float32 of length 1."""
         out = (np.asarray(embeddings, np.float32) - self.mean) @ self.matrix
-        return out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9)
+        whitened: np.ndarray = out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9)
+        return whitened
 
 
-def by_class_means(
-    query: np.ndarray, examples: np.ndarray, of: Sequence[int], count: int, unknown: float = 0.0
-) -> np.ndarray:
-    """Cosine (count,) of ``query`` (E,) with the mean of each label's ``examples`` (N, E), all whitened.
+@dataclass(frozen=True)
+class JudgesFile:
+    """What the judges know, kept beside a model's weights as ``judges.safetensors``."""
 
-    ``of`` (N,): which label each example has. A label without examples gets ``unknown``: two unrelated whitened sounds
-    are at right angles.
+    reference: np.ndarray
+    """Tags' probabilities of sounds of all kinds, (clips, 527)."""
+    whitening: Whitening
+    vectors: ClassVectors
+
+    def save(self, file: Path) -> None:
+        """Writes it in half precision, some 4 MB."""
+        from safetensors.numpy import save_file
+
+        arrays = {
+            "reference": self.reference,
+            "whitening.mean": self.whitening.mean,
+            "whitening.matrix": self.whitening.matrix,
+            "names.shown": self.vectors.shown,
+            "names.names": self.vectors.names,
+            "names.clauses": self.vectors.clauses,
+        }
+        half = {name: np.ascontiguousarray(array, np.float16) for name, array in arrays.items()}
+        save_file(half, file, {"digest": self.vectors.digest})
+
+    @classmethod
+    def load(cls, file: Path) -> JudgesFile:
+        """Raises FileNotFoundError; ValueError where the table's texts have changed since it was made."""
+        from safetensors import safe_open
+
+        with safe_open(file, "numpy") as kept:
+            digest = kept.metadata()["digest"]
+            if digest != class_texts().digest:
+                raise ValueError(f"{file.name} was made of other class names: make it again")
+            part = {name: kept.get_tensor(name).astype(np.float32) for name in kept.keys()}  # noqa: SIM118  no dict
+        vectors = ClassVectors(part["names.shown"], part["names.names"], part["names.clauses"], digest)
+        return cls(part["reference"], Whitening(part["whitening.mean"], part["whitening.matrix"]), vectors)
+
+
+def class_means(query: np.ndarray, examples: np.ndarray, of: Sequence[int], count: int) -> np.ndarray:
+    """Cosine (count,) of ``query`` (E,) with the mean of each label's ``examples`` (N, E), all of length 1.
+
+    ``of`` (N,): which label each example has.
     """
-    scores, of_label = np.full(count, unknown), np.asarray(of, int)
+    scores, of_label = np.full(count, WITHOUT_EXAMPLES), np.asarray(of, int)
     for label in set(of_label.tolist()):
         mean = examples[of_label == label].mean(0)
         scores[label] = float(query @ mean / max(float(np.linalg.norm(mean)), 1e-9))
     return scores
 
 
-def by_neighbours(
-    query: np.ndarray, examples: np.ndarray, of: Sequence[int], count: int, unknown: float = 0.0
-) -> np.ndarray:
-    """As `by_class_means`, with the nearest example of each label."""
-    scores, similarity = np.full(count, -np.inf), examples @ query
-    np.maximum.at(scores, np.asarray(of, int), similarity)
-    return np.where(np.isfinite(scores), scores, unknown)
+def nearest_of_each(query: np.ndarray, examples: np.ndarray, of: Sequence[int], count: int) -> np.ndarray:
+    """As `class_means`, with the nearest example of each label."""
+    scores = np.full(count, -np.inf)
+    np.maximum.at(scores, np.asarray(of, int), examples @ query)
+    return np.where(np.isfinite(scores), scores, WITHOUT_EXAMPLES)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """How far each judge is believed, without and with examples, and what divides its scores before the softmax."""
+def opinion(judge: str, labels: Sequence[str], scores: np.ndarray, temperature: float) -> Opinion:
+    """scores (k,) as probabilities."""
+    found = torch.softmax(torch.as_tensor(np.asarray(scores, np.float64)) / temperature, 0)
+    return Opinion(judge, dict(zip(labels, found.tolist(), strict=True)))
 
-    alone: Mapping[str, float]
-    with_examples: Mapping[str, float]
-    temperature: Mapping[str, float]
 
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Mapping[str, float]]) -> Weights:
-        """From ``judges.json``; raises ValueError for a judge or a part that means nothing here."""
-        if set(settings) != {"alone", "with_examples", "temperature"}:
-            raise ValueError(f"judges.json holds alone, with_examples and temperature, not {sorted(settings)}")
-        for part in settings.values():
-            if unknown := set(part) - set(SENTENCES):
-                raise ValueError(f"unknown judges: {sorted(unknown)}")
-        return cls(settings["alone"], settings["with_examples"], settings["temperature"])
+def about_classes(asked: LabelQuestion) -> bool:
+    """Whether the labels are what sounds are called: for near or far, or yes or no, names and texts say nothing."""
+    return prompts.asks_for_class(asked.question)
 
-    def of(self, judge: str, examples: bool) -> float:
-        """The weight of ``judge``."""
-        return float((self.with_examples if examples else self.alone).get(judge, 0.0))
+
+class ByName:
+    """*names*."""
+
+    name = NAMES
+
+    def __init__(self, names: NameJudge, encoder: AudioEncoder, temperature: float = 1.0):
+        self._names, self._encoder, self._temperature = names, encoder, temperature
+
+    def opinion(self, asked: LabelQuestion) -> Opinion | None:
+        """None for a question that is not about classes."""
+        if not about_classes(asked):
+            return None
+        tags = self._encoder.tags(asked.heard.features).numpy()
+        return opinion(self.name, asked.labels, self._names.scores(asked.labels, tags), self._temperature)
+
+
+class ByText:
+    """*text*. Raises MissingPart where the text side of the CLAP is absent."""
+
+    name = TEXT
+
+    def __init__(self, clap: Clap, temperature: float = 0.05):
+        self._clap, self._temperature = clap, temperature
+        self._said: dict[str, np.ndarray] = {}
+
+    def opinion(self, asked: LabelQuestion) -> Opinion | None:
+        """None for a question that is not about classes."""
+        if not about_classes(asked):
+            return None
+        if new := [label for label in dict.fromkeys(asked.labels) if label not in self._said]:
+            rows = self._clap.text([f"the sound of {label}" for label in new])
+            self._said |= dict(zip(new, rows, strict=True))
+        scores = np.stack([self._said[label] for label in asked.labels]) @ asked.heard.vector
+        return opinion(self.name, asked.labels, scores, self._temperature)
 
 
 @dataclass(frozen=True)
 class Known:
-    """Examples of the labels that a sound is judged by."""
+    """The examples of a question's labels: id in the bank and which label, counted from 0."""
 
-    embeddings: np.ndarray
-    """(N, E) of the encoder, as they come."""
-    vectors: np.ndarray
-    """(N, d) of CLAP, of length 1."""
+    bank: ExampleBank
+    ids: tuple[int, ...]
     of: tuple[int, ...]
-    """Which label each one has, counted from 0."""
 
 
-class Panel:
-    """The judges beside the language side, for a model whose encoder names what it hears.
+def known_examples(asked: LabelQuestion) -> Known | None:
+    """All examples of the labels that may be learnt from: of the question's bank, else the shots. None where no shots
+    are to be seen."""
+    if not asked.shots:
+        return None
+    bank = asked.bank or asked.shots[0].bank
+    if bank is None:
+        return None
+    place = {label: n for n, label in enumerate(asked.labels)}
+    if asked.bank is None:
+        found = [(shot.example.id, shot.example.label) for shot in asked.shots if shot.bank is bank]
+    else:
+        found = [(example.id, example.label) for example in bank.examples() if example.id not in asked.exclude]
+    pairs = [(i, place[label]) for i, label in found if label in place]
+    return Known(bank, tuple(i for i, _ in pairs), tuple(n for _, n in pairs)) if pairs else None
 
-    ``names`` judges by name; ``text`` embeds texts in CLAP's space, or is None where that cannot be had.
-    """
+
+class ByClassMeans:
+    """*examples*. ``embedding_of``: window features (n, E) → the encoder's embedding of each (n, d)."""
+
+    name = EXAMPLES
 
     def __init__(
         self,
-        names: NameJudge,
         whitening: Whitening,
-        weights: Weights,
-        text: Callable[[list[str]], np.ndarray] | None = None,
+        encoder_name: str,
+        embedding_of: Callable[[Tensor], Tensor],
+        temperature: float = 0.1,
     ):
-        self.names, self.whitening, self.weights, self._text = names, whitening, weights, text
-        self._said: dict[str, np.ndarray] = {}
+        self._whitening, self._encoder_name, self._embedding_of = whitening, encoder_name, embedding_of
+        self._temperature = temperature
+        self._kept: WeakKeyDictionary[ExampleBank, dict[int, np.ndarray]] = WeakKeyDictionary()
 
-    def opinions(
-        self,
-        labels: Sequence[str],
-        tags: np.ndarray,
-        embedding: np.ndarray,
-        vector: np.ndarray,
-        known: Known | None = None,
-        language: Sequence[float] | None = None,
-    ) -> list[Opinion]:
-        """What each judge says of a sound; `pool` makes one judgement of it.
+    def opinion(self, asked: LabelQuestion) -> Opinion | None:
+        """None without examples."""
+        known = known_examples(asked)
+        if known is None:
+            return None
+        kept = self._kept.setdefault(known.bank, {})
+        for i in known.ids:
+            if i not in kept:
+                features = known.bank.features(i, self._encoder_name)
+                kept[i] = self._vector(torch.as_tensor(np.asarray(features, np.float32)))
+        examples = np.stack([kept[i] for i in known.ids])
+        scores = class_means(self._vector(asked.heard.features), examples, known.of, len(asked.labels))
+        return opinion(self.name, asked.labels, scores, self._temperature)
 
-        ``tags``: probability of each AudioSet class (527,); ``embedding`` (E,) of the encoder; ``vector`` (d,) of CLAP.
-        ``known``: examples of some or all of the labels. ``language``: what the language side says, where it was asked.
-        """
-        with_examples = known is not None and len(known.of) > 0
-        scores: dict[str, np.ndarray] = {}
-        if self.weights.of(NAMES, with_examples):
-            scores[NAMES] = self.names.scores(labels, tags)
-        if self._text is not None and self.weights.of(TEXT, with_examples):
-            scores[TEXT] = self._texts(labels) @ vector
-        if known is not None and with_examples:
-            if self.weights.of(EXAMPLES, True):
-                means = self.whitening(known.embeddings)
-                scores[EXAMPLES] = by_class_means(self.whitening(embedding), means, known.of, len(labels))
-            if self.weights.of(NEIGHBOURS, True):
-                scores[NEIGHBOURS] = by_neighbours(vector, known.vectors, known.of, len(labels), unknown=UNRELATED)
-        said = [Opinion(LANGUAGE, tuple(language), self.weights.of(LANGUAGE, with_examples))] if language else []
-        return said + [
-            Opinion(
-                judge,
-                tuple(softmax(score, self.weights.temperature.get(judge, 1.0)).tolist()),
-                self.weights.of(judge, with_examples),
-            )
-            for judge, score in scores.items()
-        ]
+    def _vector(self, features: Tensor) -> np.ndarray:
+        return self._whitening(self._embedding_of(features).float().mean(0).numpy())
 
-    def _texts(self, labels: Sequence[str]) -> np.ndarray:
-        assert self._text is not None
-        new = [label for label in dict.fromkeys(labels) if label not in self._said]
-        if new:
-            rows = self._text([f"the sound of {label}" for label in new])
-            self._said |= dict(zip(new, rows, strict=True))
-        return np.stack([self._said[label] for label in labels])
+
+class ByNeighbours:
+    """*neighbours*."""
+
+    name = NEIGHBOURS
+
+    def __init__(self, clap_name: str, temperature: float = 0.05):
+        self._clap_name, self._temperature = clap_name, temperature
+
+    def opinion(self, asked: LabelQuestion) -> Opinion | None:
+        """None without examples."""
+        known = known_examples(asked)
+        if known is None:
+            return None
+        ids, matrix = known.bank.clap_matrix(self._clap_name)
+        row = {example: n for n, example in enumerate(ids)}
+        there = [(row[i], n) for i, n in zip(known.ids, known.of, strict=True) if i in row]
+        if not there:
+            return None
+        examples = matrix[[r for r, _ in there]]
+        scores = nearest_of_each(asked.heard.vector, examples, [n for _, n in there], len(asked.labels))
+        return opinion(self.name, asked.labels, scores, self._temperature)

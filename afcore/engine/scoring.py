@@ -1,15 +1,15 @@
 """How probable each of several labels is for a sound. Judges give a distribution each, and one step makes them one
 answer.
 
-`score` is that step: `Engine.classify`, a question with labels, Teach and the command line all go through it. Today's
-only judge is the language side (`LanguageJudge`); another is a class with a name and an `opinion`, given to the engine.
+`score` is that step: `Engine.classify`, a question with labels, Teach and the command line all go through it. Every
+engine has the language side as a judge (`LanguageJudge`); mini has those of `afcore.engine.judges` beside it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -59,11 +59,35 @@ class Judge(Protocol):
         ...
 
 
-def score(judges: Sequence[Judge], asked: LabelQuestion) -> LabelScores:
+@dataclass(frozen=True)
+class JudgeWeights:
+    """How far each judge is believed, without and with examples; chosen on validation sounds. Whom nothing is said of
+    counts fully, who has 0 is not asked."""
+
+    alone: Mapping[str, float] = field(default_factory=dict)
+    with_examples: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if min((*self.alone.values(), *self.with_examples.values()), default=0.0) < 0:
+            raise ValueError("a judge's weight must not be below 0")
+
+    def of(self, judge: str, asked: LabelQuestion) -> float:
+        """The weight of ``judge`` for this question."""
+        return float((self.with_examples if asked.shots else self.alone).get(judge, 1.0))
+
+
+EQUAL = JudgeWeights()
+
+
+def score(judges: Sequence[Judge], asked: LabelQuestion, weights: JudgeWeights = EQUAL) -> LabelScores:
     """The judges' opinions as one answer. Raises BadRequest for labels that cannot be told apart."""
     prompts.check_labels(asked.labels)
-    opinions = tuple(said for judge in judges if (said := judge.opinion(asked)) is not None)
-    return LabelScores(pooled(asked.labels, opinions), opinions)
+    opinions = []
+    for judge in judges:
+        weight = weights.of(judge.name, asked)
+        if weight and (said := judge.opinion(asked)) is not None:
+            opinions.append(replace(said, weight=weight))
+    return LabelScores(pooled(asked.labels, opinions), tuple(opinions))
 
 
 def pooled(labels: Sequence[str], opinions: Sequence[Opinion]) -> dict[str, float]:
@@ -99,9 +123,8 @@ class LanguageJudge:
         calibration: Calibration,
         sounds: Callable[[Heard, Prompt], list[Tensor]],
         references: Callable[[], list[Heard]],
-        weight: float = 1.0,
     ):
-        self.language, self.calibration, self.weight = language, calibration, weight
+        self.language, self.calibration = language, calibration
         self._sounds, self._references = sounds, references
         self._content_free: tuple[tuple[str, Key], dict[str, float]] | None = None
 
@@ -115,7 +138,7 @@ class LanguageJudge:
             Opinion(self.name, self.probabilities(asked.heard, prompt, asked.labels, asked.bare))
             for prompt in asked.passes
         ]
-        return Opinion(self.name, pooled(asked.labels, passes), self.weight)
+        return Opinion(self.name, pooled(asked.labels, passes))
 
     def probabilities(
         self, heard: Heard, prompt: Prompt, labels: Sequence[str], bare: Prompt | None = None

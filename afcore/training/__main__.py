@@ -1,9 +1,9 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
 corpus → sets → tags → labels → encoder → rendered → features → heard → align → pretrain → sft → chat → practice →
-match → refine → bank → calibrate. DIR needs about 40 GB and keeps what each step made, so that a step can be run again
-alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags`, `labels` and `encoder` only;
-`--sets` is a folder of further sounds (`afcore.corpus.sets`).
+match → refine → bank → calibrate → judges. DIR needs about 40 GB and keeps what each step made, so that a step can be
+run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags`, `labels` and
+`encoder` only; `--sets` is a folder of further sounds (`afcore.corpus.sets`).
 """
 
 from __future__ import annotations
@@ -167,6 +167,15 @@ def bank(options: argparse.Namespace) -> None:
     shipped.compact()
 
 
+def judges(options: argparse.Namespace) -> None:
+    """What the judges beside the language side know, and how far each is believed."""
+    from afcore.engine import mini
+    from afcore.training.mini import judging
+
+    engine = mini.load(None, None, lambda stage, share: None, alone=True)
+    print(json.dumps(judging.write(engine, sounds_of(options.work), options.out), indent=1))
+
+
 def calibrate(options: argparse.Namespace) -> None:
     from afcore.training.mini import calibrate as step
 
@@ -193,6 +202,7 @@ STEPS = {
         refine,
         bank,
         calibrate,
+        judges,
     )
 }
 

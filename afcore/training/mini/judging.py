@@ -1,0 +1,241 @@
+"""Step `judges`: what the judges beside the language side know, and how far each is believed.
+
+Whitening and the reference of the judge by name come from training sounds. Temperatures and weights are chosen on
+validation sounds of packages and sets, ten options each, without examples and with four a label, which are training
+sounds: first each judge's temperature alone, then the weights, one after the other from a grid, by the mean
+log-probability of the right label (which asks for doubt where there is doubt, not only for the right order).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from afcore import prompts
+from afcore.audio.recording import normalise
+from afcore.audio.windows import MINI
+from afcore.corpus.decoded import Sounds
+from afcore.corpus.sets import said_as
+from afcore.encoders.mini import MiniEncoder
+from afcore.engine.engine import Engine
+from afcore.engine.judges import (
+    EXAMPLES,
+    NAMES,
+    NEIGHBOURS,
+    TEXT,
+    JudgesFile,
+    Whitening,
+    class_means,
+    nearest_of_each,
+)
+from afcore.engine.results import Heard
+from afcore.engine.scoring import LANGUAGE
+from afcore.knowledge.names import ClassVectors, NameJudge
+from afcore.retrieval import ExampleBank
+from afcore.retrieval.bank import Example
+from afcore.retrieval.nearest import Retriever, Shot, prompt_order
+from afcore.training.mini.sounds import splits_of
+
+WHITENED, REFERENCES = 1500, 400
+"""Training sounds of the whitening, and among them those of the reference."""
+PER_LABEL, MOST = 6, 240
+"""Validation sounds of one label, and in all."""
+OPTIONS, SHOTS = 10, 4
+TEMPERATURES = {
+    NAMES: (0.25, 0.35, 0.5, 0.7, 1.0, 1.4),
+    TEXT: (0.02, 0.03, 0.05, 0.08, 0.12),
+    EXAMPLES: (0.04, 0.06, 0.08, 0.1, 0.14, 0.2),
+    NEIGHBOURS: (0.02, 0.03, 0.05, 0.08, 0.12),
+}
+GRID = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+LEAST_LANGUAGE = 0.05  # questions that are not about classes have no other judge
+
+
+@dataclass(frozen=True)
+class LabelledSound:
+    """A sound with a label as people say it, and where it is."""
+
+    id: str
+    label: str
+    folder: int
+    row: int
+    split: str
+
+
+def labelled(folders: Sequence[Path]) -> list[LabelledSound]:
+    """All sounds with a label of the folders of decoded sounds, in an order that their names alone decide."""
+    rows, places = [], []
+    for k, folder in enumerate(folders):
+        file = folder / "labels.jsonl"
+        known = {r["id"]: r["label"] for r in map(json.loads, file.open())} if file.exists() else {}
+        for n, row in enumerate(Sounds(folder).index):
+            rows.append({**row, "label": known.get(row["id"]) or row.get("label")})
+            places.append((k, n))
+    found = [
+        LabelledSound(row["id"], said_as(row["package"], row["label"]), *place, split)
+        for row, place, split in zip(rows, places, splits_of(rows), strict=True)
+        if row["label"] and split != "dropped"
+    ]
+    return sorted(found, key=lambda sound: hashlib.sha256(sound.id.encode()).hexdigest())
+
+
+def hear(engine: Engine, sounds: Sounds, row: int) -> Heard:
+    """A decoded sound as the app hears it."""
+    samples = normalise(sounds.samples(row))[: MINI.max_samples]
+    features = engine.encoder.embed(samples).float().cpu()
+    return Heard.of_features(sounds.index[row]["id"], features, engine.clap.audio_from_features(features))
+
+
+def write_known(encoder: MiniEncoder, folders: Sequence[Path], vectors: ClassVectors, out: Path) -> JudgesFile:
+    """Writes `out/judges.safetensors` from training sounds, labelled or not."""
+    opened = [Sounds(folder) for folder in folders]
+    rows = [(k, n, row) for k, sounds in enumerate(opened) for n, row in enumerate(sounds.index)]
+    splits = splits_of([row for _, _, row in rows])
+    train = [(k, n, row) for (k, n, row), split in zip(rows, splits, strict=True) if split == "train"]
+    train.sort(key=lambda entry: hashlib.sha256(entry[2]["id"].encode()).hexdigest())
+    embeddings, tags = [], []
+    for k, n, _ in train[:WHITENED]:
+        features = encoder.embed(normalise(opened[k].samples(n))[: MINI.window])
+        embeddings.append(encoder.embedding_of(features).mean(0).numpy())
+        tags.append(encoder.tags(features).numpy())
+    known = JudgesFile(np.stack(tags[:REFERENCES]), Whitening.of(np.stack(embeddings)), vectors)
+    known.save(out / "judges.safetensors")
+    return JudgesFile.load(out / "judges.safetensors")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One validation sound with its options, the right one first, and each judge's raw scores (options,)."""
+
+    scores: dict[str, np.ndarray]
+
+
+class Drawn(ExampleBank):
+    """The examples that one validation sound is judged by, `SHOTS` of each label."""
+
+    def __init__(self, engine: Engine, labels: Sequence[str], heard: Sequence[Heard]):
+        self._engine, self._labels, self._heard = engine, labels, heard
+
+    def examples(self) -> list[Example]:
+        """As `ExampleBank.examples`."""
+        return [Example(n, self._labels[n // SHOTS], "", heard.key, 0.0) for n, heard in enumerate(self._heard)]
+
+    def clap_matrix(self, model: str) -> tuple[list[int], np.ndarray]:
+        """As `ExampleBank.clap_matrix`."""
+        return list(range(len(self._heard))), np.stack([heard.vector for heard in self._heard])
+
+    def features(self, example_id: int, model: str) -> np.ndarray:
+        """As `ExampleBank.features`."""
+        return self._heard[example_id].features.numpy()
+
+
+def trials(engine: Engine, known: JudgesFile, folders: Sequence[Path], with_examples: bool) -> list[Trial]:
+    """Asks every judge about the validation sounds."""
+    opened, everything = [Sounds(folder) for folder in folders], labelled(folders)
+    examples: dict[str, list[LabelledSound]] = defaultdict(list)
+    for sound in everything:
+        if sound.split == "train" and len(examples[sound.label]) < SHOTS:
+            examples[sound.label].append(sound)
+    full = sorted(label for label, some in examples.items() if len(some) == SHOTS)
+    asked: dict[str, list[LabelledSound]] = defaultdict(list)
+    for sound in everything:
+        if sound.split == "validation" and sound.label in full and len(asked[sound.label]) < PER_LABEL:
+            asked[sound.label].append(sound)
+    labels = sorted(asked)
+    chosen = [sound for label in labels for sound in asked[label]]
+    chosen = sorted(chosen, key=lambda sound: hashlib.sha256(sound.id.encode()).hexdigest())[:MOST]
+    names = NameJudge(lambda texts: engine.clap.sentences(texts).numpy(), known.reference, vectors=known.vectors)
+    remembered: dict[str, Heard] = {}
+
+    def heard_of(sound: LabelledSound) -> Heard:
+        if sound.id not in remembered:
+            remembered[sound.id] = hear(engine, opened[sound.folder], sound.row)
+        return remembered[sound.id]
+
+    def whitened(heard: Heard) -> np.ndarray:
+        return known.whitening(engine.encoder.embedding_of(heard.features).mean(0).numpy())
+
+    rng, out = np.random.default_rng(0), []
+    for n, sound in enumerate(chosen):
+        others = rng.permutation([label for label in labels if label != sound.label])[: OPTIONS - 1]
+        options, heard = [sound.label, *map(str, others)], heard_of(sound)
+        scores = {
+            NAMES: names.scores(options, engine.encoder.tags(heard.features).numpy()),
+            TEXT: engine.clap.text([f"the sound of {label}" for label in options]) @ heard.vector,
+        }
+        shots: list[Shot] = []
+        if with_examples:
+            shown = [heard_of(example) for label in options for example in examples[label]]
+            shots = Retriever(Drawn(engine, options, shown), engine.clap.name).nearest(heard.vector, SHOTS)
+            of = np.repeat(range(OPTIONS), SHOTS)
+            scores[EXAMPLES] = class_means(whitened(heard), np.stack([whitened(x) for x in shown]), of, OPTIONS)
+            scores[NEIGHBOURS] = nearest_of_each(heard.vector, np.stack([x.vector for x in shown]), of, OPTIONS)
+        bare = engine.build_prompt(heard, prompts.CLASSIFY, labels=options)
+        prompt = engine.build_prompt(heard, prompts.CLASSIFY, prompt_order(shots), labels=options) if shots else bare
+        said = engine.probabilities(heard, prompt, options, bare)
+        scores[LANGUAGE] = np.log(np.maximum([said[label] for label in options], 1e-30))
+        out.append(Trial(scores))
+        if (n + 1) % 40 == 0:
+            print(f"{n + 1} of {len(chosen)} validation sounds, {len(labels)} labels", flush=True)
+    return out
+
+
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """scores (…, k) → log-probabilities."""
+    return torch.log_softmax(torch.as_tensor(scores, dtype=torch.float64), -1).numpy()
+
+
+def choose(tried: Sequence[Trial], heat: dict[str, float]) -> dict[str, float]:
+    """Weights by coordinate ascent; what `scoring.pooled` does with them is done here for all trials at once."""
+    logs = {
+        judge: log_softmax(np.stack([t.scores[judge] for t in tried]) / heat.get(judge, 1.0))
+        for judge in tried[0].scores
+    }
+    weights = dict.fromkeys(logs, 1.0)
+
+    def gain(candidate: dict[str, float]) -> float:
+        total = sum(candidate.values())
+        return float(log_softmax(sum(w * logs[j] for j, w in candidate.items()) / total)[:, 0].mean())
+
+    for _ in range(4):
+        for judge in weights:
+            least = LEAST_LANGUAGE if judge == LANGUAGE else 0.0
+            grid = [w for w in GRID if w >= least and (w or any(v for j, v in weights.items() if j != judge))]
+            weights[judge] = max(grid, key=lambda w, judge=judge: gain({**weights, judge: w}))
+    return weights
+
+
+def accuracy(tried: Sequence[Trial], heat: dict[str, float], weights: dict[str, float]) -> float:
+    """Share of trials whose right label, the first, has the highest pooled score."""
+    pooled = [
+        sum(w * log_softmax(t.scores[judge] / heat.get(judge, 1.0)) for judge, w in weights.items()) for t in tried
+    ]
+    return float(np.mean([int(np.argmax(scores)) == 0 for scores in pooled]))
+
+
+def write(engine: Engine, folders: Sequence[Path], out: Path) -> dict[str, object]:
+    """Writes `out/judges.safetensors` and `out/judges.json`; returns what was measured on validation sounds.
+
+    ``engine``: mini, with any judges or none; only its parts are asked.
+    """
+    vectors = ClassVectors.of(lambda texts: engine.clap.sentences(texts).numpy())
+    known = write_known(engine.encoder, folders, vectors, out)
+    alone, shown = trials(engine, known, folders, False), trials(engine, known, folders, True)
+    heat = {}
+    for judge, grid in TEMPERATURES.items():
+        tried = np.stack([t.scores[judge] for t in shown])
+        heat[judge] = max(grid, key=lambda t, tried=tried: float(log_softmax(tried / t)[:, 0].mean()))
+    settings = {"alone": choose(alone, heat), "with_examples": choose(shown, heat), "temperature": heat}
+    (out / "judges.json").write_text(json.dumps(settings, indent=1) + "\n")
+    found: dict[str, object] = {"sounds": len(alone), **settings}
+    for name, tried in (("alone", alone), ("with_examples", shown)):
+        single = {judge: accuracy(tried, heat, {judge: 1.0}) for judge in tried[0].scores}
+        found[f"right {name}"] = {**single, "all": accuracy(tried, heat, settings[name])}
+    return found
