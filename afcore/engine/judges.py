@@ -11,6 +11,7 @@ Whitening takes away what all sounds share, so that a mean of four examples says
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from afcore.retrieval import ExampleBank
 NAMES, TEXT, EXAMPLES, NEIGHBOURS = "names", "text", "examples", "neighbours"
 SHRINKAGE = 0.1  # share of the covariance that is replaced by its mean variance: 384 dimensions from some 1,500 sounds
 WITHOUT_EXAMPLES = 0.2  # score of a label that has no example where others have: between another class and the same
+
+_ASKS_WHAT = re.compile(r"\s*(what|which|who)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def opinion(judge: str, labels: Sequence[str], scores: np.ndarray, temperature: 
 
 def about_classes(asked: LabelQuestion) -> bool:
     """Whether the labels are what sounds are called: for near or far, or yes or no, names and texts say nothing."""
-    return prompts.asks_for_class(asked.question)
+    return prompts.asks_for_class(asked.question) or bool(_ASKS_WHAT.match(asked.question))
 
 
 class ByName:

@@ -23,7 +23,8 @@ from afcore.errors import MissingPart
 from afcore.knowledge.names import NameJudge
 from afcore.retrieval.bank import Bank
 
-FILES = "encoder.safetensors", "clap.safetensors", "flamingo.safetensors", "judges.safetensors", "audioset.json"
+FILES = "encoder.safetensors", "clap.safetensors", "flamingo.safetensors", "audioset.json"
+JUDGES = "judges.safetensors", "judges.json"
 
 
 def load(
@@ -34,7 +35,7 @@ def load(
     ``alone``: without the judges beside the language side, which are made with it.
     """
     folder, precision = paths.MINI, choose_precision(device, dtype)
-    for name in FILES:
+    for name in FILES if alone else (*FILES, *JUDGES):
         if not (folder / name).exists():
             raise MissingPart(
                 f"Mini's weights are missing ({name}): restore the folder assets/mini from the repository."
@@ -54,8 +55,8 @@ def load_judges(folder: Path, encoder: MiniEncoder, clap: MiniClap) -> tuple[lis
 
     Raises FileNotFoundError; ValueError where they do not fit.
     """
-    known = JudgesFile.load(folder / "judges.safetensors")
-    settings = json.loads((folder / "judges.json").read_text())
+    known = JudgesFile.load(folder / JUDGES[0])
+    settings = json.loads((folder / JUDGES[1]).read_text())
     heat = settings["temperature"]
 
     def embed(texts: list[str]) -> np.ndarray:

@@ -86,7 +86,7 @@ def score(judges: Sequence[Judge], asked: LabelQuestion, weights: JudgeWeights =
     for judge in judges:
         weight = weights.of(judge.name, asked)
         if weight and (said := judge.opinion(asked)) is not None:
-            opinions.append(replace(said, weight=weight))
+            opinions.append(replace(said, weight=weight * said.weight))
     return LabelScores(pooled(asked.labels, opinions), tuple(opinions))
 
 

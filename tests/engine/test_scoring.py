@@ -114,3 +114,20 @@ def test_passes_are_averaged_in_logarithms(tmp_path):
     logs = [sum(math.log(p[label]) for p in alone) / 2 for label in LABELS]
     total = sum(map(math.exp, logs))
     assert list(found.values()) == pytest.approx([math.exp(log) / total for log in logs], abs=1e-5)
+
+
+def test_weights_say_how_far_each_judge_is_believed_and_who_is_not_asked():
+    judge, other = Fixed({"horn": 0.7, "hum": 0.2, "bell": 0.1}), Fixed({"horn": 0.1, "hum": 0.8, "bell": 0.1}, "other")
+    script = Script()
+    weights = JudgeWeights({LANGUAGE: 0.5, "other": 0.0}, {"other": 1.0})
+    parts = FakeText(script), FakeEncoder(script), FakeClap(script)
+    engine = Engine("fake", *parts, judges=[judge, other], weights=weights)
+    scores = engine.score(engine.hear(tone_clip(430)), LABELS)
+    assert [(said.judge, said.weight) for said in scores.opinions] == [(LANGUAGE, 0.5), ("fixed", 2.0)]
+    assert scores.best == "horn" and not other.asked
+    assert engine.with_calibration(engine.calibration).weights is weights
+
+
+def test_weights_below_nothing_are_refused():
+    with pytest.raises(ValueError, match="below 0"):
+        JudgeWeights({LANGUAGE: -1.0})

@@ -21,7 +21,7 @@ import torch
 from afcore import prompts
 from afcore.audio.recording import normalise
 from afcore.audio.windows import MINI
-from afcore.corpus.decoded import Sounds
+from afcore.corpus.decoded import Sounds, read_index
 from afcore.corpus.sets import said_as
 from afcore.encoders.mini import MiniEncoder
 from afcore.engine.engine import Engine
@@ -59,8 +59,8 @@ LEAST_LANGUAGE = 0.05  # questions that are not about classes have no other judg
 
 
 @dataclass(frozen=True)
-class LabelledSound:
-    """A sound with a label as people say it, and where it is."""
+class KnownSound:
+    """A decoded sound: its label as people say it ('' for none), and where it is."""
 
     id: str
     label: str
@@ -69,19 +69,20 @@ class LabelledSound:
     split: str
 
 
-def labelled(folders: Sequence[Path]) -> list[LabelledSound]:
-    """All sounds with a label of the folders of decoded sounds, in an order that their names alone decide."""
+def known_sounds(folders: Sequence[Path]) -> list[KnownSound]:
+    """All sounds of the folders of decoded sounds, in an order that their names alone decide; without those whose
+    near-duplicate is in a stricter split."""
     rows, places = [], []
     for k, folder in enumerate(folders):
         file = folder / "labels.jsonl"
         known = {r["id"]: r["label"] for r in map(json.loads, file.open())} if file.exists() else {}
-        for n, row in enumerate(Sounds(folder).index):
+        for n, row in enumerate(read_index(folder)):
             rows.append({**row, "label": known.get(row["id"]) or row.get("label")})
             places.append((k, n))
     found = [
-        LabelledSound(row["id"], said_as(row["package"], row["label"]), *place, split)
+        KnownSound(row["id"], said_as(row["package"], row["label"]), *place, split)
         for row, place, split in zip(rows, places, splits_of(rows), strict=True)
-        if row["label"] and split != "dropped"
+        if split != "dropped"
     ]
     return sorted(found, key=lambda sound: hashlib.sha256(sound.id.encode()).hexdigest())
 
@@ -93,20 +94,18 @@ def hear(engine: Engine, sounds: Sounds, row: int) -> Heard:
     return Heard.of_features(sounds.index[row]["id"], features, engine.clap.audio_from_features(features))
 
 
-def write_known(encoder: MiniEncoder, folders: Sequence[Path], vectors: ClassVectors, out: Path) -> JudgesFile:
+def write_known(
+    encoder: MiniEncoder, opened: Sequence[Sounds], sounds: Sequence[KnownSound], vectors: ClassVectors, out: Path
+) -> JudgesFile:
     """Writes `out/judges.safetensors` from training sounds, labelled or not."""
-    opened = [Sounds(folder) for folder in folders]
-    rows = [(k, n, row) for k, sounds in enumerate(opened) for n, row in enumerate(sounds.index)]
-    splits = splits_of([row for _, _, row in rows])
-    train = [(k, n, row) for (k, n, row), split in zip(rows, splits, strict=True) if split == "train"]
-    train.sort(key=lambda entry: hashlib.sha256(entry[2]["id"].encode()).hexdigest())
     embeddings, tags = [], []
-    for k, n, _ in train[:WHITENED]:
-        features = encoder.embed(normalise(opened[k].samples(n))[: MINI.window])
+    for sound in [sound for sound in sounds if sound.split == "train"][:WHITENED]:
+        features = encoder.embed(normalise(opened[sound.folder].samples(sound.row))[: MINI.window])
         embeddings.append(encoder.embedding_of(features).mean(0).numpy())
         tags.append(encoder.tags(features).numpy())
-    known = JudgesFile(np.stack(tags[:REFERENCES]), Whitening.of(np.stack(embeddings)), vectors)
-    known.save(out / "judges.safetensors")
+    JudgesFile(np.stack(tags[:REFERENCES]), Whitening.of(np.stack(embeddings)), vectors).save(
+        out / "judges.safetensors"
+    )
     return JudgesFile.load(out / "judges.safetensors")
 
 
@@ -136,16 +135,18 @@ class Drawn(ExampleBank):
         return self._heard[example_id].features.numpy()
 
 
-def trials(engine: Engine, known: JudgesFile, folders: Sequence[Path], with_examples: bool) -> list[Trial]:
+def trials(
+    engine: Engine, known: JudgesFile, opened: Sequence[Sounds], sounds: Sequence[KnownSound], with_examples: bool
+) -> list[Trial]:
     """Asks every judge about the validation sounds."""
-    opened, everything = [Sounds(folder) for folder in folders], labelled(folders)
-    examples: dict[str, list[LabelledSound]] = defaultdict(list)
-    for sound in everything:
+    labelled = [sound for sound in sounds if sound.label]
+    examples: dict[str, list[KnownSound]] = defaultdict(list)
+    for sound in labelled:
         if sound.split == "train" and len(examples[sound.label]) < SHOTS:
             examples[sound.label].append(sound)
     full = sorted(label for label, some in examples.items() if len(some) == SHOTS)
-    asked: dict[str, list[LabelledSound]] = defaultdict(list)
-    for sound in everything:
+    asked: dict[str, list[KnownSound]] = defaultdict(list)
+    for sound in labelled:
         if sound.split == "validation" and sound.label in full and len(asked[sound.label]) < PER_LABEL:
             asked[sound.label].append(sound)
     labels = sorted(asked)
@@ -154,7 +155,7 @@ def trials(engine: Engine, known: JudgesFile, folders: Sequence[Path], with_exam
     names = NameJudge(lambda texts: engine.clap.sentences(texts).numpy(), known.reference, vectors=known.vectors)
     remembered: dict[str, Heard] = {}
 
-    def heard_of(sound: LabelledSound) -> Heard:
+    def heard_of(sound: KnownSound) -> Heard:
         if sound.id not in remembered:
             remembered[sound.id] = hear(engine, opened[sound.folder], sound.row)
         return remembered[sound.id]
@@ -226,8 +227,9 @@ def write(engine: Engine, folders: Sequence[Path], out: Path) -> dict[str, objec
     ``engine``: mini, with any judges or none; only its parts are asked.
     """
     vectors = ClassVectors.of(lambda texts: engine.clap.sentences(texts).numpy())
-    known = write_known(engine.encoder, folders, vectors, out)
-    alone, shown = trials(engine, known, folders, False), trials(engine, known, folders, True)
+    opened, sounds = [Sounds(folder) for folder in folders], known_sounds(folders)
+    known = write_known(engine.encoder, opened, sounds, vectors, out)
+    alone, shown = trials(engine, known, opened, sounds, False), trials(engine, known, opened, sounds, True)
     heat = {}
     for judge, grid in TEMPERATURES.items():
         tried = np.stack([t.scores[judge] for t in shown])
