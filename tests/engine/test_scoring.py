@@ -10,7 +10,7 @@ from tiny import tiny_engine, tone_clip
 from afcore import prompts
 from afcore.engine.engine import Engine
 from afcore.engine.results import LabelScores, Opinion
-from afcore.engine.scoring import LANGUAGE, pooled
+from afcore.engine.scoring import LANGUAGE, JudgeWeights, pooled
 from afcore.errors import BadRequest
 
 LABELS = ("horn", "hum", "bell")
