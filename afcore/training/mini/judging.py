@@ -21,7 +21,7 @@ import torch
 from afcore import prompts
 from afcore.audio.recording import normalise
 from afcore.audio.windows import MINI
-from afcore.corpus.decoded import Sounds, read_index
+from afcore.corpus.decoded import Sounds, read_index, splits_of
 from afcore.corpus.sets import said_as
 from afcore.encoders.mini import MiniEncoder
 from afcore.engine.engine import Engine
@@ -41,7 +41,6 @@ from afcore.knowledge.names import ClassVectors, NameJudge
 from afcore.retrieval import ExampleBank
 from afcore.retrieval.bank import Example
 from afcore.retrieval.nearest import Retriever, Shot, prompt_order
-from afcore.training.mini.sounds import splits_of
 
 WHITENED, REFERENCES = 1500, 400
 """Training sounds of the whitening, and among them those of the reference."""
