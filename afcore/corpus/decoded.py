@@ -26,7 +26,7 @@ def splits_of(rows: list[dict]) -> list[str]:
     sound in a stricter split, or cut from the same recording by another set, or hardly audible, is dropped."""
     splits = [split_of_clip(r["package"], r["path"], r.get("source", "")) for r in rows]
     clusters = near_duplicates([(r["fingerprint"], r["seconds"]) for r in rows])
-    numbers: dict[str, int] = {}
+    numbers: dict[tuple[str | None, ...], int] = {}
     recordings = []  # a freesound number stands for the same recording in every set
     for r in rows:
         known = ONE_SOUND.search(r.get("source", ""))

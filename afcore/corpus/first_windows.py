@@ -4,14 +4,13 @@ encoder hears it. Mini CLAP is fitted on these clips."""
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from afcore.corpus import describe
 from afcore.corpus.clips import ClipInfo, write_clips
-from afcore.corpus.decoded import first_window, read_index, splits_of
+from afcore.corpus.decoded import Sounds, first_window, read_index, splits_of
 from afcore.encoders.mini import EMBEDDING, MiniEncoder
 
 UNNAMED = {"emogator"}
@@ -38,8 +37,7 @@ def describe_first_windows(corpus: Path, sets: Path | None, encoder_folder: Path
     event as dropped, their features zero."""
     encoder = MiniEncoder.load(encoder_folder)
     rows = [(corpus, row) for row in read_index(corpus)]
-    known = SimpleNamespace(index=[row for _, row in rows])
-    infos = describe.pieces(corpus, known, encoder.labels, np.random.default_rng(0))  # reads no more than the index
+    infos = describe.pieces(corpus, Sounds(corpus), encoder.labels, np.random.default_rng(0))
     if sets:
         added = read_index(sets)
         logits = np.load(sets / "teacher.npy")[:, EMBEDDING:].astype(np.float32)

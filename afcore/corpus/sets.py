@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from afcore.corpus.extract import RATE, SAY, active_seconds, decode, group_key
 from afcore.corpus.fingerprint import fingerprint
 
 
-def decode_sets(sets: Path, out: Path, progress=SAY) -> None:
+def decode_sets(sets: Path, out: Path, progress: Callable[[str], None] = SAY) -> None:
     """Writes `out/audio.i16` and `out/index.jsonl`; `progress` hears a line about each set. Raises
     av.error.FFmpegError or ValueError for a file that cannot be read."""
     out.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,10 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 class LogMel(nn.Module):
     """Samples (N, T) at 32 kHz → log-mel (N, 1, 128, frames), roughly in −1.4 … 2; Kaldi's triangles, 10 ms hop."""
 
-    def __init__(self):
+    bank: Tensor
+    window: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
 
         def to_mel(hertz: np.ndarray | float) -> np.ndarray:
@@ -117,7 +120,7 @@ class InvertedResidual(nn.Module):
         excite: bool,
         act: Callable[[], nn.Module],
         stride: int,
-        conv,
+        conv: Callable[..., nn.Module],
     ):
         super().__init__()
         self.residual = stride == 1 and cin == out
@@ -191,7 +194,8 @@ class MiniEncoder:
     ):
         self.name = name  # under which banks keep features; it changes with the weights, so stale ones are never read
         self.device = torch.device(device)
-        self.net = net.eval().to(self.device, memory_format=torch.channels_last)
+        self.net = net.eval().to(self.device)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mel = LogMel().to(self.device)
         self.labels = labels
         self.scale = torch.ones(EMBEDDING) if scale is None else scale

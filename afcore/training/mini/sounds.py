@@ -25,7 +25,9 @@ def save_items(folders: list[Path], out: Path, everyday: float = 2.0) -> dict[st
     """Writes the list of training sounds with their sampling weights: (count of the best tag)^-0.6, `everyday` times
     as often for the sets as for the packages. The step `tags` has written what the teacher says. Returns how many
     sounds are in each split."""
-    rows, which, logits = [], [], []
+    rows: list[dict] = []
+    which: list[int] = []
+    logits = []
     for k, folder in enumerate(folders):
         found = read_index(folder)
         rows, which = rows + found, which + [k] * len(found)
