@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 from afcore.errors import AfcoreError, Cancelled
@@ -55,7 +56,7 @@ class Job:
         """One sentence, once the work has failed."""
         self.stopping = threading.Event()
         self.seconds = 0.0
-        self._work = work
+        self._work: Callable[[Job], Any] | None = work
         self._queue = queue
         self._news = threading.Condition()
         self._finished = False
@@ -117,12 +118,15 @@ class Job:
         seen = 0
         while True:
             with self._news:
-                self._news.wait_for(lambda seen=seen: len(self.text) > seen or self._finished, tick)
+                self._news.wait_for(partial(self._has_more_than, seen), tick)
                 piece, finished = self.text[seen:], self._finished
             seen += len(piece)
             yield piece
             if finished and seen >= len(self.text):
                 return
+
+    def _has_more_than(self, seen: int) -> bool:
+        return len(self.text) > seen or self._finished
 
     def _place(self, ahead: int) -> None:
         with self._news:
@@ -142,6 +146,7 @@ class Job:
                 self.ahead, self.running = None, True
                 begun = time.perf_counter()
                 if not self.stopping.is_set():
+                    assert self._work is not None, "a job runs once"
                     self.result = self._work(self)
         except Cancelled:
             self.stopping.set()

@@ -25,6 +25,10 @@ def sinusoid_table(rows: int, width: int) -> Tensor:
 
 
 class PositionEncoding(nn.Module):
+    """The fixed table of positions, added to the windows."""
+
+    pos_table: Tensor
+
     def __init__(self, rows: int, width: int):
         super().__init__()
         self.rows, self.width = rows, width
@@ -60,7 +64,8 @@ class SelfAttention(nn.Module):
         """x (B, N, D); key_mask (B, 1, 1, N) bool, True where a token may be looked at."""
         q, k, v = (w(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for w in (self.w_qs, self.w_ks, self.w_vs))
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)
-        return self.layer_norm(x + self.fc(out.transpose(1, 2).flatten(2)))
+        normed: Tensor = self.layer_norm(x + self.fc(out.transpose(1, 2).flatten(2)))
+        return normed
 
 
 class FeedForward(nn.Module):
@@ -73,7 +78,8 @@ class FeedForward(nn.Module):
         self.layer_norm = nn.LayerNorm(width, eps=EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer_norm(x + self.w_2(F.relu(self.w_1(x))))
+        normed: Tensor = self.layer_norm(x + self.w_2(F.relu(self.w_1(x))))
+        return normed
 
 
 class AudioTransformerLayer(nn.Module):
@@ -83,7 +89,8 @@ class AudioTransformerLayer(nn.Module):
         self.pos_ffn = FeedForward(config.audio_width, config.audio_inner)
 
     def forward(self, x: Tensor, key_mask: Tensor | None) -> Tensor:
-        return self.pos_ffn(self.slf_attn(x, key_mask))
+        out: Tensor = self.pos_ffn(self.slf_attn(x, key_mask))
+        return out
 
 
 class AudioTransformer(nn.Module):

@@ -33,7 +33,9 @@ class AudioMemory:
         """
         keys_values, rows = self.keys_values, len(audios_before)
         if len(self.mask) == 1 < rows:
-            keys_values = {layer: tuple(x.expand(rows, -1, -1, -1) for x in kv) for layer, kv in keys_values.items()}
+            keys_values = {
+                layer: (k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for layer, (k, v) in keys_values.items()
+            }
         if self.all_real and max(1, int(audios_before.min())) >= self.audios:
             return AudioContext(keys_values, None, None)
         mask = self.mask[:, None, :] & (self.audio_index < audios_before.clamp_min(1)[:, :, None])
@@ -91,7 +93,7 @@ class FlamingoCache(DynamicCache):
             self.audio = self.audio.select(rows)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        super().reorder_cache(beam_idx)
+        super().reorder_cache(beam_idx)  # type: ignore[arg-type]  # a LongTensor, which torch types nowhere else
         self._select(beam_idx)
 
     def batch_select_indices(self, indices: Tensor) -> None:
@@ -116,5 +118,5 @@ class FlamingoCache(DynamicCache):
         self.crop(min(0, length - self.get_seq_length()))
 
     def reset(self) -> None:
-        super().reset()
+        super().reset()  # type: ignore[no-untyped-call]  # transformers has no types on it
         self.audio = self.audios_before = None

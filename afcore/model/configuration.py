@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
 
@@ -35,7 +35,7 @@ class AudioFlamingoConfig(PretrainedConfig):
 
     def __init__(
         self,
-        text_config: PretrainedConfig | dict | None = None,
+        text_config: PretrainedConfig | dict[str, Any] | None = None,
         feature_width: int = 1024,
         audio_width: int = 1024,
         audio_layers: int = 3,
@@ -55,7 +55,7 @@ class AudioFlamingoConfig(PretrainedConfig):
         audio_token_id: int | None = None,
         endofchunk_token_id: int | None = None,
         sep_token_id: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         if text_config is None:
             text_config = {"model_type": "opt"}

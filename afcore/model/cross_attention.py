@@ -5,6 +5,7 @@ Paper section 3.3; the module names are the published checkpoint's (`gated_cross
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,8 @@ class MaskedCrossAttention(nn.Module):
         out = out.transpose(1, 2).reshape(batch, length, -1)
         if audio.deaf is not None:
             out = out * audio.deaf
-        return self.to_out(out)
+        taken: Tensor = self.to_out(out)
+        return taken
 
 
 class GatedCrossAttention(nn.Module):
@@ -77,7 +79,8 @@ class GatedCrossAttention(nn.Module):
 
     def forward(self, x: Tensor, audio: AudioContext, layer: int) -> Tensor:
         x = x + self.attn_gate.tanh().to(x.dtype) * self.attn(x, audio, layer)
-        return x + self.ff_gate.tanh().to(x.dtype) * self.ff(x)
+        forward: Tensor = self.ff(x)
+        return x + self.ff_gate.tanh().to(x.dtype) * forward
 
 
 class FlamingoLayer(nn.Module):
@@ -93,14 +96,16 @@ class FlamingoLayer(nn.Module):
         self.gated_cross_attn_layer = block
         self.decoder_layer = decoder_layer
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         # Some language models read attributes of their layers (`attention_type`, for one).
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("decoder_layer"), name)
 
-    def forward(self, hidden_states: Tensor, *args, audio_context: AudioContext | None = None, **kwargs):
+    def forward(
+        self, hidden_states: Tensor, *args: Any, audio_context: AudioContext | None = None, **kwargs: Any
+    ) -> Any:
         if audio_context is not None and self.gated_cross_attn_layer is not None:
             hidden_states = self.gated_cross_attn_layer(hidden_states, audio_context, self.index)
         return self.decoder_layer(hidden_states, *args, **kwargs)

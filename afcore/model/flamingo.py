@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +41,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
     config_class = AudioFlamingoConfig
     base_model_prefix = "flamingo"
     main_input_name = "input_ids"
-    _no_split_modules = ["FlamingoLayer", "AudioTransformer"]
-    _skip_keys_device_placement = ["cache"]
+    _no_split_modules = ["FlamingoLayer", "AudioTransformer"]  # noqa: RUF012  # as transformers declares it
+    _skip_keys_device_placement = ["cache"]  # noqa: RUF012
     _supports_sdpa = True
 
     def __init__(self, config: AudioFlamingoConfig, language_model: PreTrainedModel | None = None):
@@ -56,7 +57,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             block = GatedCrossAttention(config) if i in config.cross_attention_layers else None
             layers[i] = FlamingoLayer(layer, block, i)
         self._head_takes_positions = "logits_to_keep" in inspect.signature(self.language_model.forward).parameters
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]  # transformers has no types on it
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, GatedCrossAttention):
@@ -64,8 +65,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             nn.init.zeros_(module.ff_gate)
         elif isinstance(module, (PositionEncoding, TagFrontEnd)):
             module.reset_()
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        elif callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
 
     # The language model owns both ends.
     def get_input_embeddings(self) -> nn.Module:
@@ -75,7 +76,8 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         self.language_model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
+        head: nn.Module = self.language_model.get_output_embeddings()
+        return head
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_output_embeddings(value)
@@ -135,15 +137,15 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
 
     def _decoder_inputs(
         self,
-        input_ids,
-        attention_mask,
-        audio_embeds,
-        audio_mask,
-        position_ids,
-        cache,
-        inputs_embeds,
-        use_cache,
-    ) -> dict:
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        audio_embeds: Tensor | None,
+        audio_mask: Tensor | None,
+        position_ids: Tensor | None,
+        cache: FlamingoCache | None,
+        inputs_embeds: Tensor | None,
+        use_cache: bool | None,
+    ) -> dict[str, Any]:
         """What the language model's forward pass gets; the audio goes along as `audio_context`."""
         if use_cache is None:
             use_cache = self.config.text_config.use_cache and not self.training
@@ -169,7 +171,9 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
 
         if attention_mask is not None and position_ids is None:
             # So that a padded row gets the same positions as alone.
-            length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+            given = input_ids if inputs_embeds is None else inputs_embeds
+            assert given is not None, "input_ids or inputs_embeds"
+            length = given.shape[1]
             position_ids = (attention_mask.long().cumsum(1) - 1).clamp_min(0)[:, -length:]
         return {
             "input_ids": input_ids if inputs_embeds is None else None,
@@ -191,14 +195,15 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         cache: FlamingoCache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """`forward` without the language model's head: `last_hidden_state` (B, T, H) is what
         `get_output_embeddings()` takes, so training can compute logits at answer positions alone."""
         inputs = self._decoder_inputs(
             input_ids, attention_mask, audio_embeds, audio_mask, position_ids, cache, inputs_embeds, use_cache
         )
-        return self.language_model.base_model(**inputs, **kwargs)
+        out: BaseModelOutputWithPast = self.language_model.base_model(**inputs, **kwargs)
+        return out
 
     def forward(
         self,
@@ -212,7 +217,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
-        **kwargs,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits for the next token.
 
@@ -229,19 +234,21 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         inputs = self._decoder_inputs(
             input_ids, attention_mask, audio_embeds, audio_mask, position_ids, cache, inputs_embeds, use_cache
         )
+        out: CausalLMOutputWithPast
         if self._head_takes_positions:
             out = self.language_model(**inputs, logits_to_keep=logits_to_keep, **kwargs)
         else:  # OPT, for one, would compute 50,000 logits for every position of a prompt
-            out = self.language_model.base_model(**inputs, **kwargs)
+            read = self.language_model.base_model(**inputs, **kwargs)
             kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-            hidden = out.last_hidden_state[:, kept]
+            hidden = read.last_hidden_state[:, kept]
             out = CausalLMOutputWithPast(
                 logits=self.get_output_embeddings()(hidden),
-                cache=out.cache,
-                hidden_states=out.hidden_states,
-                attentions=out.attentions,
+                cache=read.cache,
+                hidden_states=read.hidden_states,
+                attentions=read.attentions,
             )
         if labels is not None:
+            assert out.logits is not None
             out.loss = F.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
         return out
 
@@ -249,7 +256,14 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # `forward` makes its own FlamingoCache
 
-    def prepare_inputs_for_generation(self, input_ids, cache=None, audio_embeds=None, audio_mask=None, **kwargs):
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        cache: FlamingoCache | None = None,
+        audio_embeds: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
         if cache is not None and cache.audio is not None:
             audio_embeds = audio_mask = None  # heard in the first pass
         return super().prepare_inputs_for_generation(

@@ -25,6 +25,9 @@ class TagFrontEnd(nn.Module):
     model's own embeddings (`set_tag_text`) and therefore not stored with the weights.
     """
 
+    tag_text: Tensor
+    """(tags, H) the classes' names as the language model embeds them."""
+
     def __init__(self, config: AudioFlamingoConfig):
         super().__init__()
         self.tag_count, self.tag_tokens = config.tag_count, config.tag_tokens

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from afcore.errors import BadRequest
 from afcore.model.cache import FlamingoCache
 from afcore.model.flamingo import AudioFlamingo
 from afcore.model.prompt_cache import PromptCache
+
+Piece = str | BaseException | None
+"""What a stream hands on: text, what went wrong, or the end."""
 
 SCORED_AT_ONCE = 16  # continuations per batch: the text cache is repeated for each
 
@@ -48,17 +52,17 @@ PRESETS = {
 class _StopAsked(StoppingCriteria):
     """Ends generation at the next token once the person has pressed stop."""
 
-    def __init__(self, stop: threading.Event):
+    def __init__(self, stop: threading.Event | _Either):
         self.stop = stop
 
-    def __call__(self, input_ids: Tensor, scores, **kwargs) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         return torch.full((len(input_ids),), self.stop.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
 class _Pieces(BaseStreamer):
     """Hands on each new piece of text as soon as its bytes make whole characters."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: set[int], pieces: queue.SimpleQueue):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: set[int], pieces: queue.SimpleQueue[Piece]):
         self.tokenizer, self.ends, self.pieces = tokenizer, ends, pieces
         self.tokens: list[int] | None = None  # None until the prompt has gone by
         self.sent = 0
@@ -81,9 +85,9 @@ class _Pieces(BaseStreamer):
             self.sent = len(text)
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, tokens, ends: set[int]) -> str:
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], ends: set[int]) -> str:
     kept = [token for token in tokens if token not in ends]
-    return tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def end_tokens(model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -94,7 +98,9 @@ def end_tokens(model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase) -> set[
     return {i for i in ids if i is not None}
 
 
-def _generation_config(model, settings: GenerationSettings, ends: set[int], length: int, returned: int):
+def _generation_config(
+    model: AudioFlamingo, settings: GenerationSettings, ends: set[int], length: int, returned: int
+) -> GenerationConfig:
     most = getattr(model.config.text_config, "max_position_embeddings", None) or length + settings.max_new_tokens
     if length >= most:
         raise BadRequest(f"The prompt has {length} tokens, but this model reads at most {most}.")
@@ -115,7 +121,7 @@ def _generation_config(model, settings: GenerationSettings, ends: set[int], leng
 
 
 @contextmanager
-def _seeded(seed: int | None):
+def _seeded(seed: int | None) -> Iterator[None]:
     """Sampling from `seed` inside; the process's generators are as before afterwards."""
     if seed is None:
         yield
@@ -125,7 +131,16 @@ def _seeded(seed: int | None):
         yield
 
 
-def _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=1, streamer=None) -> list[list[int]]:
+def _generate(
+    model: AudioFlamingo,
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: dict[str, Tensor],
+    settings: GenerationSettings,
+    stop: threading.Event | _Either | None,
+    prompt_cache: PromptCache | None,
+    returned: int = 1,
+    streamer: BaseStreamer | None = None,
+) -> list[list[int]]:
     """Runs `generate` with one reading of the prompt, whatever the number of beams or candidates, and
     returns the new tokens of each answer."""
     ids = inputs["input_ids"]
@@ -140,7 +155,7 @@ def _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=1
             _read(model, ids[:, :-1], past)
             prompt_cache.keep(ids[0].tolist(), past)
             past.batch_repeat_interleave(rows)
-        out = model.generate(
+        out: Any = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             cache=past,
@@ -153,7 +168,7 @@ def _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=1
     return [row[ids.shape[1] :].tolist() for row in out.sequences]
 
 
-def _read(model, ids: Tensor, past: FlamingoCache) -> None:
+def _read(model: AudioFlamingo, ids: Tensor, past: FlamingoCache) -> None:
     """Lets the cache read what of `ids` (1, T) it has not read yet."""
     known = past.get_seq_length()
     if known < ids.shape[1]:
@@ -163,7 +178,7 @@ def _read(model, ids: Tensor, past: FlamingoCache) -> None:
 def stream(
     model: AudioFlamingo,
     tokenizer: PreTrainedTokenizerBase,
-    inputs: dict,
+    inputs: dict[str, Tensor],
     settings: GenerationSettings,
     stop: threading.Event | None = None,
     prompt_cache: PromptCache | None = None,
@@ -177,7 +192,7 @@ def stream(
     stop = stop or threading.Event()
     closed = threading.Event()
     both = _Either(stop, closed)
-    pieces: queue.SimpleQueue = queue.SimpleQueue()
+    pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
     ends = end_tokens(model, tokenizer)
     streamer = _Pieces(tokenizer, ends, pieces) if settings.num_beams == 1 else None
 
@@ -216,7 +231,7 @@ class _Either:
 def candidates(
     model: AudioFlamingo,
     tokenizer: PreTrainedTokenizerBase,
-    inputs: dict,
+    inputs: dict[str, Tensor],
     settings: GenerationSettings,
     n: int,
     stop: threading.Event | None = None,
@@ -233,7 +248,10 @@ def candidates(
 
 @torch.inference_mode()
 def score_continuations(
-    model: AudioFlamingo, inputs: dict, continuations: list[list[int]], prompt_cache: PromptCache | None = None
+    model: AudioFlamingo,
+    inputs: dict[str, Tensor],
+    continuations: list[list[int]],
+    prompt_cache: PromptCache | None = None,
 ) -> tuple[Tensor, Tensor]:
     """How likely each continuation is as what follows the prompt: the labels of a classification.
 
@@ -263,7 +281,9 @@ def score_continuations(
     return scores, counts
 
 
-def _score_rest(model, past: FlamingoCache, continuations: list[list[int]], device) -> Tensor:
+def _score_rest(
+    model: AudioFlamingo, past: FlamingoCache, continuations: list[list[int]], device: torch.device
+) -> Tensor:
     """Log-probability of each continuation (of two tokens or more) after its first token, (k,)."""
     branch = past.fork()
     branch.batch_repeat_interleave(len(continuations))
@@ -276,4 +296,5 @@ def _score_rest(model, past: FlamingoCache, continuations: list[list[int]], devi
     attention = torch.cat([real.new_ones(len(tokens), known), real[:, :-1]], 1)
     logits = model(tokens[:, :-1], attention_mask=attention, cache=branch, use_cache=True).logits
     likely = logits.float().log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
-    return (likely * real[:, 1:]).sum(1)
+    summed: Tensor = (likely * real[:, 1:]).sum(1)
+    return summed

@@ -8,26 +8,30 @@ that decoding costs what the bare language model costs, and peft is not imported
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from afcore.model.flamingo import AudioFlamingo
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 PREFIX = "lora."
 
 
-def _projections(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+def _projections(model: AudioFlamingo) -> Iterator[tuple[str, nn.Module, str]]:
     """(key in the file, parent module, attribute) of every attention projection of the decoder."""
     from afcore.model.flamingo import decoder_layers
 
     for number, layer in enumerate(decoder_layers(model.language_model)):
-        for module in layer.decoder_layer.modules():
+        for module in layer.get_submodule("decoder_layer").modules():
             for name in PROJECTIONS:
                 if hasattr(module, name):
                     yield f"{PREFIX}{number}.{name}", module, name
 
 
-def add_adapters_(model: nn.Module, rank: int, first_layer: int) -> None:
+def add_adapters_(model: AudioFlamingo, rank: int, first_layer: int) -> None:
     """Puts peft's LoRA beside the attention projections from decoder layer `first_layer` on.
 
     Earlier layers stay as they are: before the first cross-attention nothing is heard, and their gradient would cost
@@ -47,7 +51,7 @@ def add_adapters_(model: nn.Module, rank: int, first_layer: int) -> None:
     inject_adapter_in_model(config, model.language_model)
 
 
-def updates(model: nn.Module) -> dict[str, Tensor]:
+def updates(model: AudioFlamingo) -> dict[str, Tensor]:
     """A (rank, in) and B (out, rank) of every adapter, the scale folded into B: W + B·A is the new weight."""
     out = {}
     for key, parent, name in _projections(model):
@@ -59,7 +63,7 @@ def updates(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_(model: nn.Module, stored: dict[str, Tensor]) -> None:
+def load_(model: AudioFlamingo, stored: dict[str, Tensor]) -> None:
     """Puts stored `updates` into the adapters where the model has any, else adds them into the projections' weights.
 
     Raises KeyError for an update that has no place.

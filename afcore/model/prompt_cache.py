@@ -20,14 +20,15 @@ class PromptCache:
         self._past: FlamingoCache | None = None
         self._tokens: list[int] = []
         self._audio: tuple[Tensor, Tensor] | None = None
-        self._model = None  # a weak reference: a model that is put away must not stay in memory for this
+        # Weak: a model that is put away must not stay in memory for this.
+        self._model: weakref.ref[AudioFlamingo] | None = None
 
-    def past(self, model: AudioFlamingo, inputs: dict) -> FlamingoCache:
+    def past(self, model: AudioFlamingo, inputs: dict[str, Tensor]) -> FlamingoCache:
         """A cache of the longest beginning of the prompt that is known, short of its last token.
         Where nothing is known the cache is new, and has heard the audio."""
         tokens = inputs["input_ids"][0].tolist()
         audio = (inputs["audio_embeds"], inputs["audio_mask"]) if inputs.get("audio_embeds") is not None else None
-        if self._model is None or self._model() is not model or not _equal(audio, self._audio):
+        if self._past is None or self._model is None or self._model() is not model or not _equal(audio, self._audio):
             self._model, self._audio, self._tokens = weakref.ref(model), audio, []
             self._past = FlamingoCache(model.config.text_config)
             if audio is not None:
