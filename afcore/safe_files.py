@@ -1,4 +1,5 @@
-"""Files that people hand on, read as a stranger's: zips, and the JSON in them, held to a format, a version and a schema.
+"""Files that people hand on, read as a stranger's: zips, and the JSON in them, held to a format, a version and a
+schema.
 
 No name out of a zip is ever used as a path; sizes are checked before and while reading, whatever headers say.
 """

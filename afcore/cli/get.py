@@ -14,7 +14,8 @@ from afcore.published import folders
 NAMES = ("mini", *folders.NAMES, "laion-clap")
 
 HELP = """\
-Fetches the files from the Hugging Face hub (an interrupted download goes on where it stopped), checks and converts them.
+Fetches the files from the Hugging Face hub (an interrupted download goes on where it stopped), checks and
+converts them.
 What is already on this machine is named with --from, in any order, and told apart by its content: the weights
 (foundation.pt or chat.pt, or one of its five parts with the others beside it), clapcap_weights_2023.pth,
 630k-audioset-fusion-best.pt, a folder with the configuration and tokenizer of facebook/opt-iml-max-1.3b, or one folder

@@ -18,7 +18,8 @@ NO_TAG = -12.0
 
 @dataclass
 class ClipInfo:
-    """One clip. `events`: what is heard, strongest first (label and teacher tags); `maybe`: fainter tags, never used as a "no"."""
+    """One clip. `events`: what is heard, strongest first (label and teacher tags); `maybe`: fainter tags, never used as
+    a "no"."""
 
     label: str | None
     caption: str
@@ -33,12 +34,13 @@ class ClipInfo:
 
 
 class ClipSet:
-    """`features.npy` (windows, 911) float16 of all clips one after the other, `clips.jsonl` a line per clip with its slice."""
+    """`features.npy` (windows, 911) float16 of all clips one after the other, `clips.jsonl` a line per clip with its
+    slice."""
 
     def __init__(self, folder: str | Path):
         self.features = np.load(Path(folder) / "features.npy", mmap_mode="r")
         self.info, self.slices = [], []
-        for line in open(Path(folder) / "clips.jsonl"):
+        for line in (Path(folder) / "clips.jsonl").read_text().splitlines():
             row = json.loads(line)
             start, count = row.pop("start"), row.pop("windows")
             self.slices.append((start, count))
@@ -71,6 +73,6 @@ def write_clips(folder: str | Path, infos: list[ClipInfo], features: list[np.nda
     np.save(folder / "features.npy", np.concatenate(features).astype(np.float16))
     start = 0
     with open(folder / "clips.jsonl", "w") as file:
-        for info, rows in zip(infos, features):
+        for info, rows in zip(infos, features, strict=False):
             file.write(json.dumps({**asdict(info), "start": start, "windows": len(rows)}) + "\n")
             start += len(rows)

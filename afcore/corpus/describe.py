@@ -1,8 +1,8 @@
 """Step `features`: every piece of the corpus as a described clip with the student's features, mixtures of two,
 noise, and what is made with exact truth: instruments, voices and scenes (`describe_made`, also alone).
 
-What is known of a clip: its label and caption from file names (`labels.jsonl`), and the AudioSet classes that the teacher hears
-(at least 0.3 sure: an event; at least 0.05: "maybe", never used as an absent sound).
+What is known of a clip: its label and caption from file names (`labels.jsonl`), and the AudioSet classes that the
+teacher hears (at least 0.3 sure: an event; at least 0.05: "maybe", never used as an absent sound).
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def merge(label: str | None, sure: list[str]) -> list[str]:
     if not label:
         return sure
     said = set(label.split())
-    return [label] + [s for s in sure if not said & set(s.split())][:1]
+    return [label, *[s for s in sure if not said & set(s.split())][:1]]
 
 
 def pieces(corpus: Path, sounds: Sounds, names: list[str], rng: np.random.Generator) -> list[ClipInfo]:
     """What is known of each piece of the corpus, in the index's order. `names`: of the 527 AudioSet classes."""
-    labels = {row["id"]: row for row in map(json.loads, open(corpus / "labels.jsonl"))}
+    labels = {row["id"]: row for row in map(json.loads, (corpus / "labels.jsonl").read_text().splitlines())}
     logits = np.load(corpus / "teacher.npy", mmap_mode="r")[:, -527:]
     gone, infos = dropped([r["package"] for r in sounds.index], [r["cluster"] for r in sounds.index]), []
     for i, row in enumerate(sounds.index):
@@ -93,7 +93,8 @@ def pieces(corpus: Path, sounds: Sounds, names: list[str], rng: np.random.Genera
 def describe(
     corpus: Path, encoder_folder: Path, out: Path, mixtures: int = 8000, seed: int = 0, threads: int = 2
 ) -> None:
-    """Writes the `ClipSet` `out`: first one clip per piece, in the index's order, then mixtures (training pieces only) and noise."""
+    """Writes the `ClipSet` `out`: first one clip per piece, in the index's order, then mixtures (training pieces only)
+    and noise."""
     torch.set_num_threads(threads)
     sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
     rng, features = np.random.default_rng(seed), []
@@ -130,8 +131,9 @@ SCENES = {"train": 3000, "validation": 600}
 def describe_made(
     corpus: Path, encoder_folder: Path, out: Path, rendered: Path | None, count: dict[str, int] = SCENES, seed: int = 0
 ) -> None:
-    """Writes a `ClipSet` of instruments, voices and scenes alone, by any encoder; `join` puts it behind another. Without
-    `rendered`, or with an empty `count`, it holds the other part alone: made apart and joined they are the same set."""
+    """Writes a `ClipSet` of instruments, voices and scenes alone, by any encoder; `join` puts it behind another.
+    Without `rendered`, or with an empty `count`, it holds the other part alone: made apart and joined they are the same
+    set."""
     sounds, encoder = Sounds(corpus), MiniEncoder.load(encoder_folder)
     known, infos, features = pieces(corpus, sounds, encoder.labels, np.random.default_rng(seed)), [], []
     for samples, info in made_sounds(corpus, sounds, known, rendered, count, seed):
@@ -150,8 +152,8 @@ def made_sounds(
     count: dict[str, int] = SCENES,
     seed: int = 0,
 ) -> Iterator[tuple[np.ndarray, ClipInfo]]:
-    """(samples, what is known) of everything made: the rendered sounds of the folder `rendered`, then `count` scenes of each
-    split. `known`: of `pieces`. Some training sounds get noise or a room."""
+    """(samples, what is known) of everything made: the rendered sounds of the folder `rendered`, then `count` scenes of
+    each split. `known`: of `pieces`. Some training sounds get noise or a room."""
     if rendered:
         found, rng = Sounds(rendered), np.random.default_rng((seed, 0))
         for i, row in enumerate(found.index):
@@ -165,7 +167,8 @@ def made_sounds(
 
 
 def worn(samples: np.ndarray, split: str, rng: np.random.Generator) -> np.ndarray:
-    """Three training sounds of ten in a room or with some noise (10 to 40 dB below the peak), the others as they are."""
+    """Three training sounds of ten in a room or with some noise (10 to 40 dB below the peak), the others as they
+    are."""
     if split != "train" or rng.random() >= 0.3:
         return samples
     if rng.random() < 0.5:
@@ -197,7 +200,7 @@ def scene_sources(
     corpus: Path, sounds: Sounds, known: list[ClipInfo], split: str, rng: np.random.Generator
 ) -> Callable[[], scenes.Source]:
     """Draws labelled pieces of a split, none held out of training; rare labels more often."""
-    phrases = {row["id"]: row["phrase"] for row in map(json.loads, open(corpus / "labels.jsonl"))}
+    phrases = {row["id"]: row["phrase"] for row in map(json.loads, (corpus / "labels.jsonl").read_text().splitlines())}
     pool = [
         info for info in known if info.split == split and info.label and info.label != "music" and not is_held_out(info)
     ]
@@ -224,8 +227,9 @@ def described_noises(rng: np.random.Generator, count: int = NOISES) -> Iterator[
 
 
 def noises(rng: np.random.Generator, count: int = NOISES) -> Iterator[tuple[str, np.ndarray]]:
-    """ "silence", "hum" or "noise" and samples of it, 1 to 7 s at 32 kHz: nothing to name. Noise has any colour, sometimes within
-    a band or with a slow rise and fall. As loud as a file that has been normalised (`afcore.audio.recording.normalise`)."""
+    """ "silence", "hum" or "noise" and samples of it, 1 to 7 s at 32 kHz: nothing to name. Noise has any colour,
+    sometimes within a band or with a slow rise and fall. As loud as a file that has been normalised
+    (`afcore.audio.recording.normalise`)."""
     for _ in range(count):
         n, kind = int(rng.uniform(1, 7) * RATE), rng.choice(("silence", "hum", "noise"), p=(0.15, 0.2, 0.65))
         t = np.arange(n) / RATE
@@ -253,7 +257,8 @@ def noises(rng: np.random.Generator, count: int = NOISES) -> Iterator[tuple[str,
 
 
 def mix(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Two sounds over each other within 7 s, the shorter one repeated or starting anywhere, within 6 dB of each other."""
+    """Two sounds over each other within 7 s, the shorter one repeated or starting anywhere, within 6 dB of each
+    other."""
     n = int(min(max(len(a), len(b), 2 * RATE), 7 * RATE))
 
     def fit(x: np.ndarray) -> np.ndarray:
@@ -291,7 +296,8 @@ def embed(encoder: MiniEncoder, samples: np.ndarray) -> np.ndarray:
 
 
 def neighbours(vectors: np.ndarray, packages: list[str], usable: np.ndarray, count: int = 32) -> np.ndarray:
-    """For each clip its nearest usable clips from other packages, nearest first, −1 where there are fewer: (M, count)."""
+    """For each clip its nearest usable clips from other packages, nearest first, −1 where there are fewer: (M,
+    count)."""
     import faiss
 
     index = faiss.IndexFlatIP(vectors.shape[1])

@@ -1,8 +1,8 @@
 """Step `rendered`: sounds rendered here, whose truth is exact because the rendering gives it: instruments and voices.
 
 DIR/rendered holds `audio.i16` (int16 at 32 kHz) and `index.jsonl`, one `Rendered` a line, in the form that
-`afcore.corpus.decoded.Sounds` reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont, csound-soundfont, espeak-ng,
-flite, festival and the festvox packages that `voices.VOICES` names.
+`afcore.corpus.decoded.Sounds` reads. Needs Debian's fluidsynth, fluid-soundfont-gm, timgm6mb-soundfont,
+csound-soundfont, espeak-ng, flite, festival and the festvox packages that `voices.VOICES` names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Step `tags`: what the teacher hears in every piece of the corpus (its embedding and 527 logits), kept as `teacher.npy`."""
+"""Step `tags`: what the teacher hears in every piece of the corpus (its embedding and 527 logits), kept as
+`teacher.npy`."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def tag(corpus: Path, teacher: Path, workers: int = 2) -> np.ndarray:
     """Writes and returns `corpus/teacher.npy` (pieces, 384 + 527) float16, in the index's order."""
     import multiprocessing
 
-    count = sum(1 for _ in open(corpus / "index.jsonl"))
+    count = len((corpus / "index.jsonl").read_text().splitlines())
     chunks = np.array_split(np.arange(count), workers * 8)
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         result = np.concatenate(pool.map(_pieces, [(corpus, teacher, rows) for rows in chunks], chunksize=1))
@@ -41,7 +42,8 @@ def tag(corpus: Path, teacher: Path, workers: int = 2) -> np.ndarray:
 
 
 def sampling_weights(logits: np.ndarray, power: float = 0.6) -> np.ndarray:
-    """(count of the piece's strongest tag)^-power: half of the corpus is speech or music, which would drown the rest."""
+    """(count of the piece's strongest tag)^-power: half of the corpus is speech or music, which would drown the
+    rest."""
     top = logits.argmax(1)
     counts = np.bincount(top, minlength=logits.shape[1])
     return counts[top] ** -power

@@ -44,7 +44,7 @@ def _items(context: Context) -> list[CaptionItem]:
     """Single clips and mixtures in turn."""
     rng = np.random.default_rng(51)
     singles = [Subject((i,)) for i in context.test_clips(set(context.everyday) - set(HELD_OUT))]
-    order = [s for pair in zip(singles, mixtures(context)) for s in pair]
+    order = [s for pair in zip(singles, mixtures(context), strict=False) for s in pair]
     found = []
     for subject in order:
         true = set(context.labels_of(subject))
@@ -81,7 +81,8 @@ def named(context: Context, subject: Subject, said: str) -> tuple[int, int, int,
     """(true claims, all claims, true labels named, all true labels) of a caption."""
     infos, labels = [context.clips[i] for i in subject.clips], context.labels_of(subject)
     events, maybe = (
-        [event for told in part for event in told] for part in zip(*((info.events, info.maybe) for info in infos))
+        [event for told in part for event in told]
+        for part in zip(*((info.events, info.maybe) for info in infos), strict=False)
     )
     verdicts = true_claims(said, labels, events, maybe)
     return sum(verdicts), len(verdicts), sum(names(said, label) for label in labels), len(labels)
@@ -102,7 +103,7 @@ def rates(counts: Sequence[tuple[int, int, int, int]], groups: Sequence[str]) ->
 
 
 def _score(context: Context, items: list[CaptionItem], records: list[dict]) -> Scores:
-    scores, pairs = Scores(), list(zip(items, records))
+    scores, pairs = Scores(), list(zip(items, records, strict=False))
     groups = [i.group for i in items]
 
     def of(pairs, key):
@@ -110,7 +111,9 @@ def _score(context: Context, items: list[CaptionItem], records: list[dict]) -> S
 
     found = of(pairs, "said")
     # What guessing would reach: the same captions held against the sound four places on, of the same kind.
-    guessed = rates([named(context, i.subject, r["said"]) for i, r in zip(items, records[4:] + records[:4])], groups)
+    guessed = rates(
+        [named(context, i.subject, r["said"]) for i, r in zip(items, records[4:] + records[:4], strict=False)], groups
+    )
     kinds = f"{sum(i.single for i in items)} clips, {sum(not i.single for i in items)} mixtures"
     for name, bar in (("precision", 0.70), ("recall", 0.60)):
         scores.rows.append(

@@ -117,8 +117,10 @@ def about(item: Any) -> Any:
 
 def kept_answers(file: Path, items: Sequence, controls: int) -> dict[int, dict]:
     """Number → record of the items that `file` answers, with controls where these are wanted. Later lines count."""
-    found = {}
-    for line in open(file, encoding="utf-8") if file.exists() else ():
+    found: dict[int, dict] = {}
+    if not file.exists():
+        return found
+    for line in filter(None, file.read_text(encoding="utf-8").split("\n")):
         record = json.loads(line)
         number, item, had = record.pop("number"), record.pop("item"), record.pop("controls")
         if number < len(items) and item == about(items[number]) and (had or number >= controls):
@@ -180,7 +182,8 @@ def evaluate(
         scores.rows += found.rows
         scores.controls += found.controls
         spent = {
-            full: [r["seconds"] for n, r in zip(numbers, told_of) if (n < controls) == full] for full in (False, True)
+            full: [r["seconds"] for n, r in zip(numbers, told_of, strict=False) if (n < controls) == full]
+            for full in (False, True)
         }
 
         def average(values):

@@ -78,7 +78,8 @@ class Context:
 
     @cached_property
     def training_bank(self) -> ClipBank:
-        """Labelled clips of the training packages, none of which is a test package, at most `OF_LABEL_BANK` of a label."""
+        """Labelled clips of the training packages, none of which is a test package, at most `OF_LABEL_BANK` of a
+        label."""
         rng, taken, rows = np.random.default_rng(0), {}, []
         for i in rng.permutation(len(self.clips)).tolist():
             info = self.clips[i]
@@ -88,8 +89,8 @@ class Context:
         return ClipBank(self.clips, sorted(rows), self.engine.clap)
 
     def test_clips(self, labels: set[str], seed: int = 0) -> list[int]:
-        """Test clips with one of `labels`, at most `PER_GROUP` takes of a source: one of each label, then a second of each,
-        and so on up to `OF_LABEL_TEST`, so that the first few cover all labels too."""
+        """Test clips with one of `labels`, at most `PER_GROUP` takes of a source: one of each label, then a second of
+        each, and so on up to `OF_LABEL_TEST`, so that the first few cover all labels too."""
         rng, of_group, of_label, ranked = np.random.default_rng(seed), {}, {}, []
         for i in rng.permutation(len(self.clips)).tolist():
             info = self.clips[i]
@@ -120,8 +121,8 @@ class Context:
 def ten_options(
     rng: np.random.Generator, label: str, labels: Sequence[str], context: Context, count: int = 10
 ) -> tuple:
-    """`label` among `count`: half of the others are its nearest in AudioSet's ontology, where it has as many in its branch; the
-    rest are of other branches as far as these last. None is kept apart from it."""
+    """`label` among `count`: half of the others are its nearest in AudioSet's ontology, where it has as many in its
+    branch; the rest are of other branches as far as these last. None is kept apart from it."""
     apart = context.everyday[label].apart if label in context.everyday else frozenset()
     others = [str(n) for n in rng.permutation(sorted(labels)) if n != label and n not in apart]
     others.sort(key=lambda n: -shared(label, n))  # stable: what is equally near stays in its random order

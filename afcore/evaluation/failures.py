@@ -36,7 +36,8 @@ ALIKE, QUIET, NEW, ORDER, COUNT, WORDS = KINDS = (
 WHY = {
     ALIKE: "Sounds of one kind resemble each other, and it takes one for another.",
     QUIET: "A quiet sound beside a loud one: it hears the loud one alone.",
-    NEW: "A class that its training left out, asked without examples: it says what it knows instead. Examples help here.",
+    NEW: "A class that its training left out, asked without examples: it says what it knows instead. "
+    "Examples help here.",
     ORDER: "It hears a clip's windows together and cannot tell what comes first.",
     COUNT: "It hears that something sounds, not how often.",
     WORDS: "It does not write down speech; where it should say so, it may make something up.",
@@ -139,11 +140,11 @@ class Sounds:
             return open_recording(files[0], name).clip()
         loud = [
             open_recording(file).clip().resampled(RATE).samples * 10 ** (part.gain / 20)
-            for file, part in zip(files, case.sounds)
+            for file, part in zip(files, case.sounds, strict=False)
         ]
         starts = [round(part.at * RATE) for part in case.sounds]
-        mixed = np.zeros(max(start + len(x) for start, x in zip(starts, loud)), np.float32)
-        for start, x in zip(starts, loud):
+        mixed = np.zeros(max(start + len(x) for start, x in zip(starts, loud, strict=False)), np.float32)
+        for start, x in zip(starts, loud, strict=False):
             mixed[start : start + len(x)] += x
         return from_samples(mixed * (0.9 / max(np.abs(mixed).max(), 1e-9)), RATE, name).clip()
 

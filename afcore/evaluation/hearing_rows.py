@@ -73,7 +73,7 @@ def _search(context: Context, item: bool, controls: bool) -> dict:
 
 def _search_score(context: Context, items: list[bool], records: list[dict]) -> Scores:
     rows = []
-    for named_only, record in zip(items, records):
+    for named_only, record in zip(items, records, strict=False):
         value = share([rank < AT for rank in record["ranks"]], record["groups"])
         n = len(record["ranks"])
         every = f"all {n} distinct captions that the test packages give" if n < POOL else ""

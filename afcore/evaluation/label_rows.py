@@ -59,7 +59,8 @@ def items(context: Context, labels: set[str], invented: bool, seed: int) -> list
 
 
 def chooser(engine: Engine, sound: Heard, options: list[str]) -> Callable[[Sequence[Shot]], str]:
-    """Shots → the option that `Engine.classify` finds likeliest with them; the question without shots is read only once."""
+    """Shots → the option that `Engine.classify` finds likeliest with them; the question without shots is read only
+    once."""
     reader = engine.calibration
     bare = engine.build_prompt(sound, prompts.CLASSIFY, labels=options)
     without, counts = engine.score_labels(sound, bare, options)
@@ -81,14 +82,15 @@ def permutation(shots: Sequence[Shot], options: Sequence[str]) -> dict[str, str]
     labels = sorted({shot.example.label for shot in shots})
     if len(labels) < 2:
         return {label: next(option for option in options if option != label) for label in labels}
-    return dict(zip(labels, [*labels[1:], labels[0]]))
+    return dict(zip(labels, [*labels[1:], labels[0]], strict=False))
 
 
 def answer(
     context: Context, item: LabelItem, shots_of: Callable[[Heard], list[Shot]], controls: bool, large: bool = False
 ) -> dict:
-    """The label chosen in each condition. `shots_of`: sound → shots in the prompt's order, as the options are called. `large`:
-    with shots of the training bank too. Another clip's audio comes with the right clip's shots: copying from them is seen."""
+    """The label chosen in each condition. `shots_of`: sound → shots in the prompt's order, as the options are called.
+    `large`: with shots of the training bank too. Another clip's audio comes with the right clip's shots: copying from
+    them is seen."""
     engine, options = context.engine, list(item.called)
     sound = context.heard(item.subject)
     shots, choose = shots_of(sound), chooser(engine, sound, options)
@@ -114,7 +116,7 @@ def answer(
 
 
 def hits(items: Sequence[LabelItem], records: Sequence[dict], condition: str) -> np.ndarray:
-    return np.array([record[condition] == item.name for item, record in zip(items, records)], float)
+    return np.array([record[condition] == item.name for item, record in zip(items, records, strict=False)], float)
 
 
 def value(items: Sequence[LabelItem], records: Sequence[dict], condition: str) -> tuple[float, tuple[float, float]]:
@@ -124,10 +126,10 @@ def value(items: Sequence[LabelItem], records: Sequence[dict], condition: str) -
 
 def controls_of(ability: str, kind: str, items: Sequence[LabelItem], records: Sequence[dict]) -> list[Control]:
     """Controls of the score `kind`, "zero" or "shots", over the items that were asked for them."""
-    pairs = [(item, record) for item, record in zip(items, records) if f"{kind}, other" in record]
+    pairs = [(item, record) for item, record in zip(items, records, strict=False) if f"{kind}, other" in record]
     if not pairs:
         return []
-    items, records = zip(*pairs)
+    items, records = zip(*pairs, strict=False)
     told = {how: value(items, records, f"{kind}, {how}") for how in ("other", *HOWS)}
     found = usual_controls(ability, told, len(items), value(items, records, kind)[0], CHANCE)
     moved = [(item, record) for item, record in pairs if kind == "shots" and record["followed"]]
@@ -185,17 +187,17 @@ def _everyday_score(context: Context, items: list[LabelItem], records: list[dict
     ):
         rows.append(Row(name, *value(items, records, key), n, CHANCE))
     for name, known in (("of these, classes with training clips", True), ("of these, classes without any", False)):
-        some = [(i, r) for i, r in zip(items, records) if (i.label in trained) == known]
+        some = [(i, r) for i, r in zip(items, records, strict=False) if (i.label in trained) == known]
         if some:
-            part, told = zip(*some)
+            part, told = zip(*some, strict=False)
             note = f"{len({item.label for item in part})} classes"
             rows += [
                 Row(f"{name}, {what}", *value(part, told, key), len(part), CHANCE, note=note)
                 for what, key in (("zero-shot", "zero"), (f"{SHOTS} shots", "shots"))
             ]
-    large = [(i, r) for i, r in zip(items, records) if "shots of the large bank" in r]
+    large = [(i, r) for i, r in zip(items, records, strict=False) if "shots of the large bank" in r]
     if large:
-        part, told = zip(*large)
+        part, told = zip(*large, strict=False)
         rows.append(
             Row(
                 f"{SHOTS} shots from a bank of {len(context.training_bank.examples())} training clips",
@@ -213,10 +215,11 @@ def _everyday_score(context: Context, items: list[LabelItem], records: list[dict
 
 def _new_shots(context: Context, item: LabelItem):
     """The nearest clips of the training bank among the options' classes, by the names that these have here."""
-    names = dict(zip(item.options, item.called))
-    found = lambda sound: context.engine.neighbours(
-        sound, SHOTS_NEW, bank=context.training_bank, labels=set(item.options)
-    )
+    names = dict(zip(item.options, item.called, strict=False))
+
+    def found(sound):
+        return context.engine.neighbours(sound, SHOTS_NEW, bank=context.training_bank, labels=set(item.options))
+
     return lambda sound: renamed(prompt_order(found(sound)), names)
 
 

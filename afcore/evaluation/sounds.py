@@ -1,7 +1,7 @@
 """The card's sounds: test clips, mixtures of two, noise and silence; each also through a simulated phone and room.
 
-What is made here goes through the encoder once and is kept in a file. Everything follows from its key: the same key gives
-the same sound in every run and process.
+What is made here goes through the encoder once and is kept in a file. Everything follows from its key: the same key
+gives the same sound in every run and process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ HOWS = ("no tags", "phone", "room")
 
 @dataclass(frozen=True)
 class Subject:
-    """A sound that is asked about. `clips`: one number in the ClipSet, two for a mixture, none for `noise` of some kind."""
+    """A sound that is asked about. `clips`: one number in the ClipSet, two for a mixture, none for `noise` of some
+    kind."""
 
     clips: tuple[int, ...]
     noise: str = ""
@@ -44,7 +45,8 @@ class Subject:
 
 
 class CardSounds:
-    """Samples and window features of subjects. `file` keeps what was made with this encoder; call `save` after new ones."""
+    """Samples and window features of subjects. `file` keeps what was made with this encoder; call `save` after new
+    ones."""
 
     def __init__(self, clips: ClipSet, corpus: Path, encoder: AudioEncoder, file: Path):
         self.clips, self.encoder, self.file, self._corpus = clips, encoder, file, corpus
@@ -124,8 +126,8 @@ def phone(x: np.ndarray) -> np.ndarray:
 
 
 def room(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`x` (T,) at 32 kHz as heard across a room: exponentially decaying noise as impulse response, as loud as the direct
-    sound, and pink noise 20 dB below it."""
+    """`x` (T,) at 32 kHz as heard across a room: exponentially decaying noise as impulse response, as loud as the
+    direct sound, and pink noise 20 dB below it."""
     t = np.arange(round(ROOM_DECAY * RATE)) / RATE
     response = rng.standard_normal(len(t)) * np.exp(-np.log(1000) * t / ROOM_DECAY)
     response /= np.sqrt((response**2).sum())

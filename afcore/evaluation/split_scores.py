@@ -29,8 +29,9 @@ ANY, AMONG = (
 
 
 def neighbour_hits(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, np.ndarray | list | int]:
-    """Whether the nearest training clip has the test clip's label, by the student's embedding and by the teacher's own: `student` and
-    `teacher` (n,) of 0 and 1, with the test clips' `truth` and `groups` (n,), and the size of the `bank`."""
+    """Whether the nearest training clip has the test clip's label, by the student's embedding and by the teacher's own:
+    `student` and `teacher` (n,) of 0 and 1, with the test clips' `truth` and `groups` (n,), and the size of the
+    `bank`."""
     known = ~np.isnan(teacher[:, 0])
     bank = [i for i in np.flatnonzero(known) if clips[i].split == "train" and clips[i].label in labels]
     test = [i for i in np.flatnonzero(known) if clips[i].split == "test" and clips[i].label in labels]
@@ -55,7 +56,8 @@ def neighbour_hits(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dic
 
 
 def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, float]:
-    """1-nearest-neighbour label accuracy (mean over labels) of test clips among training clips: student's embedding and teacher's own."""
+    """1-nearest-neighbour label accuracy (mean over labels) of test clips among training clips: student's embedding and
+    teacher's own."""
     found = neighbour_hits(clips, teacher, labels)
     mine, its = macro_mean(found["student"], found["truth"]), macro_mean(found["teacher"], found["truth"])
     return {
@@ -69,8 +71,9 @@ def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> 
 
 
 def teacher_rows(corpus: Path, clips: ClipSet) -> np.ndarray:
-    """The teacher's outputs of the clips that are pieces of the corpus, (pieces, 911), matched by id: the index may have grown."""
-    row = {json.loads(line)["id"]: n for n, line in enumerate(open(corpus / "index.jsonl"))}
+    """The teacher's outputs of the clips that are pieces of the corpus, (pieces, 911), matched by id: the index may
+    have grown."""
+    row = {json.loads(line)["id"]: n for n, line in enumerate((corpus / "index.jsonl").read_text().splitlines())}
     outputs = np.load(corpus / "teacher.npy", mmap_mode="r")
     ids = [clips[i].extra["id"] for i in range(len(clips)) if clips[i].source >= 0]
     found = np.full((len(ids), outputs.shape[1]), np.nan, np.float32)
@@ -87,13 +90,19 @@ def conditions(engine, clips: ClipSet, items: list[NamingItem], progress=None) -
 
     rng = np.random.default_rng(1)
     labels = sorted({option for item in items for option in item.options})
-    said = dict(zip(labels, engine.clap.text([f"the sound of {label}" for label in labels])))
+    said = dict(zip(labels, engine.clap.text([f"the sound of {label}" for label in labels]), strict=False))
     chosen: dict[str, list[str]] = {}
-    say = lambda name, label: chosen.setdefault(name, []).append(label)
+
+    def say(name, label):
+        return chosen.setdefault(name, []).append(label)
+
     for n, item in enumerate(items):
         sound, options = heard_clip(clips, item.clip, engine.clap), list(item.options)
         shots = prompt_order(engine.neighbours(sound, SHOTS))
-        best = lambda found: max(found, key=found.get)
+
+        def best(found):
+            return max(found, key=found.get)
+
         say("zero-shot", best(engine.classify(sound, options)))
         other = items[int(rng.integers(len(items)))]
         while other.label == item.label:
@@ -148,10 +157,13 @@ def evaluate(work: Path, limit: int | None, load: LoadEngine, progress=None) -> 
             "macro": macro_mean(correct, list(truth)),
         }
     hit = {name: (answers == truth).astype(float) for name, answers in chosen.items()}
-    line = lambda values, rows: {
-        "mean": float(values[rows].mean()),
-        "interval": bootstrap_interval(values[rows], [groups[i] for i in rows]),
-    }
+
+    def line(values, rows):
+        return {
+            "mean": float(values[rows].mean()),
+            "interval": bootstrap_interval(values[rows], [groups[i] for i in rows]),
+        }
+
     parts = {"all": np.full(len(truth), True), "known": ~np.isin(truth, HELD_OUT), "held out": np.isin(truth, HELD_OUT)}
     apart = {}
     for name, rows in ((name, np.flatnonzero(part)) for name, part in parts.items() if part.any()):
@@ -179,10 +191,12 @@ def table(result: dict) -> str:
     """The result as Markdown."""
     nn = result["nearest_neighbour"]
     lines = [
-        f"Embedding, 1-nearest-neighbour label accuracy, mean over labels ({nn['queries']} test clips against {nn['bank']} training clips): "
+        f"Embedding, 1-nearest-neighbour label accuracy, mean over labels "
+        f"({nn['queries']} test clips against {nn['bank']} training clips): "
         f"student {nn['student']:.1%}, teacher {nn['teacher']:.1%}, share {nn['share']:.1%}.",
         "",
-        f"Right label among 10 options, {result['items']} clips of {result['sources']} sources in {result['packages']} packages, "
+        f"Right label among 10 options, {result['items']} clips of {result['sources']} sources "
+        f"in {result['packages']} packages, "
         f"{result['labels']} labels; chance 10 %:",
         "",
         "| condition | accuracy | 95 % interval | macro |",
@@ -197,7 +211,10 @@ def table(result: dict) -> str:
         f"| labels | clips | zero-shot | {ANY} | paired gain | {AMONG} | paired gain |",
         "|---|---|---|---|---|---|---|",
     ]
-    span = lambda s, form: f"{s['mean']:{form}} ({s['interval'][0]:{form}} to {s['interval'][1]:{form}})"
+
+    def span(s, form):
+        return f"{s['mean']:{form}} ({s['interval'][0]:{form}} to {s['interval'][1]:{form}})"
+
     for name, a in result["apart"].items():
         cells = [span(a["zero-shot"], ".1%")] + [
             cell for way in (ANY, AMONG) for cell in (span(a[way], ".1%"), span(a[way]["gain"], "+.1%"))

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -84,10 +85,8 @@ def _run(arguments: list[str], look: Callable[[], None] | None, stop: threading.
                     if stop is not None and stop.is_set():
                         raise Cancelled(STOPPED) from None
                     if look is not None:
-                        try:
+                        with suppress(FileNotFoundError):  # it was moved to its place meanwhile
                             look()
-                        except FileNotFoundError:  # it was moved to its place meanwhile
-                            pass
         finally:
             process.kill()
         assert process.stdout is not None  # it is a pipe

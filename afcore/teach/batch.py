@@ -1,7 +1,9 @@
-"""``python -m afcore label PROJECT FOLDER --out labels.csv``: a folder of sounds labelled by a project, without the app.
+"""``python -m afcore label PROJECT FOLDER --out labels.csv``: a folder of sounds labelled by a project, without the
+app.
 
-What is done is noted line by line beside the output (``labels.csv.progress.jsonl``) by the content of each file and all that
-its label depends on, so that the same command takes up where it was cut off, and does only what is new or has changed.
+What is done is noted line by line beside the output (``labels.csv.progress.jsonl``) by the content of each file and all
+that its label depends on, so that the same command takes up where it was cut off, and does only what is new or has
+changed.
 """
 
 from __future__ import annotations
@@ -97,7 +99,8 @@ def label_folder(
     ray: str | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Labels every sound in ``folder`` and the folders in it, writes ``out`` (.csv or .jsonl) and returns its rows, by file.
+    """Labels every sound in ``folder`` and the folders in it, writes ``out`` (.csv or .jsonl) and returns its rows, by
+    file.
 
     ``make_engine`` is only called where something is to be done. ``ray``: the address of a Ray cluster, or "local".
     Raises BadRequest where there is no folder, sound, label or example, MissingPart, NoSpace.

@@ -39,7 +39,8 @@ class FileLabeller:
         self.engine, self.examples, self.how = engine, examples, how
 
     def rows(self, data: bytes, name: str) -> list[Row]:
-        """Labels of the sound file ``data``; one row that says why, where it cannot be heard. ``Row.file`` is ``name``."""
+        """Labels of the sound file ``data``; one row that says why, where it cannot be heard. ``Row.file`` is
+        ``name``."""
         sha256 = hashlib.sha256(data).hexdigest()
         try:
             recording = open_recording(data, name)

@@ -266,7 +266,7 @@ def _nearest(vector: np.ndarray, examples: Examples, exclude: Collection[int]) -
     """By the greatest similarity to an example of each label, -1 for a label without any; and the greatest of all."""
     best: dict[str, float] = {}
     similarities = examples.matrix @ vector if len(examples) else ()
-    for (i, clip), similarity in zip(examples.items.items(), similarities):
+    for (i, clip), similarity in zip(examples.items.items(), similarities, strict=False):
         if i not in exclude:
             best[clip.label] = max(best.get(clip.label, -1.0), float(similarity))
     logits = np.array([best.get(label, -1.0) for label in examples.names]) / NN_TEMPERATURE
@@ -290,7 +290,7 @@ def _by_text(vector: np.ndarray, clap: Clap, labels: Sequence[Label]) -> dict[st
 
 def _softmax(labels: Sequence[str], logits: np.ndarray) -> dict[str, float]:
     values = np.exp(np.asarray(logits, np.float64) - np.max(logits))
-    return dict(zip(labels, (values / values.sum()).tolist()))
+    return dict(zip(labels, (values / values.sum()).tolist(), strict=False))
 
 
 def _plain(shot: Shot) -> dict[str, object]:

@@ -121,11 +121,11 @@ class Tally:
         """Scores over the clips that are done; without any, none."""
         truth = np.array([trial.label for trial in self.trials], dtype=object)
         groups = [trial.group or f"clip {n}" for n, trial in enumerate(self.trials)]
-        columns = [np.array(column, dtype=object) for column in zip(*self.answers)]
+        columns = [np.array(column, dtype=object) for column in zip(*self.answers, strict=False)]
         right = [column == truth for column in columns]
         scores = [
             self._score(method, truth, answers, hits, right[0], groups)
-            for method, answers, hits in zip(self.methods, columns, right)
+            for method, answers, hits in zip(self.methods, columns, right, strict=False)
         ]
         note = self.note if self.done == self.total else f"{self.note} Stopped after {self.done} of {self.total} clips."
         best, reason = suggest(scores, right, groups)
@@ -144,7 +144,7 @@ class Tally:
             float(hits.mean()),
             accuracy_interval(hits, groups),
             float(found.mean()),
-            dict(zip(tried, found.tolist())),
+            dict(zip(tried, found.tolist(), strict=False)),
             confusion_matrix(truth, answers, labels=self.labels),
             gain,
             gain_interval,
@@ -178,7 +178,7 @@ def run(
         for method in methods:
             if stop is not None and stop.is_set():
                 return
-            ask = baselines.get(method) or (lambda heard, labels: predict(heard, labels, method.k))
+            ask = baselines.get(method) or (lambda heard, labels, k=method.k: predict(heard, labels, k))
             by_label = ask(trial.heard, labels)
             answers.append(max(by_label, key=by_label.get))
         tally.trials.append(trial)

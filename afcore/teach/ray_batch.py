@@ -1,8 +1,10 @@
-"""The same labelling past one machine, on Ray Data: one actor per device with the model loaded once, results as Parquet.
+"""The same labelling past one machine, on Ray Data: one actor per device with the model loaded once, results as
+Parquet.
 
-Each block of files becomes one Parquet file as soon as it is labelled. A worker that dies is started again and its block
-labelled afresh by Ray; a run that is cut off altogether goes on from the Parquet files (`read_parts`). Every machine of the
-cluster needs this repository, set up, in the same folder, and the sounds and the output under the same path.
+Each block of files becomes one Parquet file as soon as it is labelled. A worker that dies is started again and its
+block labelled afresh by Ray; a run that is cut off altogether goes on from the Parquet files (`read_parts`). Every
+machine of the cluster needs this repository, set up, in the same folder, and the sounds and the output under the same
+path.
 
 A worker checks that it has the driver's weights and sees its folders before it labels anything.
 
@@ -79,8 +81,8 @@ class Snapshot(Examples):
 
 @dataclass(frozen=True)
 class Work:
-    """What is the same for all workers. ``weights``: the driver's, see `weights_of`; ``folders``: what a worker has to see
-    under the same path, the sounds and a folder that this run has just made for its results."""
+    """What is the same for all workers. ``weights``: the driver's, see `weights_of`; ``folders``: what a worker has to
+    see under the same path, the sounds and a folder that this run has just made for its results."""
 
     make_engine: MakeEngine
     examples: Snapshot
@@ -137,8 +139,8 @@ def label_with_ray(
     """Labels ``files`` (sha256, name, path) of ``folder`` into Parquet files in the folder ``parts``.
 
     ``address``: of a cluster that this machine is part of, or "local".
-    Raises MissingPart without Ray, where the cluster cannot be reached, where a machine of it lacks something and where the
-    run breaks off, and as `labeller.prepared`.
+    Raises MissingPart without Ray, where the cluster cannot be reached, where a machine of it lacks something and where
+    the run breaks off, and as `labeller.prepared`.
     """
     try:
         import ray
@@ -158,7 +160,7 @@ def label_with_ray(
     ):
         work = Work(make_engine, examples, how, basis, model, weights, (folder.resolve(), Path(run)))
         actors, share = _devices(ray)
-        rows = [dict(zip(("sha256", "name", "path"), file)) for file in files]
+        rows = [dict(zip(("sha256", "name", "path"), file, strict=False)) for file in files]
         blocks = max(1, -(-len(rows) // BLOCK))
         # By itself Ray Data starts an actor that died again and repeats its task, however often (max_restarts and
         # max_task_retries of -1); naming them here is deprecated.
@@ -198,8 +200,8 @@ def read_parts(parts: Path, basis: str) -> dict[str, list[Row]]:
 
 
 def _find(address: str) -> None:
-    """Raises MissingPart where no cluster answers at ``address`` ("local": nothing to be found). Ray itself would try for
-    many minutes."""
+    """Raises MissingPart where no cluster answers at ``address`` ("local": nothing to be found). Ray itself would try
+    for many minutes."""
     if address == "local":
         return
     if "://" in address:
@@ -222,7 +224,7 @@ def _find(address: str) -> None:
 def _connected(ray: Any, address: str) -> Iterator[None]:
     """Starts Ray here for "local", else joins the cluster; lets go of it in the end."""
     # Two processors at least: an actor takes one, and reading and writing need another.
-    more = dict(num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False) if address == "local" else {}
+    more = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **more)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: another version of Ray or Python
@@ -247,7 +249,8 @@ def _sentences() -> Iterator[None]:
             raise MissingPart(own[-1]) from error
         if missing := _IMPORT.search(text):
             raise MissingPart(
-                f"A machine of the Ray cluster cannot import {missing[1]}: every machine needs this repository, set up, in "
+                f"A machine of the Ray cluster cannot import {missing[1]}: every machine needs this repository, "
+                f"set up, in "
                 "the same folder."
             ) from error
         why = text.strip().splitlines()[-1].strip().rstrip(".")
@@ -255,8 +258,8 @@ def _sentences() -> Iterator[None]:
 
 
 def _devices(ray: Any) -> tuple[int, dict[str, float]]:
-    """How many actors there are, and what each takes: a GPU, or where there are none all processors of a machine but one,
-    which is left for reading and writing."""
+    """How many actors there are, and what each takes: a GPU, or where there are none all processors of a machine but
+    one, which is left for reading and writing."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if gpus:
         return gpus, {"num_gpus": 1}

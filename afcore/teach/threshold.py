@@ -64,7 +64,8 @@ class Threshold:
     def sentence(self) -> str:
         """For people."""
         text = (
-            f"At most about {100 * self.false_reject:.0f} % of clips that have one of the labels will be called none of "
+            f"At most about {100 * self.false_reject:.0f} % of clips that have one of the labels will be called "
+            f"none of "
             f"these, judging by {self.known} examples."
         )
         if self.false_accept is None:

@@ -38,13 +38,13 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     """Writes the project as it is at this moment into a file, whole or not at all, or into an open one. Raises
     NoSpace."""
     with project.db.read() as db:
-        clips = [dict(zip(_CLIP, row)) for row in db.execute(f"SELECT {ITEM} FROM clip ORDER BY id")]
+        clips = [dict(zip(_CLIP, row, strict=False)) for row in db.execute(f"SELECT {ITEM} FROM clip ORDER BY id")]
         rows = db.execute(f"SELECT {_CHANGE} FROM change ORDER BY id").fetchall()
         meta = {
             key: {"value": json.loads(value), "version": version, "who": who, "at": at}
             for key, value, version, who, at in db.execute("SELECT * FROM meta")
         }
-    changes = [dict(zip(_CHANGE.split(", "), row)) for row in rows]
+    changes = [dict(zip(_CHANGE.split(", "), row, strict=False)) for row in rows]
     for change in changes:
         change["before"], change["after"] = json.loads(change["before"]), json.loads(change["after"])
     sounds = {clip["sha256"]: media.sound_file(project.folder, clip["sha256"]) for clip in clips}
@@ -53,7 +53,8 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     text = json.dumps(content, ensure_ascii=False).encode()
     if len(sounds) >= safe_files.MAX_MEMBERS or len(text) > MAX_JSON:
         raise BadRequest(
-            f"This project is too large for one file: {safe_files.MAX_MEMBERS} sounds are the most; copy its folder instead."
+            f"This project is too large for one file: {safe_files.MAX_MEMBERS} sounds are the most; "
+            "copy its folder instead."
         )
     path = Path(target) if isinstance(target, str | Path) else None
     if path and not path.parent.is_dir():

@@ -15,16 +15,16 @@ LABELS = {"dog barking": "animals", "car horn": "vehicles", "rain": "nature"}
 
 
 def clip(label, number=0, **more):
-    known = dict(
-        caption=label or "",
-        category="something else",
-        events=[label] if label else [],
-        maybe=[],
-        package=f"p{number}",
-        group=f"{label}{number}",
-        split="train",
-        extra={"fine": LABELS.get(label)},
-    )
+    known = {
+        "caption": label or "",
+        "category": "something else",
+        "events": [label] if label else [],
+        "maybe": [],
+        "package": f"p{number}",
+        "group": f"{label}{number}",
+        "split": "train",
+        "extra": {"fine": LABELS.get(label)},
+    }
     return ClipInfo(label, **known | more)
 
 

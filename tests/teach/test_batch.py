@@ -166,9 +166,11 @@ def test_what_was_done_before_a_kill_is_kept(engine, project, folder, tmp_path, 
 
 def test_two_runs_at_once_do_not_mix(engine, project, folder, tmp_path):
     out = tmp_path / "labels.csv"
-    with batch.Done(tmp_path / "labels.csv.progress.jsonl", "x").opened():
-        with pytest.raises(BadRequest, match="Another run"):
-            label_folder(project, folder, out, lambda: engine, HOW)
+    with (
+        batch.Done(tmp_path / "labels.csv.progress.jsonl", "x").opened(),
+        pytest.raises(BadRequest, match="Another run"),
+    ):
+        label_folder(project, folder, out, lambda: engine, HOW)
     assert not out.exists()
 
 
@@ -221,7 +223,7 @@ def test_requests_that_cannot_be_met(arguments, sentence, project, folder, tmp_p
 
 def test_without_ray_it_says_what_to_install(engine, project, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(MissingPart, match="requirements-ray.lock"):
+    with pytest.raises(MissingPart, match=r"requirements-ray.lock"):
         label_folder(project, folder, tmp_path / "l.csv", lambda: engine, HOW, ray="local")
 
 
@@ -352,7 +354,7 @@ def test_ray_refuses_workers_with_other_weights(importable, project, folder, tmp
     (paths.MINI / "flamingo.safetensors").write_bytes(b"new")
     make = partial(make_engine_that_dies_once, str(tmp_path), os.getpid())
     with pytest.raises(
-        MissingPart, match="^The machine .* has other weights of mini than this one: bring .* up to date.$"
+        MissingPart, match=r"^The machine .* has other weights of mini than this one: bring .* up to date.$"
     ):
         label_folder(project, folder, tmp_path / "ray.csv", make, HOW, ray="local")
     assert not (tmp_path / "ray.csv").exists()
@@ -373,6 +375,6 @@ def test_ray_gives_the_same_and_loses_nothing_when_a_worker_is_killed(
     spread = label_folder(project, clips, tmp_path / "ray.csv", make, HOW, ray="local")
     assert (tmp_path / "killed").exists(), "a worker was killed on the way"
     assert [(r.file, r.label, bool(r.error)) for r in spread] == [(r.file, r.label, bool(r.error)) for r in local]
-    for ours, theirs in zip(local, spread):
+    for ours, theirs in zip(local, spread, strict=False):
         assert theirs.probabilities == pytest.approx(ours.probabilities, abs=1e-4)
     assert list((tmp_path / "ray.parquet").rglob("*.parquet"))
