@@ -2,6 +2,7 @@
 # make test  sets up what is missing and runs every test     (ARGS= for pytest)
 # make check looks at the code without running it: format, lint, types, layers (all in seconds, types in a minute)
 # make unit  the tests without the browser and without what is marked slow; make clean removes what set-up made
+# make audit asks which packages have known weaknesses (needs the network; SECURITY.md says what is known)
 # make lock  chooses the newest versions of all packages anew, with their hashes
 
 PORT ?= 8501
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 # A browser opens by itself only where there is a desktop to open it on.
 HEADLESS := $(if $(SSH_CONNECTION),true,$(if $(DISPLAY)$(WAYLAND_DISPLAY),false,true))
 
-.PHONY: help run test check unit lock clean
+.PHONY: help run test check unit audit lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -38,6 +39,11 @@ check:
 unit:
 	@$(call ready,unit)
 	@.venv/bin/python -m pytest -m "not browser and not slow" $(ARGS)
+
+audit:
+	@$(call ready,unit)
+	@grep '^torch==' requirements.txt > .venv/.torch.txt
+	@.venv/bin/uv tool run pip-audit --strict --disable-pip --no-deps -r requirements.lock -r .venv/.torch.txt $(ARGS)
 
 lock:
 	@$(call ready,unit)

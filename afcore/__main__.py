@@ -2,7 +2,10 @@
 
 import sys
 
-from afcore.cli.main import main
+from afcore import threads
 
 if __name__ == "__main__":
+    threads.settle()  # before torch is imported
+    from afcore.cli.main import main
+
     sys.exit(main())

@@ -25,3 +25,9 @@ class Cancelled(AfcoreError):
 
     def __init__(self, message: str = "Stopped."):
         super().__init__(message)
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, as far as a sentence has room for it: its first line, or its kind where it
+    says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

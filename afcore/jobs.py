@@ -25,7 +25,7 @@ UNEXPECTED = "Something went wrong here, not with your sound; your sound and cha
 _unfinished: "weakref.WeakSet[Job]" = weakref.WeakSet()
 
 
-class Queue(Protocol):
+class Turns(Protocol):
     """Whoever shares the model waits in one, for instance ``Engine.turns``."""
 
     def wait(
@@ -42,8 +42,10 @@ class Job:
     calls. ``key`` is what the work is about, so that its owner can tell whether it still fits.
     """
 
-    def __init__(self, work: Callable[["Job"], Any], queue: Queue | None = None, key: Any = None):
+    def __init__(self, work: Callable[["Job"], Any], queue: Turns | None = None, key: Any = None, kind: str = "other"):
         self.key = key
+        self.kind = kind
+        """In the server's log: which kind of work it is."""
         self.text = ""
         self.items: list[Any] = []
         self.stage = ""
@@ -161,6 +163,14 @@ class Job:
                 self._work = None  # it may hold the model, which is to go when another is chosen
                 self.running, self.ahead, self._finished = False, None, True
                 self._news.notify_all()
+            self._note()
+
+    def _note(self) -> None:
+        """A line for the server's log; nothing of what was heard or said."""
+        failed = "failed" if self.error == UNEXPECTED else "refused"
+        outcome = failed if self.error else "stopped" if self.stopping.is_set() else "done"
+        about = {"kind": self.kind, "outcome": outcome, "seconds": round(self.seconds, 3)}
+        _log.info("A job ended", extra={"job": about})
 
 
 @atexit.register

@@ -9,6 +9,7 @@ questions of a dialogue keep their capitals.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +36,17 @@ MARKS = {
     "chat": Marks(bos="</s>", eos="</s>"),
     # SmolLM2 was trained without a start token; its turns end with <|im_end|>.
     "mini": Marks(bos="", eos="<|im_end|>"),
+    # Another audio model: its own processor writes what it reads, from the turns that these marks tell apart.
+    "peer": Marks(bos="", eos=""),
 }
 """Marks by kind of model."""
 
 QUERY = "query"
 """The place of the sound that is asked about among ``Prompt.audios``; the others are shots."""
+
+DEMO, BENCHMARK = "demo", "benchmark"
+"""The two published ways to ask the foundation model about a single clip: the demo gave it 1 audio and put a space
+before ``<audio>``, the benchmark code padded to 8 audios and put none."""
 
 CAPTION = "describe the sound in a sentence."
 CAPTION_LONG = "describe the sound at length."
@@ -80,6 +87,8 @@ class Prompt:
     kind: str
     audios: tuple[Any, ...] = (QUERY,)
     """One reference for each mark, in order: the shots as the caller names them, then ``QUERY``."""
+    padding: str = ""
+    """To how many audios the sample is padded: a name that the model's ``TextModel.paddings`` has; '' for its first."""
 
     def __post_init__(self):
         marks = self.text.count(MARKS[self.kind].audio)
@@ -142,14 +151,16 @@ def with_shots(
     kind: str = "mini",
     similar: bool = True,
     references: Sequence[object] | None = None,
+    space: bool = False,
 ) -> Prompt:
-    """Shots, each a (prompt, answer), before the query; nearest last is the caller's order. Without shots: ``single``.
+    """Shots, each a (prompt, answer), before the query; nearest last is the caller's order. Without shots: ``single``,
+    which takes ``space``.
 
     ``similar``: False says "random examples", for shots that are not nearest neighbours. ``references``: what
     ``Prompt.audios`` holds for the shots, by default their numbers from 0. Only the query lists ``options``.
     """
     if not shots:
-        return single(question, task, options, kind)
+        return single(question, task, options, kind, space)
     text = opening(task, kind, similar) + _shots(shots, kind)
     text += f"{MARKS[kind].audio}{_asked(question, options)}\nanswer:{MARKS[kind].sep}"
     return Prompt(text, kind, _references(shots, references))
@@ -177,6 +188,25 @@ def chat(
         text += f"user: {_clean(asked)} \nassistant: {marks.sep}{_clean(answered)}{marks.eoc}{marks.eos}\n"
     text += f"user: {_clean(question)} \nassistant: {marks.sep}"
     return Prompt(text, kind, _references(shots, references))
+
+
+def without_sound(turns: Sequence[tuple[str, str]], question: str, kind: str = "mini") -> Prompt:
+    """A question about no sound, after earlier (question, answer) pairs: the template that the model is usually asked
+    by, without ``<audio>``. The published models were never trained on it; the foundation model takes no ``turns``."""
+    marks = MARKS[kind]
+    if kind == "foundation":
+        text = single(instruction(question), QUESTION_ANSWERING, kind=kind).text
+    else:
+        text = chat(turns, question, kind=kind).text
+    text = text.replace(marks.audio, "", 1)
+    return Prompt(text.removeprefix(prefix(DIALOG)) if kind == "peer" else text, kind, ())
+
+
+def with_texts(question: str, answers: Sequence[str]) -> str:
+    """A prompt that names what similar sounds are said to be, without their sounds, as RECAP has it (Ghosh et al.,
+    2023): nearest last."""
+    told = " ".join(f"{_clean(answer).rstrip('.')}." for answer in answers)
+    return f"similar sounds are described as: {told} {_clean(question)}"
 
 
 def prefix(task: str) -> str:
@@ -246,12 +276,35 @@ _YES_NO = re.compile(
     r"^(?:is|are|was|were|do|does|did|has|have|had|can|could)\b(?! you (?!hear\b|notice\b))(?!.*\bor\b)[^?]*\?$",
     re.DOTALL,
 )
-_SPECIAL = re.compile(r"<audio>|<SEP>|<\|[a-z_]+\|>|</?s>")
+_SPECIAL = re.compile(
+    r"<\|[^<>|\s]{1,40}\|>"
+    r"|<(?:audio|sep|/?s|pad|unk|mask|repo_?name|file_?sep|filename|gh_stars|empty_output|(?:issue|jupyter)_[a-z_]{1,20})>"
+)
+"""Every string that a tokenizer here takes for more than text, in lower case."""
+_TURN = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*(?=(?:user|assistant|answer) ?:)", re.IGNORECASE)
+"""A line's end before what begins a turn, or an answer, in a prompt."""
+
+
+def _marks_in(text: str) -> str | None:
+    """A mark that is in ``text``, or would be once it is in lower case, composed, or without characters that are not
+    seen."""
+    if "<" not in unicodedata.normalize("NFKC", text):
+        return None
+    for form in (text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFKC", text)):
+        bare = "".join(c for c in form if unicodedata.category(c) not in ("Cf", "Cc", "Cn", "Cs"))
+        for variant in {form.lower(), form.casefold(), bare.lower(), bare.casefold()}:
+            for written in (variant, re.sub(r"[\s_]+", "_", variant), re.sub(r"[\s_]+", "", variant)):
+                if found := _SPECIAL.search(written):
+                    return found.group()
+    return None
 
 
 def _clean(text: str) -> str:
-    """Text without white space around it; a mark inside would move every sound of the prompt, so it is refused."""
-    found = _SPECIAL.search(text)
+    """Text without white space around it, and on one line where it would otherwise look like a turn.
+
+    A mark inside would move every sound of the prompt, so it is refused, however it is written.
+    """
+    found = _marks_in(text)
     if found:
-        raise BadRequest(f"The text must not contain {found.group()}, which has a meaning of its own in prompts.")
-    return text.strip()
+        raise BadRequest(f"The text must not contain {found}, which has a meaning of its own in prompts.")
+    return _TURN.sub(" ", text.strip())

@@ -6,6 +6,7 @@ No name out of a zip is ever used as a path; sizes are checked before and while 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
@@ -19,6 +20,7 @@ from typing import Any, BinaryIO
 import jsonschema
 
 from afcore.errors import BadRequest
+from afcore.names import is_hidden, shown_name, shown_path
 
 MAX_MEMBERS = 20_000
 MAX_UNPACKED = 16 * 2**30  # bytes, of all members of one zip together
@@ -53,8 +55,10 @@ class TooMuch(BadRequest):
 
 
 @contextmanager
-def opened_zip(source: Source, name: str = "The zip", directory: int | None = None) -> Iterator[zipfile.ZipFile]:
-    """A zip whose list of members has at most ``directory`` bytes (`MAX_DIRECTORY`).
+def opened_zip(
+    source: Source, name: str = "The zip", directory: int | None = None, members: int | None = None
+) -> Iterator[zipfile.ZipFile]:
+    """A zip whose list has at most ``directory`` bytes (`MAX_DIRECTORY`) and ``members`` files (`MAX_MEMBERS`).
 
     Raises BadRequest, NotAZip, TooManyMembers or DamagedZip in one sentence, also while members are read.
     """
@@ -63,8 +67,9 @@ def opened_zip(source: Source, name: str = "The zip", directory: int | None = No
         _check_directory(file, name, MAX_DIRECTORY if directory is None else directory)
         file.seek(0)
         with zipfile.ZipFile(file) as opened:
-            if len(opened.infolist()) > MAX_MEMBERS:
-                raise TooManyMembers(f"{name} lists more than {MAX_MEMBERS} files, the most that are taken at once.")
+            most = MAX_MEMBERS if members is None else members
+            if len(opened.infolist()) > most:
+                raise TooManyMembers(f"{name} lists more than {most} files, the most that are taken at once.")
             yield opened
     except (*_DAMAGED, UnicodeDecodeError) as error:
         raise DamagedZip(f"{name} is damaged or is no zip.") from error
@@ -101,16 +106,56 @@ class Unpacking:
         return data
 
 
+CODE_PAGES = {
+    "cp437": "as the zip format says (DOS)",
+    "cp1252": "Windows, Western Europe",
+    "cp932": "Windows, Japanese",
+    "cp936": "Windows, Chinese (simplified)",
+    "cp949": "Windows, Korean",
+    "cp950": "Windows, Chinese (traditional)",
+    "cp1251": "Windows, Cyrillic",
+    "cp850": "DOS, Western Europe",
+    "cp866": "DOS, Cyrillic",
+}
+"""Code pages in which zips have names, by Python's names, with what people call them."""
+
+
+def member_name(info: zipfile.ZipInfo, code_page: str = "cp437") -> str:
+    """A member's path, decoded: as UTF-8 where it can be, whatever the zip's flag says, since most programs write that;
+    else in ``code_page``, one of `CODE_PAGES`; what is no text in that either is written out."""
+    if info.flag_bits & 0x800:
+        return info.orig_filename
+    raw = info.orig_filename.encode("cp437")  # as zipfile took the bytes for
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode(code_page, "backslashreplace")
+
+
+def in_code_page(opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The members whose names are not UTF-8, so that a code page has to be chosen for them."""
+    found = []
+    for info in opened.infolist():
+        if not info.flag_bits & 0x800:
+            try:
+                info.orig_filename.encode("cp437").decode("utf-8")
+            except UnicodeDecodeError:
+                found.append(info)
+    return found
+
+
+def names_in_code_page(source: Source, code_page: str, most: int = 5) -> list[str]:
+    """How the first ``most`` names of a zip that are not UTF-8 read in ``code_page``, to be shown; none where all are.
+    Raises as `opened_zip`."""
+    with opened_zip(source) as opened:
+        found = (shown_path(member_name(info, code_page)) for info in in_code_page(opened))
+        return list(itertools.islice((path for path in found if not is_hidden(path)), most))
+
+
 def is_unsafe(name: str) -> bool:
     """Whether a member's name points out of its zip: nothing good is packed like that."""
     parts = name.replace("\\", "/").split("/")
     return ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0] or "\0" in name
-
-
-def shown_name(name: str) -> str:
-    """The last part of a path of any system, printable and of sensible length."""
-    last = name.replace("\\", "/").rstrip("/").split("/")[-1]
-    return "".join(c if c.isprintable() else "?" for c in last)[:200] or "sound"
 
 
 def _as_file(source: Source) -> BinaryIO:
@@ -150,6 +195,13 @@ def _check_directory(file: BinaryIO, name: str, most: int) -> None:
         (directory,) = struct.unpack("<Q", record[40:48])
     if directory > most:
         raise TooManyMembers(f"{name} lists more files than can be taken at once.")
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Writes ``file`` anew: at every moment the old text stands there, or the whole new one."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, file)
 
 
 def read_description(text: bytes, noun: str, format: str, version: int, schema: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def macro_mean(correct: np.ndarray, labels: Sequence[str]) -> float:
     return float(np.mean([correct[names == n].mean() for n in set(labels)]))
 
 
-def macro_over(correct: Sequence[float], labels: Sequence[str]) -> Callable[[np.ndarray], float]:
+def macro_over(correct: Sequence[float] | np.ndarray, labels: Sequence[str]) -> Callable[[np.ndarray], float]:
     """Function of row numbers → mean over their labels of the mean within each: `macro_mean`, fast enough to
     redraw."""
     values, (_, codes) = np.asarray(correct, float), np.unique(np.asarray(labels), return_inverse=True)

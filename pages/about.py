@@ -5,7 +5,9 @@ from collections import Counter
 import pandas as pd
 import streamlit as st
 
-from pages import common
+from afcore.app.privacy import KEPT
+from pages import common, share
+from pages.teach_common import forget_name
 
 LIMITS = """
 - **At most 33.25 seconds** are heard at a time. Of a longer recording you choose the part.
@@ -38,26 +40,60 @@ def main() -> None:
     common.heading("About", "An open demo of Audio Flamingo, a language model that listens.")
     how, limits = st.columns(2, gap="large")
     with how:
-        st.subheader("How it works", anchor=False)
+        st.header("How it works", anchor=False)
         st.markdown(HOW)
         st.markdown(
             "From the paper *Audio Flamingo: A Novel Audio Language Model with Few-Shot Learning and Dialogue "
             "Abilities*, Kong et al., ICML 2024, [arXiv 2402.01831](https://arxiv.org/abs/2402.01831)."
         )
-        st.subheader("Your audio", anchor=False)
-        st.markdown(
-            "Sounds are read on this server, in memory, and are gone when your page is closed. Nothing is sent "
-            "elsewhere, and no usage statistics are collected."
-        )
     with limits:
-        st.subheader("Limits", anchor=False)
+        st.header("Limits", anchor=False)
         st.markdown(LIMITS)
+    _privacy()
     st.page_link("model_card.py", label="Mini's model card, and where it fails", icon=":material/fact_check:")
     licences, sounds = st.tabs(["Licences", "Example sounds"])
     with licences:
         st.markdown(LICENCES)
     with sounds:
         _sounds()
+
+
+def _privacy() -> None:
+    st.header("What is kept, and who sees it", anchor=False)
+    st.markdown("Nothing is sent elsewhere, and no usage statistics are collected. On this server:")
+    rows = ["| what | where | how long | who sees it | how to delete it |", "|---|---|---|---|---|"]
+    rows += [f"| {one.what} | {one.where} | {one.how_long} | {one.who} | {one.delete} |" for one in KEPT]
+    with st.container(key="kept"):
+        st.markdown("\n".join(rows))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Forget my sound and chat",
+            icon=":material/delete:",
+            disabled=common.session().recording is None,
+            on_click=common.do,
+            args=(common.forget,),
+            key="about-forget",
+        )
+        if st.button("Forget my name", icon=":material/person_off:", key="forget-name"):
+            forget_name()
+            st.success("This browser no longer knows your name.", icon=":material/check:")
+        st.download_button(
+            "All thumbs as CSV",
+            common.feedback().to_csv,
+            "audio-flamingo-thumbs.csv",
+            "text/csv",
+            icon=":material/thumbs_up_down:",
+            on_click="ignore",
+        )
+        common.delete_button(
+            "The thumbs of everybody who uses this server go, and do not come back.",
+            "clear-thumbs",
+            common.feedback().clear,
+            label="Delete all thumbs",
+        )
+        st.page_link("teach.py", label="Teach's projects", icon=":material/school:")
+    st.markdown("### What you have shared")
+    share.listed()
 
 
 def _sounds() -> None:

@@ -1,17 +1,18 @@
 """Chat: ask about the sound, in several turns, and read the answers as they come."""
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
-from afcore.app import transcripts
+from afcore.app import shares, transcripts
 from afcore.app.markdown import markdown_safe
 from afcore.app.session import BEAMS, CANDIDATES, LENGTHS, TEMPERATURES, TOP_KS, TOP_PS, BrowserSession, Turn
 from afcore.audio.clock import clock_text
 from afcore.engine.engine import Engine
 from afcore.engine.results import Heard
 from afcore.model.generation import PRESETS, GenerationSettings
-from pages import common
+from pages import common, share
 
 SUGGESTIONS = ("What do you hear?", "Is there an animal?", "Is someone speaking?", "Where could this be?")
 TRAINED_TURNS = 4  # dialogues that the chat models were trained on; reference section 7
@@ -31,13 +32,29 @@ def main() -> None:
     """Draw the page."""
     session = common.session()
     common.heading("Chat", "Ask anything about the sound; each answer remembers the ones before.")
-    common.player(common.need_clip("The chat is about a sound."))
-    question = st.chat_input("Ask about this sound", key=session.key("ask"), max_chars=1000)
+    if session.clip is None:
+        common.offer_sounds("The chat is about a sound; below you can also ask without one.")
+    elif session.without_sound:
+        st.caption("The sound is left out; *Advanced* brings it back.")
+    else:
+        common.player(session.clip)
+    about = "Ask without a sound" if session.soundless else "Ask about this sound"
+    question = st.chat_input(about, key=session.key("ask"), max_chars=1000)
     engine = common.engine()
-    heard = common.heard(engine)
+    if session.soundless:
+        _talk(session, engine, None, question)
+        return
+    heard, body = common.hear_anew(engine, "chat")
+    with body:
+        _talk(session, engine, heard, question)
+
+
+def _talk(session: BrowserSession, engine: Engine, heard: Heard | None, question: str | None) -> None:
+    """``heard``: None for the chat without a sound."""
     _tools(session, engine, heard)
-    waiting = session.turns[-1] if session.turns and session.turns[-1].open else None
-    for turn in session.turns if waiting is None else session.turns[:-1]:
+    turns = session.talk
+    waiting = turns[-1] if turns and turns[-1].open else None
+    for turn in turns if waiting is None else turns[:-1]:
         _turn(session, turn)
     question = question or st.session_state.pop("suggested", None)
     if question:
@@ -48,12 +65,16 @@ def main() -> None:
         _answering(session, turn)
     elif waiting is not None:
         _answering(session, waiting)
-    elif not session.turns:
+    elif not turns and heard is not None:
         st.caption("Some questions to begin with")
         with st.container(horizontal=True, key="suggestions"):
             for text in SUGGESTIONS:
                 st.button(text, on_click=_suggest, args=(text,))
-    if session.turns and not engine.dialogues:
+    if turns and heard is None and engine.text_notice:
+        st.caption(f":material/info: {engine.text_notice}")
+    if turns and turns[-1].prompt:
+        common.exact_prompt(turns[-1].prompt, "The exact prompt of the last answer")
+    if turns and not engine.dialogues:
         st.caption(
             "This model answers each question by itself, without the turns before. For a conversation choose another."
         )
@@ -67,20 +88,45 @@ def _suggest(text: str) -> None:
     st.session_state["suggested"] = text
 
 
-def _tools(session: BrowserSession, engine: Engine, heard: Heard) -> None:
+def _tools(session: BrowserSession, engine: Engine, heard: Heard | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="tools"):
-        shots = session.choose(engine, heard) and session.shots()
-        session.with_shots = st.toggle(
-            f"Show the model {len(shots)} similar examples" if len(shots) != 1 else "Show the model 1 similar example",
-            value=session.with_shots,
-            key=session.key("with-shots"),
-            help="The examples ticked on the Retrieve page stand before the sound in the prompt.",
-        )
-        with st.popover("Settings", icon=":material/tune:"):
+        if heard is not None:
+            _with_shots(session, engine, heard)
+        with st.popover("Advanced", icon=":material/tune:"):
+            if session.recording is not None:
+                _alone(session)
             _settings(session)
-        with st.popover("Download", icon=":material/download:", disabled=not session.turns):
+        with st.popover("Download", icon=":material/download:", disabled=not session.talk):
             _downloads(session, engine.name)
-        st.button("Clear", icon=":material/delete_sweep:", disabled=not session.turns, on_click=session.clear_chat)
+        if heard is not None:
+            made = partial(shares.of_chat, session, engine, heard)
+            share.box(session.key("chat"), made, disabled=not session.talk)
+        st.button("Clear", icon=":material/delete_sweep:", disabled=not session.talk, on_click=session.clear_chat)
+
+
+def _alone(session: BrowserSession) -> None:
+    key = session.key("without-sound")
+
+    def change() -> None:
+        session.without_sound = st.session_state[key]
+
+    st.toggle(
+        "Without the sound",
+        session.without_sound,
+        key=key,
+        on_change=change,
+        help="A chat of its own, in text alone. It is not kept for a reload.",
+    )
+
+
+def _with_shots(session: BrowserSession, engine: Engine, heard: Heard) -> None:
+    shots = session.choose(engine, heard, common.chosen_bank(engine)) and session.shots()
+    session.with_shots = st.toggle(
+        f"Show the model {len(shots)} similar examples" if len(shots) != 1 else "Show the model 1 similar example",
+        value=session.with_shots,
+        key=session.key("with-shots"),
+        help="The examples ticked on the Retrieve page stand before the sound in the prompt.",
+    )
 
 
 def _settings(session: BrowserSession) -> None:
@@ -153,7 +199,7 @@ def _settings(session: BrowserSession) -> None:
 
 
 def _downloads(session: BrowserSession, model: str) -> None:
-    turns, name = [turn.as_dict() for turn in session.turns], "audio-flamingo-chat"
+    turns, name = [turn.as_dict() for turn in session.talk], "audio-flamingo-chat"
     about = transcripts.facts(session, model)
     st.download_button(
         "Markdown",
@@ -176,7 +222,7 @@ def _downloads(session: BrowserSession, model: str) -> None:
 def _question(session: BrowserSession, turn: Turn) -> None:
     with st.chat_message("user", avatar=YOU):
         st.markdown(markdown_safe(turn.question))
-        if turn.start != session.start:
+        if not session.soundless and turn.start != session.start:
             st.caption(f"About the part from {clock_text(turn.start)} on")
 
 

@@ -2,28 +2,41 @@
 
 import html
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import plotly.graph_objects as go
 import streamlit as st
 
 from afcore import paths
+from afcore.app import certainty, plots
+from afcore.app.banks import ChosenBanks, listen
 from afcore.app.examples import everyday_examples
+from afcore.app.feedback import Feedback
+from afcore.app.kept_sessions import KeptSessions
 from afcore.app.markdown import markdown_safe, with_commands
-from afcore.app.model_host import ModelHost, device_name
+from afcore.app.model_host import ModelHost, device_name, number_format
 from afcore.app.problems import sentence_of
+from afcore.app.prompt_html import prompt_html
 from afcore.app.session import BrowserSession, session_in
-from afcore.audio.clock import clock_text
+from afcore.audio.clock import clock_text, exact_text
+from afcore.audio.notices import Notice
 from afcore.audio.recording import Clip, open_recording
-from afcore.audio.wav import wav_bytes
+from afcore.audio.wav import SHORTEST, player_wav
 from afcore.engine.engine import Engine
 from afcore.engine.results import Heard
+from afcore.evaluation import beforehand
+from afcore.evaluation.beforehand import Beforehand
 from afcore.jobs import Job
-from afcore.retrieval.bank import Bank, Example
+from afcore.prompts import Prompt
+from afcore.retrieval import ExampleBank
+from afcore.retrieval.bank import Bank
+from afcore.retrieval.example import Example
 
 MODEL = os.environ.get("AFCORE_MODEL") or "mini"
+_ADDRESS = "session"
+"""What the address calls the id of the session."""
 
 
 def session() -> BrowserSession:
@@ -31,37 +44,84 @@ def session() -> BrowserSession:
     return session_in(st.session_state)
 
 
+@st.cache_resource(show_spinner=False)
+def kept_sessions() -> KeptSessions:
+    """The sessions of this server that outlive a reload."""
+    return KeptSessions(paths.DATA / "sessions")
+
+
+@st.cache_resource(show_spinner=False)
+def feedback() -> Feedback:
+    """The thumbs that were given on this server."""
+    return Feedback(paths.DATA / "feedback.jsonl")
+
+
+def resume() -> None:
+    """Go on with the session that the address names, if this is its first run; a copy, whoever opens it."""
+    if not st.session_state.get("_begun"):
+        st.session_state["_begun"] = True
+        if wanted := st.query_params.get(_ADDRESS, ""):
+            kept_sessions().resume(session(), wanted, bank())
+
+
+def keep() -> None:
+    """Keep the session for a reload, and have the address name it."""
+    name = kept_sessions().keep(session())
+    if name and st.query_params.get(_ADDRESS) != name:
+        st.query_params[_ADDRESS] = name
+
+
+def forget() -> None:
+    """Let go of the sound, its chat and what is kept of them."""
+    kept_sessions().forget(session())
+    st.query_params.pop(_ADDRESS, None)
+
+
 # --- the model ---------------------------------------------------------------------------------------------------
 
 
 @st.cache_resource(show_spinner=False)
 def model_host() -> ModelHost:
-    """The model of this server: loaded once, in a thread, so that every visitor sees the same progress."""
+    """The models of this server: each loaded once, in a thread, so that every visitor sees the same progress."""
     return ModelHost(MODEL)
 
 
+def model_name() -> str:
+    """The model that this session uses."""
+    return model_host().name_for(session().id)
+
+
+def loading() -> Job:
+    """Of the model that this session uses."""
+    return model_host().loading_for(session().id)
+
+
 def loaded() -> Engine | None:
-    """The engine if it is ready."""
-    return model_host().loading.result
+    """This session's engine if it is ready."""
+    return loading().result
 
 
 def engine() -> Engine:
-    """The engine; draws progress until it is ready, or why it cannot be."""
-    if not model_host().loading.done:
+    """This session's engine; draws progress until it is ready, or why it cannot be."""
+    if not loading().done:
         place = st.empty()
-        while not (job := model_host().loading).wait(0.2):  # another one when somebody chooses another model meanwhile
+        while not (job := loading()).wait(0.2):  # another one when another model is chosen meanwhile
             loading_progress(job, place)
         place.empty()
         status()
-    job = model_host().loading
+    job = loading()
     if job.error is not None:
         st.error(job.error, icon=":material/error:")
-        st.button("Try again", on_click=lambda: model_host().choose(model_host().name), key="reload")
+        st.button("Try again", on_click=do, args=(_load_again,), key="reload")
         st.stop()
     if job.result is None:  # it was put away just now
         st.rerun()
     session().follow_model(job.result)
     return job.result
+
+
+def _load_again() -> None:
+    model_host().choose(model_name(), session().id)
 
 
 def loading_progress(job: Job, place: Any = st) -> None:
@@ -78,7 +138,29 @@ def _shipped_bank() -> Bank:
 def bank() -> Bank:
     """The example bank; it can be browsed before the model is ready."""
     ready = loaded()
-    return _shipped_bank() if ready is None or ready.bank is None else ready.bank
+    return ready.bank if ready is not None and isinstance(ready.bank, Bank) else _shipped_bank()
+
+
+@st.cache_resource(show_spinner=False)
+def own_banks() -> ChosenBanks:
+    """The banks that sessions of this server have chosen, each opened once."""
+    return ChosenBanks()
+
+
+def chosen_bank(loaded_engine: Engine) -> ExampleBank | None:
+    """Where this session's examples come from; None: the engine's own bank. What the model has not heard of it yet is
+    heard first, with progress."""
+    bank = own_banks().of(loaded_engine, session().banks)
+    if bank is not None:
+        key = (loaded_engine.name, id(bank))
+
+        def work(job: Job) -> bool:
+            listen(loaded_engine, bank, job)
+            return True
+
+        if finish(session().run("bank", key, work, None), "Listening to your bank") is None:
+            st.stop()
+    return bank
 
 
 # --- waiting -----------------------------------------------------------------------------------------------------
@@ -114,25 +196,85 @@ def finish(job: Job, doing: str) -> Any:
 
 def stream(job: Job, doing: str) -> str:
     """Draw the text of ``job`` as it comes; returns all of it."""
-    place = st.empty()
+    place, words = st.empty(), st.empty()  # both made at once: what stood there, of another sound perhaps, is gone
     while not job.done and not job.text:
         place.markdown(waiting(job, doing))
         job.wait(0.1)
     place.empty()
     if job.text or not job.done:
-        st.write_stream(markdown_safe(piece) for piece in job.follow())
+        with words.container():
+            st.write_stream(markdown_safe(piece) for piece in job.follow())
     if job.error is not None:
         st.error(job.error, icon=":material/error:")
     return job.text
 
 
-def heard(loaded_engine: Engine) -> Heard:
+@st.cache_data(show_spinner=False)
+def _beforehand() -> dict[str, Beforehand]:
+    return beforehand.read()
+
+
+_COMPUTE_NOW = "compute-now"
+
+
+def compute_now() -> None:
+    """Have the present sound's answer made now."""
+    st.session_state[session().key(_COMPUTE_NOW)] = True
+
+
+def computed_beforehand() -> Beforehand | None:
+    """What mini says of the present sound, where it is an example about which it was asked beforehand; None for other
+    weights, another model, another part of the sound, and once somebody wants it computed now."""
+    now = session()
+    if now.recording is None or now.start or model_name() != beforehand.MODEL:
+        return None
+    if st.session_state.get(now.key(_COMPUTE_NOW)):
+        return None
+    return _beforehand().get(now.recording.sha256)
+
+
+def hear(loaded_engine: Engine) -> Heard:
     """What the engine heard in the present clip; ends the page where there is nothing."""
     result = finish(session().hear(loaded_engine), "Listening")
     if result is None:
         st.button("Listen again", on_click=session().forget_hearing, key="hear-again")
         st.stop()
     return result
+
+
+def hear_anew(loaded_engine: Engine, page: str) -> tuple[Heard, Any]:
+    """`hear`, and the container for what is drawn of it on ``page``.
+
+    Where the sound is another than the last one drawn there, the container is emptied before the wait: nothing of the
+    last sound stands under the name of this one.
+    """
+    _, clip = session().sound()
+    drawn = st.session_state.setdefault("_drawn", {})
+    wait = st.container()
+    place = st.empty() if drawn.get(page) != clip.key else None
+    with wait:
+        result = hear(loaded_engine)
+    drawn[page] = clip.key
+    return result, st.container() if place is None else place.container()
+
+
+DOUBT = {
+    certainty.SURE: ":green-badge[:material/check_circle: {}]",
+    certainty.LIKELY: ":blue-badge[:material/thumb_up: {}]",
+    certainty.NOT_SURE: ":orange-badge[:material/help: {}]",
+}
+
+
+def doubt(
+    loaded_engine: Engine | str, judge: Callable[[certainty.Certainty], certainty.Doubt | None]
+) -> certainty.Doubt | None:
+    """Say how sure an answer is, in words, where that was measured for the model; ``judge`` gets the limits. Returns
+    what was said."""
+    limits = certainty.Certainty.of(loaded_engine if isinstance(loaded_engine, str) else loaded_engine.name)
+    found = None if limits is None else judge(limits)
+    if found is not None:
+        st.markdown(DOUBT[found.word].format(markdown_safe(found.sentence().rstrip("."))))
+    return found
 
 
 # --- errors ------------------------------------------------------------------------------------------------------
@@ -149,6 +291,7 @@ def error_boundary() -> Iterator[None]:
 
 def attempt(action: Callable[..., Any], *args: Any) -> bool:
     """Run ``action`` from a widget; a refusal is kept for ``problem`` to show. Returns whether it went well."""
+    st.session_state.pop(_STANDS, None)
     try:
         action(*args)
         return True
@@ -162,11 +305,51 @@ def do(action: Callable[..., Any], *args: Any) -> None:
     attempt(action, *args)
 
 
+def download_zip(
+    label: str,
+    make: Callable[[], bytes],
+    name: str,
+    key: str,
+    icon: str = ":material/download:",
+    help: str | None = None,
+) -> None:
+    """A button that downloads what ``make`` gives, made when it is pressed, as ``name``.zip."""
+    st.download_button(
+        label,
+        data=make,
+        file_name=f"{name}.zip",
+        mime="application/zip",
+        icon=icon,
+        on_click="ignore",
+        key=key,
+        help=help,
+    )
+
+
+def delete_button(warning: str, key: str, action: Callable[..., Any], *args: Any, label: str = "Delete") -> None:
+    """A button that says what goes before ``action`` lets it go."""
+    with st.popover(label, icon=":material/delete:"):
+        st.markdown(warning)
+        st.button("Delete it", on_click=do, args=(action, *args), key=key)
+
+
+_STANDS = "_problem_that_stands"
+
+
 def problem() -> None:
     """Show, once, why the last action did not work."""
     sentence = st.session_state.pop("problem", None)
     if sentence:
+        st.session_state[_STANDS] = sentence
         st.error(sentence, icon=":material/error:")
+
+
+def redraw() -> NoReturn:
+    """Draw the page again though nobody has touched it: the sentence of `problem` that stands on it stays, since it may
+    not have been read yet."""
+    if _STANDS in st.session_state:
+        st.session_state["problem"] = st.session_state[_STANDS]
+    st.rerun()
 
 
 # --- a sound -----------------------------------------------------------------------------------------------------
@@ -210,17 +393,46 @@ def need_clip(why: str) -> Clip:
     clip = session().clip
     if clip is not None:
         return clip
-    with st.container(border=True, key="empty"):
-        st.subheader("First, a sound", anchor=False)
-        st.markdown(f"{why} Try one of ours, or bring your own.")
-        example_buttons()
-        st.page_link("listen.py", label="Use my own sound", icon=":material/upload:")
+    offer_sounds(why)
     st.stop()
 
 
+def offer_sounds(why: str) -> None:
+    """A way to get a first sound."""
+    with st.container(border=True, key="empty"):
+        st.header("First, a sound", anchor=False)
+        st.markdown(f"{why} Try one of ours, or bring your own.")
+        example_buttons()
+        st.page_link("listen.py", label="Use my own sound", icon=":material/upload:")
+
+
 def player(clip: Clip) -> None:
-    """Play what the model hears."""
-    st.audio(wav_bytes(clip.samples, clip.rate), format="audio/wav")
+    """Play what the model hears, as loud as it hears it, and say what is unusual about it."""
+    st.audio(player_wav(clip), format="audio/wav")
+    notices(clip.notices)
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _example_wav(path: str) -> bytes:
+    return player_wav(open_recording(path).clip())
+
+
+def play_example(example: Example, of: ExampleBank | None = None) -> None:
+    """Play an example of the bank ``of``, by default the shipped one."""
+    path = str((of or bank()).audio_path(example.id))
+    if example.seconds < SHORTEST:
+        st.audio(_example_wav(path), format="audio/wav")
+    else:
+        st.audio(path)
+
+
+def notices(told: Iterable[Notice], small: bool = False) -> None:
+    """What is unusual about a sound; ``small`` where it stands beside much else."""
+    for notice in told:
+        if small:
+            st.caption(f":material/info: {markdown_safe(notice.sentence)}")
+        else:
+            st.info(markdown_safe(notice.sentence), icon=":material/info:")
 
 
 # --- drawing -----------------------------------------------------------------------------------------------------
@@ -230,12 +442,68 @@ def heading(title: str, line: str) -> None:
     """A page's title and what it is for."""
     st.title(title, anchor=False)
     st.markdown(f'<p class="lead">{html.escape(line)}</p>', unsafe_allow_html=True)
+    if "problem" not in st.session_state:  # drawn for something else that the person has done since
+        st.session_state.pop(_STANDS, None)
     problem()
 
 
-def figure(chart: go.Figure, key: str, alt: str) -> None:
-    """A Plotly figure that follows the theme, without a tool bar and without catching a phone's scrolling."""
-    st.plotly_chart(chart, key=key, alt=alt, config={"displayModeBar": False, "scrollZoom": False})
+def figure(
+    chart: go.Figure,
+    key: str,
+    alt: str,
+    clicked: Callable[[dict[str, Any]], None] | None = None,
+    csv: bool = False,
+) -> None:
+    """A Plotly figure that follows the theme and does not catch a phone's scrolling; its tool bar, which shows when the
+    pointer is over it, saves it as a picture, SVG and PNG.
+
+    ``clicked`` gets the point that somebody clicks, with its ``customdata``, before the page is drawn again. ``csv``:
+    with a button that saves its numbers.
+    """
+    _plotted(chart, key, alt, clicked)
+    if csv:
+        st.download_button(
+            "CSV",
+            plots.to_csv(chart),
+            f"audio-flamingo-{key}.csv",
+            "text/csv",
+            icon=":material/table:",
+            type="tertiary",
+            on_click="ignore",
+            key=f"csv-{key}",
+            help=f"The numbers of the figure: {alt}",
+        )
+
+
+def _plotted(chart: go.Figure, key: str, alt: str, clicked: Callable[[dict[str, Any]], None] | None) -> None:
+    config = {
+        "displayModeBar": "hover",
+        "displaylogo": False,
+        "scrollZoom": False,
+        "modeBarButtons": [["toImage"]],
+        "toImageButtonOptions": {"format": "svg", "filename": f"audio-flamingo-{key}"},
+    }
+    if clicked is None:
+        st.plotly_chart(chart, key=key, alt=alt, config=config)
+        return
+
+    def select() -> None:
+        points = st.session_state[key]["selection"]["points"]
+        if points:
+            attempt(clicked, points[0])
+
+    st.plotly_chart(chart, key=key, alt=alt, config=config, on_select=select, selection_mode="points")
+
+
+def exact_prompt(prompt: Prompt | str, what: str = "The exact prompt") -> None:
+    """What the model reads, to unfold and to copy; of a `Prompt` also with its sounds as pills."""
+    with st.expander(what, icon=":material/data_object:"):
+        if isinstance(prompt, Prompt):
+            st.caption("What the model reads, in order. Each pill stands for a sound that it hears at that place.")
+            st.html(prompt_html(prompt))
+            st.caption("As text")
+            prompt = prompt.text
+        st.code(prompt, language=None, wrap_lines=True)
 
 
 def status() -> None:
@@ -251,10 +519,12 @@ def status() -> None:
             st.markdown(f":material/graphic_eq: **{markdown_safe(now.recording.name)}**")
             part = clock_text(now.recording.duration)
             if now.clip.duration < now.recording.duration - 0.01:
-                part += f", hears {clock_text(now.start)} – {clock_text(now.start + now.clip.duration)}"
+                part += f", heard from {exact_text(now.start)} to {exact_text(now.start + now.clip.duration)}"
             st.caption(part)
         if ready is not None:
             st.markdown(f":material/memory: **{ready.name}** is ready")
-            st.caption(f"{device_name(ready.device)} · {str(ready.dtype).removeprefix('torch.')}")
+            st.caption(f"It runs on {device_name(ready.device)}, {number_format(ready.dtype)}.")
+            if ready.device_notice:
+                st.warning(with_commands(ready.device_notice), icon=":material/memory:")
             if ready.retrieval_notice:
                 st.warning(with_commands(ready.retrieval_notice), icon=":material/hub:")

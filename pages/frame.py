@@ -9,9 +9,18 @@ folder ``pages``; paths of pages, in `st.Page` and ``st.page_link``, are relativ
 """
 
 import sys
+import threading
 from pathlib import Path
 
 import streamlit as st
+
+from afcore import threads
+from afcore.app import server_log
+from afcore.app.password import wanted
+from pages import password
+
+threads.settle()  # before the pages import torch
+server_log.settle()
 
 _HERE = Path(__file__).parent
 _NARROW = """
@@ -39,27 +48,50 @@ def run() -> None:
     )
     st.html(_HERE / "style.css")
     st.logo(str(_HERE / "logo.svg"), size="large", icon_image=str(_HERE / "icon.svg"))
+    may_enter = password.passed()
+    models = [
+        st.Page("model_card.py", title="Model card", icon=":material/fact_check:"),
+        st.Page("about.py", title="About", icon=":material/info:"),
+        st.Page("shared.py", title="Shared result", visibility="hidden"),
+    ]
+    if wanted():
+        models.append(st.Page("server.py", title="Server", icon=":material/dns:"))
     page = st.navigation(
-        [
-            st.Page("listen.py", title="Listen", icon=":material/hearing:", default=True),
-            st.Page("retrieve.py", title="Retrieve", icon=":material/hub:"),
-            st.Page("chat.py", title="Chat", icon=":material/chat:"),
-            st.Page("teach.py", title="Teach", icon=":material/school:"),
-            st.Page("model_card.py", title="Model card", icon=":material/fact_check:"),
-            st.Page("about.py", title="About", icon=":material/info:"),
-        ]
+        {
+            "Try": [
+                st.Page("listen.py", title="Listen", icon=":material/hearing:", default=True),
+                st.Page("retrieve.py", title="Retrieve", icon=":material/hub:"),
+                st.Page("chat.py", title="Chat", icon=":material/chat:"),
+            ],
+            "Teach ": [
+                st.Page("teach.py", title="Teach", icon=":material/school:"),
+                st.Page("finetune.py", title="Fine-tune", icon=":material/tune:"),
+            ],
+            "Compare ": [st.Page("shelf.py", title="Compare", icon=":material/library_music:")],
+            "Models": models,
+        },
+        position="sidebar" if may_enter else "hidden",
     )
+    if not may_enter:
+        return
     if "pages.sidebar" in sys.modules:
         from pages import common, sidebar
     else:
         # Only the server's first visitor waits for this: torch and transformers take seconds to import.
         with st.spinner("Starting …"):
+            for thread in threading.enumerate():  # two that import the same at once may get in each other's way
+                if thread.name == "warm-up":
+                    thread.join()
             from pages import common, sidebar
+    with common.error_boundary():
+        common.resume()
+        common.keep()
     with common.error_boundary():
         sidebar.draw()
     st.sidebar.html(_NARROW, unsafe_allow_javascript=True)  # at its end, where an element without height leaves no gap
     with common.error_boundary():
         page.run()
+        common.keep()
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """Listen: bring a sound, see what of it the model hears, and read what it says it is."""
 
-import shutil
-from urllib.parse import urlparse
+from collections.abc import Sequence
 
 import streamlit as st
 
-from afcore.app import plots
+from afcore.app import certainty, plots, shares
 from afcore.app.markdown import markdown_safe
 from afcore.app.session import BrowserSession
 from afcore.audio import windows
+from afcore.audio.channels import AUTO, MIX, ONE
 from afcore.audio.clock import clock_text
+from afcore.audio.notices import NOTHING_SENTENCE
 from afcore.audio.recording import MAX_SECONDS
-from afcore.engine.results import Heard
-from afcore.retrieval.bank import Example
-from pages import common
+from afcore.evaluation.beforehand import MODEL, Beforehand
+from afcore.retrieval.example import Example
+from pages import common, listen_ask, listen_find, playhead, recorder, share
 
 SHOWN_TAGS = 6
 
@@ -24,15 +25,16 @@ def main() -> None:
     common.heading("Listen", "Drop in a sound and Audio Flamingo tells you what it hears.")
     if session.clip is None:
         with st.container(border=True, key="try"):
-            st.subheader("Try one now", anchor=False)
+            st.header("Try one now", anchor=False)
             common.example_buttons(8)
         with st.container(border=True):
-            st.subheader("Or use your own sound", anchor=False)
+            st.header("Or use your own sound", anchor=False)
             _bring(session)
         with st.expander(f"All {len(common.bank().examples())} examples", icon=":material/library_music:"):
             _browse(session)
         return
-    with st.expander("Choose another sound", icon=":material/swap_horiz:"):
+    # Closed anew with each sound, so that the answer stands where one looks.
+    with st.expander("Choose another sound", icon=":material/swap_horiz:", key=session.key("another")):
         common.example_buttons(8)
         _bring(session)
         _browse(session)
@@ -40,7 +42,7 @@ def main() -> None:
 
 
 def _bring(session: BrowserSession) -> None:
-    upload, record = st.tabs([":material/upload: Upload", ":material/mic: Record"], key=session.key("bring"))
+    upload, record = st.tabs([":material/upload: Upload", ":material/mic: Record"], key="bring")
     with upload:
         file = st.file_uploader(
             "A sound or a video file",
@@ -57,44 +59,11 @@ def _bring(session: BrowserSession) -> None:
 
 
 def _record(session: BrowserSession) -> None:
-    address = urlparse(st.context.url or "")
-    if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1", None):
-        st.warning(
-            "Browsers allow the microphone only on https pages or on the machine itself, so recording will be refused "
-            "at this address. Uploading works.",
-            icon=":material/mic_off:",
-        )
-    data = _recorder(session) if shutil.which("ffmpeg") and shutil.which("ffprobe") else _built_in(session)
+    data = recorder.record(session.key("record"), session.seen)
     if data:
         with st.spinner("Reading the sound …"):
             common.take(data, "Recording.wav", "microphone")
         st.rerun()
-
-
-def _built_in(session: BrowserSession) -> bytes | None:
-    file = st.audio_input("Record a sound", sample_rate=48_000, key=session.key("microphone"))
-    st.caption("This is Streamlit's own recorder: ffmpeg, which streamlit-audiorecorder needs, is not installed here.")
-    if file is None or file.file_id in session.seen:
-        return None
-    session.seen.add(file.file_id)
-    return file.getvalue()
-
-
-def _recorder(session: BrowserSession) -> bytes | None:
-    from audiorecorder import audiorecorder  # imports pydub, which complains where ffmpeg is missing
-    from pydub.exceptions import CouldntDecodeError
-
-    try:
-        segment = audiorecorder("Record", "Stop", key=session.key("recorder"))
-    except CouldntDecodeError:
-        st.error("The recording could not be read, so please record it again.", icon=":material/error:")
-        return None
-    # The component hands the same recording over again each time the page is drawn.
-    mark = f"recorder-{hash(segment.raw_data)}"
-    if len(segment) == 0 or mark in session.seen:
-        return None
-    session.seen.add(mark)
-    return segment.export(format="wav").read()
 
 
 def _browse(session: BrowserSession) -> None:
@@ -124,19 +93,24 @@ def _show(session: BrowserSession) -> None:
     facts = [clock_text(recording.duration), f"{recording.rate / 1000:g} kHz"]
     if recording.channels > 1:
         facts.append("stereo" if recording.channels == 2 else f"{recording.channels} channels")
-    st.subheader(markdown_safe(recording.name), anchor=False)
+    st.header(markdown_safe(recording.name), anchor=False)
     st.caption(" · ".join(facts))
 
     answer, tags = st.columns([3, 2], gap="large")
     with answer:
-        common.player(clip)
-        caption = st.container(border=True, key="caption")
-        onward = st.container(horizontal=True)
+        with st.container(key="heard-player"):
+            common.player(clip)
+        with st.container(border=True, key="caption"):
+            st.caption("In one sentence")
+            hearing, caption = st.empty(), st.empty()  # emptied now: a sentence is never under another sound's name
+        onward = st.container(horizontal=True, vertical_alignment="center")
+        asked = st.empty()
     with tags:
-        st.subheader("Sound tags", anchor=False)
-        tag_place = st.container()
+        st.header("Sound tags", anchor=False)
+        tag_place = st.empty()
 
-    st.subheader("What the model hears", anchor=False)
+    st.header("What the model hears", anchor=False)
+    _which(session)
     _part(session)
     ready = common.loaded()
     plan = windows.MINI if ready is None else ready.encoder.plan
@@ -152,28 +126,76 @@ def _show(session: BrowserSession) -> None:
         "waveform",
         f"Waveform of {recording.name} with {several} marked",
     )
-    for notice in clip.notices:
-        st.info(notice, icon=":material/info:")
-    st.subheader("Spectrogram", anchor=False)
+    axis = "xaxis2" if clip.duration < recording.duration / 3 else "xaxis"
+    playhead.follow("playhead-heard", "heard-player", "waveform", times, clip.start, axis)
+    all_of_it = st.container()
+    st.header("Spectrogram", anchor=False)
     common.figure(plots.mel(clip), "mel", "Mel spectrogram of the part that is heard")
     if clip.duration < recording.duration - 0.01:
         with st.expander("Play the whole recording", icon=":material/play_circle:"):
             st.audio(recording.data)
 
+    before, doubt = common.computed_beforehand(), None
+    if before is not None:  # an example on a first visit: the model may still be on its way
+        said = before.caption
+        with tag_place.container():
+            _tags(before.tags)
+        with caption.container():
+            doubt = _said_beforehand(session, before)
     # Last, since it takes time: everything above is there to look at meanwhile.
-    with caption:
-        st.caption("In one sentence")
+    with hearing.container():
         engine = common.engine()
-        heard = common.heard(engine)
-    with tag_place:
-        _tags(heard)
-    with caption:
-        common.stream(session.caption(engine, heard), "Finding words")
-        if engine.kind == "mini":
-            st.caption("Mini answers are short and can be wrong: check them by ear.")
+        heard = common.hear(engine)
+    if before is None:
+        with tag_place.container():
+            _tags(heard.tags, heard.silent)
+        with caption.container():
+            said = common.stream(session.caption(engine, heard), "Finding words")
+            doubt = common.doubt(engine, lambda limits: certainty.of_sentence(said, heard.tags, limits.tags))
+            if engine.kind == "mini":
+                st.caption("Mini answers are short and can be wrong: check them by ear.")
+    with asked.container():
+        if not heard.silent:
+            listen_ask.draw(session, engine, heard, said)
+    with all_of_it:
+        listen_find.draw(session, engine)
     with onward:
         st.page_link("chat.py", label="Ask about it", icon=":material/chat:")
         st.page_link("retrieve.py", label="See similar sounds", icon=":material/hub:")
+        scores = listen_ask.asked(session, engine, heard)
+        share.box(session.key("clip"), lambda: shares.of_clip(session, engine, heard, said.strip(), doubt, scores))
+
+
+def _which(session: BrowserSession) -> None:
+    """Which of several tracks and channels is heard."""
+    recording, _ = session.sound()
+    track, rule = recording.track, recording.heard.rule
+    if len(recording.tracks) > 1:
+        names = {one.number: f"{one.number}: {one}" for one in recording.tracks if one.codec}
+        track = st.selectbox(
+            "Which sound track is heard?",
+            list(names),
+            index=list(names).index(track),
+            format_func=names.__getitem__,
+            key=session.key("track"),
+        )
+    if recording.channels > 1:
+        rules: dict[str | int, str] = {
+            AUTO: "The first, unless it is silent or unlike the others",
+            ONE: "The first",
+            MIX: "The mix of all",
+            **{number: f"Channel {number}" for number in range(2, recording.channels + 1)},
+        }
+        rule = st.selectbox(
+            "Which channel is heard?",
+            list(rules),
+            index=list(rules).index(rule),
+            format_func=rules.__getitem__,
+            key=session.key("channels"),
+        )
+    if (track, rule) != (recording.track, recording.heard.rule):
+        common.attempt(session.hear_otherwise, rule, track)
+        st.rerun()
 
 
 def _part(session: BrowserSession) -> None:
@@ -196,11 +218,29 @@ def _part(session: BrowserSession) -> None:
         st.rerun()
 
 
-def _tags(heard: Heard) -> None:
-    if not heard.tags:
+def _said_beforehand(session: BrowserSession, before: Beforehand) -> certainty.Doubt | None:
+    st.markdown(markdown_safe(before.caption))
+    doubt = common.doubt(MODEL, lambda limits: certainty.of_sentence(before.caption, before.tags, limits.tags))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("This answer was made beforehand, by this model.")
+        st.button(
+            "Ask the model now",
+            type="tertiary",
+            icon=":material/refresh:",
+            key=session.key("recompute"),
+            on_click=common.compute_now,
+        )
+    return doubt
+
+
+def _tags(tags: Sequence[tuple[str, float]], silent: bool = False) -> None:
+    if silent:
+        st.caption(NOTHING_SENTENCE)
+        return
+    if not tags:
         st.caption("This model's encoder names no tags.")
         return
-    common.figure(plots.tags(heard.tags[:SHOWN_TAGS]), "tags", "The most probable sound tags")
+    common.figure(plots.tags(tags[:SHOWN_TAGS]), "tags", "The most probable sound tags", csv=True)
 
 
 main()

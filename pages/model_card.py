@@ -6,25 +6,38 @@ from typing import Any
 import streamlit as st
 
 from afcore import paths
+from afcore.app import card_summary, plots
 from afcore.app.failure_answers import FailureAnswers, weights_of
 from afcore.app.markdown import markdown_safe
 from afcore.audio.wav import wav_bytes
 from afcore.evaluation import failures
 from afcore.evaluation.failures import Case, Verdict
 from afcore.retrieval.bank import Bank
-from pages import common
+from pages import common, model_facts
 
 JOB = "failures"
+GOOD = """
+- **Naming one clear sound** out of a list of names, the shorter and the more different the better.
+- **Learning your sounds**: a few examples of each teach it names that it never met; that is what Teach does.
+- **Saying nothing where there is nothing**: silence and noise are called so.
+- **Running anywhere**: on a laptop, without a graphics card and without a network.
+"""
 
 
 def main() -> None:
     """Draw the page."""
     common.heading("Model card", "What mini is, what it was trained on, what it scores, and where it fails.")
-    card, played = st.tabs(["The card", "Hear it fail"])
+    card, played, facts = st.tabs(["The card", "Hear it fail", "The model that is loaded"])
     with card:
         _card()
     with played:
         _failures()
+    with facts:
+        ready = common.loaded()
+        if ready is None:
+            st.caption("No model is loaded yet.")
+        else:
+            model_facts.draw(common.session(), ready)
 
 
 def _card() -> None:
@@ -32,9 +45,38 @@ def _card() -> None:
     if not file.is_file():
         st.caption("This model has no card.")
         return
-    text = re.sub(r"\A# .*\n", "", file.read_text(encoding="utf-8"))  # the page has a title
-    # Links to files of the repository lead nowhere from here.
-    st.markdown(re.sub(r"\[([^]]+)\]\((?:\.\./)+([^):]+)\)", r"\1 (`\2`)", text))
+    whole = file.read_text(encoding="utf-8")
+    _in_a_minute(whole)
+    text = re.sub(r"\A# .*\n", "", whole)  # the page has a title
+    with st.expander("The whole card, with its research tables", icon=":material/table_chart:"):
+        # Links to files of the repository lead nowhere from here.
+        st.markdown(re.sub(r"\[([^]]+)\]\((?:\.\./)+([^):]+)\)", r"\1 (`\2`)", text))
+
+
+def _in_a_minute(card: str) -> None:
+    rows = card_summary.rows_of(card)
+    good, bad = st.columns(2, gap="large")
+    with good:
+        st.header("Good at", anchor=False)
+        st.markdown(GOOD)
+    with bad:
+        st.header("Not good at", anchor=False)
+        st.markdown("\n".join(f"- **{kind.capitalize()}.** {failures.WHY[kind]}" for kind in failures.KINDS))
+    charts = card_summary.charts_of(rows)
+    for row in range(0, len(charts), 2):
+        for column, (number, chart) in zip(
+            st.columns(2, gap="large"), enumerate(charts[row : row + 2], row), strict=False
+        ):
+            with column:
+                st.header(chart.title, anchor=False)
+                common.figure(plots.shares(chart.shares), f"card-{number}", chart.title)
+                st.caption(chart.says)
+    reached, asked = card_summary.met(rows)
+    if asked:
+        st.caption(
+            f"Of {asked} goals set beforehand, {reached} were reached. All was measured on sounds from sources that "
+            "were not used in training."
+        )
 
 
 @st.cache_resource(show_spinner=False)
@@ -51,41 +93,71 @@ def _wav(_case: Case, key: str) -> bytes:
 def _failures() -> None:
     cases, answers = failures.read(), _answers()
     engine = common.loaded()
-    name = engine.name if engine is not None else common.model_host().name
+    name = engine.name if engine is not None else common.model_name()
     st.markdown(
         f"{len(cases)} sounds of the example bank on which mini was wrong when they were listed. Play one, answer the "
         f"question yourself, then ask **{markdown_safe(name)}**: it answers now, with the weights that are here."
     )
-    if st.button(f"Ask {name} about all of them", icon=":material/hearing:", type="primary", key="ask-failures"):
-        asked = engine = common.engine()
-        common.session().jobs.pop(JOB, None)
-        common.session().run(JOB, weights_of(asked), lambda job: answers.ask(job, asked, cases), None)
+    if st.button(f"Ask {name} about all of them", icon=":material/hearing:", key="ask-failures"):
+        engine = common.engine()
+        _ask(answers, cases)
     weights = weights_of(engine) if engine is not None else ""
     summary = st.container()
     places: dict[Case, Any] = {}
     for kind in failures.KINDS:
         listed = [case for case in cases if case.kind == kind]
         if listed:
-            st.subheader(kind.capitalize(), anchor=False)
+            st.header(kind.capitalize(), anchor=False)
             st.markdown(failures.WHY[kind])
-            places |= {case: _draw(answers, case) for case in listed}
+            places |= {case: _draw(answers, case, cases.index(case)) for case in listed}
     with summary:
         _follow(answers, places, weights)
 
 
-def _draw(answers: FailureAnswers, case: Case) -> Any:
-    """A case with its player; returns the place for what the model says."""
-    with st.container(border=True):
+def _draw(answers: FailureAnswers, case: Case, number: int) -> Any:
+    """A case with its player, its guess and its own Ask; returns the place for what the model says."""
+    with st.container(border=True, key=f"failure-{number}"):
         sound, asked = st.columns([2, 3], gap="medium")
+        guessed = st.session_state.get(f"guessed-{number}")
         with sound:
             st.audio(_wav(case, repr(case)), format="audio/wav")
-            st.caption(f"Truly: **{answers.truth(case)}**")
-            st.caption(markdown_safe("; ".join(answers.credits(case))))
         with asked:
             choice = f" ({', '.join(case.options)}?)" if case.kind == failures.ALIKE else ""
             st.markdown(markdown_safe(f"{case.question}{choice}"))
-            st.markdown(f"Right would be: **{markdown_safe(case.right)}**")
+            with st.container(horizontal=True):
+                if guessed is None:
+                    st.button(
+                        "I have my answer: show the right one",
+                        key=f"guess-{number}",
+                        icon=":material/visibility:",
+                        on_click=_guessed,
+                        args=(number,),
+                    )
+                st.button(
+                    "Ask the model",
+                    key=f"ask-{number}",
+                    icon=":material/hearing:",
+                    type="tertiary",
+                    on_click=_ask,
+                    args=(answers, [case]),
+                )
+            if guessed:
+                st.markdown(f"Right would be: **{markdown_safe(case.right)}**")
+                st.caption(markdown_safe(f"To be heard: {answers.truth(case)}. {'; '.join(answers.credits(case))}"))
             return st.empty()
+
+
+def _guessed(number: int) -> None:
+    st.session_state[f"guessed-{number}"] = True
+
+
+def _ask(answers: FailureAnswers, cases: list[Case]) -> None:
+    """Ask about ``cases`` in the background, if the model is ready."""
+    asked = common.loaded()
+    if asked is None:
+        return
+    common.session().jobs.pop(JOB, None)
+    common.session().run(JOB, weights_of(asked), lambda job: answers.ask(job, asked, cases), None)
 
 
 def _follow(answers: FailureAnswers, places: dict[Case, Any], weights: str) -> None:
@@ -108,7 +180,8 @@ def _follow(answers: FailureAnswers, places: dict[Case, Any], weights: str) -> N
         st.error(job.error, icon=":material/error:")
     known = [verdict for verdict in drawn.values() if verdict is not None]
     if known:
-        st.markdown(f"Of {len(known)} it gets **{sum(not verdict.right for verdict in known)} wrong** now.")
+        wrong = sum(not verdict.right for verdict in known)
+        st.markdown(f"Of {len(known)} it gets **{wrong} wrong** now; {len(known) - wrong} are mended.")
 
 
 def _say(place: Any, verdict: Verdict | None) -> None:
@@ -117,7 +190,7 @@ def _say(place: Any, verdict: Verdict | None) -> None:
         return
     said = markdown_safe(verdict.said) or "(nothing)"
     if verdict.right:
-        place.success(f"Gets it right now: “{said}”", icon=":material/check:")
+        place.success(f"Mended: it gets it right now: “{said}”", icon=":material/check:")
     else:
         place.warning(f"Says: “{said}”", icon=":material/close:")
 

@@ -2,15 +2,14 @@
 
 import streamlit as st
 
-from afcore.app import plots
+from afcore.app import certainty, plots
 from afcore.app.markdown import markdown_safe
-from afcore.app.prompt_html import prompt_html
 from afcore.app.session import BrowserSession, Choice
 from afcore.engine.engine import Engine
 from afcore.engine.results import Answer, Heard
 from afcore.jobs import Job
 from afcore.retrieval.nearest import Shot
-from pages import common
+from pages import common, retrieve_banks
 
 FOUND = 6
 
@@ -18,25 +17,47 @@ FOUND = 6
 def main() -> None:
     """Draw the page."""
     session = common.session()
-    common.heading("Retrieve", "The model learns from examples in its prompt: the most similar sounds that we have.")
+    common.heading(
+        "Retrieve",
+        "Before it answers, the model is shown the most similar sounds that we have, each with its right answer.",
+    )
+    if session.clip is None:  # a bank can be made before there is a sound
+        retrieve_banks.draw(session)
     common.player(common.need_clip("Similar sounds are found for a sound."))
     engine = common.engine()
-    heard = common.heard(engine)
-    _examples(session, engine, heard)
-    _search(session, engine, heard)
-    st.subheader("One question, three answers", anchor=False)
-    st.caption("The same question without examples, with them, and with their labels mixed up: what do they change?")
-    _question(session)
-    _prompt(session, engine, heard)
-    _compare(session, engine, heard)
+    heard, body = common.hear_anew(engine, "retrieve")
+    with body:
+        _pins(session)
+        _examples(session, engine, heard)
+        _search(session, engine, heard)
+        retrieve_banks.draw(session)
+        st.header("One question, three answers", anchor=False)
+        st.caption(
+            "The same question without examples, with them, and with their labels mixed up: what do they change?"
+        )
+        _question(session)
+        _prompt(session, engine, heard)
+        _compare(session, engine, heard)
+
+
+def _pins(session: BrowserSession) -> None:
+    """Pins of another sound are not used unasked: they may be far from this one."""
+    if not session.left_pins:
+        return
+    names = ", ".join(markdown_safe(choice.shot.example.label) for choice in session.left_pins)
+    with st.container(border=True, key="left-pins"):
+        st.markdown(f":material/keep: Pinned for “{markdown_safe(session.pins_of)}”: **{names}**. Use here too?")
+        with st.container(horizontal=True):
+            st.button("Use them here too", on_click=session.take_pins, key=session.key("take-pins"))
+            st.button("Let them go", type="tertiary", on_click=session.drop_pins, key=session.key("drop-pins"))
 
 
 def _examples(session: BrowserSession, engine: Engine, heard: Heard) -> None:
     title, slider = st.columns([3, 2], vertical_alignment="bottom", gap="large")
-    title.subheader("Similar examples", anchor=False)
+    title.header("Similar examples", anchor=False)
     most = engine.max_shots
-    session.k = slider.slider("How many", 0, most, min(session.k, most), key=session.key("k"))
-    choices = session.choose(engine, heard)
+    session.k = slider.slider("How many examples", 0, most, min(session.k, most), key=session.key("k"))
+    choices = session.choose(engine, heard, common.chosen_bank(engine))
     if not choices:
         st.caption("No examples: the model answers from the sound alone.")
     for row in range(0, len(choices), 2):
@@ -45,7 +66,10 @@ def _examples(session: BrowserSession, engine: Engine, heard: Heard) -> None:
                 _card(session, engine, choice)
     used = len(session.shots())
     if choices:
-        st.caption(f"{used} of {len(choices)} in the prompt, the most similar next to your sound.")
+        st.caption(
+            f"{used} of {len(choices)} in the prompt, the most similar next to your sound. Found by "
+            f"`{engine.clap_name}`."
+        )
     _map(session, engine, heard)
 
 
@@ -54,12 +78,12 @@ def _map(session: BrowserSession, engine: Engine, heard: Heard) -> None:
     with box:
         if not box.open:  # its axes are worked out from all vectors of the bank
             return
-        retriever = engine.retriever()
+        retriever = engine.retriever(common.chosen_bank(engine))
         place = {example.id: row for row, example in enumerate(retriever.examples)}
         shots = [place[choice.id] for choice in session.choices if choice.use and choice.id in place]
         labels = [example.label for example in retriever.examples]
         common.figure(
-            plots.neighbours(retriever.vectors, labels, heard.vector, shots),
+            plots.neighbours(retriever.vectors, labels, heard.query, shots),
             "map",
             "Your sound among all examples, those in the prompt by name",
         )
@@ -72,7 +96,7 @@ def _card(session: BrowserSession, engine: Engine, choice: Choice) -> None:
     example = choice.shot.example
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         choice.use = st.checkbox(
-            f"**{markdown_safe(example.label)}**",
+            markdown_safe(example.label),
             value=choice.use,
             key=session.key(f"use-{choice.id}"),
             help="Untick to leave this example out of the prompt.",
@@ -82,7 +106,7 @@ def _card(session: BrowserSession, engine: Engine, choice: Choice) -> None:
             icon=":material/keep:" if choice.pinned else ":material/keep_off:",
             type="tertiary",
             key=session.key(f"pin-{choice.id}"),
-            help="A pinned example stays when the sound or the number changes.",
+            help="A pinned example stays when the number changes; with another sound you are asked.",
             on_click=session.pin,
             args=(choice, not choice.pinned),
         )
@@ -92,7 +116,8 @@ def _card(session: BrowserSession, engine: Engine, choice: Choice) -> None:
 def _about(engine: Engine, shot: Shot, measure: str) -> None:
     example = shot.example
     st.progress(max(shot.similarity, 0.0), text=f"{measure} {shot.similarity:.2f}")
-    st.audio(str(common.bank().audio_path(example.id)), format="audio/ogg")
+    common.play_example(example, shot.bank)
+    common.notices(example.notices, small=True)
     if example.caption:
         st.markdown(markdown_safe(example.caption))
     st.caption(markdown_safe(" · ".join(part for part in (example.author, example.licence) if part)))
@@ -103,7 +128,7 @@ def _search(session: BrowserSession, engine: Engine, heard: Heard) -> None:
         words = st.text_input("Search by description", placeholder="glass breaking", key="search", max_chars=200)
         if not words.strip():
             return
-        for row, found in enumerate(_pairs(engine.search(words, FOUND))):
+        for row, found in enumerate(_pairs(engine.search(words, FOUND, common.chosen_bank(engine)))):
             for column, shot in zip(st.columns(2), found, strict=False):
                 with column, st.container(border=True, key=f"found-{row}-{shot.example.id}"):
                     _found(session, engine, heard, shot)
@@ -126,7 +151,7 @@ def _found(session: BrowserSession, engine: Engine, heard: Heard, shot: Shot) ->
 
 
 def _add(session: BrowserSession, engine: Engine, heard: Heard, shot: Shot) -> None:
-    if common.attempt(lambda: session.add(engine.as_shot(heard, shot.example, pinned=True))):
+    if common.attempt(lambda: session.add(engine.as_shot(heard, shot.example, True, common.chosen_bank(engine)))):
         st.session_state[session.key("k")] = session.k  # the slider above shows the longer list
 
 
@@ -151,12 +176,7 @@ def _question(session: BrowserSession) -> None:
 
 
 def _prompt(session: BrowserSession, engine: Engine, heard: Heard) -> None:
-    with st.expander("The exact prompt", icon=":material/data_object:"):
-        prompt = engine.build_prompt(heard, session.question, session.shots(), labels=session.asked_labels())
-        st.caption("What the model reads, in order. Each pill stands for a sound that it hears at that place.")
-        st.html(prompt_html(prompt))
-        st.caption("As text")
-        st.code(prompt.text, language=None, wrap_lines=True)
+    common.exact_prompt(engine.build_prompt(heard, session.question, session.shots(), labels=session.asked_labels()))
 
 
 def _compare(session: BrowserSession, engine: Engine, heard: Heard) -> None:
@@ -176,10 +196,10 @@ def _compare(session: BrowserSession, engine: Engine, heard: Heard) -> None:
         return
     if job.key != session.comparison_key():
         st.caption("These answers are for what was asked before your last change; press Compare to ask again.")
-    _answers(job)
+    _answers(engine, job)
 
 
-def _answers(job: Job) -> None:
+def _answers(engine: Engine, job: Job) -> None:
     drawn, wait, stop = 0, st.empty(), st.empty()  # above the answers, where a phone shows them
     places = [column.container(border=True, key=f"answer-{i}") for i, column in enumerate(st.columns(3))]
     if not job.done:
@@ -189,7 +209,7 @@ def _answers(job: Job) -> None:
         ended = job.done
         while drawn < len(job.items):
             with places[drawn]:
-                _answer(job.items[drawn])
+                _answer(engine, job.items[drawn])
             drawn += 1
         if ended:
             break
@@ -203,22 +223,28 @@ def _answers(job: Job) -> None:
         st.error(job.error, icon=":material/error:")
     if job.items and job.items[0].probabilities:
         with chart:
-            st.markdown("##### How probable each label is")
+            st.markdown("### How probable each label is")
             answers = {answer.title: answer.probabilities for answer in job.items}
-            common.figure(plots.compare(answers), "compare", "Probability of each label in each answer")
+            common.figure(plots.compare(answers), "compare", "Probability of each label in each answer", csv=True)
 
 
-def _answer(answer: Answer) -> None:
-    st.markdown(f"##### {answer.title}")
-    st.markdown(markdown_safe(answer.text) or "*The model had nothing to say.*")
+def _answer(engine: Engine, answer: Answer) -> None:
+    st.markdown(f"### {answer.title}")
+    scores = answer.scores
+    if scores is not None:
+        # The judges' word is the answer to "which of these?"; what the model says freely stands below it, as such.
+        label = scores.best
+        st.markdown(f":material/label: **{markdown_safe(label)}** {100 * scores.probabilities[label]:.0f} %")
+        common.doubt(engine, lambda limits: certainty.of_labels(scores, limits.labels))
+        st.caption(scores.judged_by)
+        st.caption(f"In its own words: {markdown_safe(answer.text) or 'nothing'}")
+    else:
+        st.markdown(markdown_safe(answer.text) or "*The model had nothing to say.*")
+        common.doubt(engine, lambda limits: certainty.of_sentence(answer.text, answer.heard.tags, limits.tags))
     if answer.shots:
         st.caption("Shown: " + ", ".join(markdown_safe(shot.example.label) for shot in answer.shots))
     else:
         st.caption("Shown: nothing but the sound")
-    if answer.scores:
-        label = answer.scores.best
-        st.markdown(f":material/label: **{markdown_safe(label)}** {100 * answer.scores.probabilities[label]:.0f} %")
-        st.caption(answer.scores.judged_by)
 
 
 main()

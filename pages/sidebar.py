@@ -2,9 +2,10 @@
 
 import streamlit as st
 
+from afcore.app.privacy import SIDEBAR
 from afcore.app.session import BrowserSession
 from afcore.app.session_file import pack, unpack
-from pages import common, models
+from pages import advanced, common, models
 
 
 def draw() -> None:
@@ -15,23 +16,35 @@ def draw() -> None:
         if ready is not None:
             common.session().follow_model(ready)
         common.status()
-        job = common.model_host().loading
+        job = common.loading()
         if not job.done:
             _progress()
         elif job.error is not None:
             st.markdown(":material/error: The model is not ready")
-        models.draw()
-        st.divider()
-        _keep(common.session())
-        st.caption(
-            ":material/lock: Your audio stays on this server: nothing is sent elsewhere, and no usage statistics are "
-            "collected. It is gone when you close the page, unless you save it."
+        with st.expander("Advanced", icon=":material/tune:", expanded=models.busy()):
+            models.draw()
+            advanced.draw(common.session())
+            _keep(common.session())
+        _privacy(common.session())
+
+
+def _privacy(session: BrowserSession) -> None:
+    st.caption(f":material/lock: {SIDEBAR}")
+    if session.recording is not None:
+        st.button(
+            "Forget this sound now",
+            icon=":material/delete:",
+            type="tertiary",
+            on_click=common.do,
+            args=(common.forget,),
+            key="forget",
+            help="Removes the sound, its chat and what is kept of them for a reload.",
         )
 
 
 @st.fragment(run_every=0.5)
 def _progress() -> None:
-    job = common.model_host().loading
+    job = common.loading()
     if job.done:
         # Once more as a whole: the fragment ends and the pages find their model.
         st.rerun()

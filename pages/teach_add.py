@@ -1,6 +1,8 @@
 """Teach: sounds go into a project: uploads, a zip, the microphone, the example bank, a folder of the server."""
 
 from collections.abc import Callable
+from io import BytesIO
+from typing import BinaryIO
 
 import streamlit as st
 
@@ -8,13 +10,16 @@ from afcore.app import teach_work
 from afcore.app.examples import search_examples
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_session import TeachSession
+from afcore.errors import BadRequest
+from afcore.safe_files import CODE_PAGES, names_in_code_page
 from afcore.teach.ingest import Added, add_files, add_folder, add_from_bank, add_zip, allowed_folders
 from afcore.teach.project import Project
-from pages import common
+from pages import common, recorder
 from pages.teach_common import under_way
 
 TO_LABEL, BY_FOLDER = "Clips to label", "Examples, each labelled by its folder"
 FOUND = 6
+FIRST = next(iter(CODE_PAGES))
 NAMED = 30
 
 
@@ -23,11 +28,11 @@ def draw(teach: TeachSession, project: Project) -> None:
     kinds = [TO_LABEL, *(f"Examples of “{label.name}”" for label in project.labels)]
     kind = st.selectbox("What are they?", range(len(kinds)), format_func=kinds.__getitem__, key=teach.key("add-as"))
     label = project.labels[kind - 1].name if kind else None
-    sources = ["Upload", "Zip", "Record", "Example bank"] + ["Server folder"] * bool(allowed_folders())
+    sources = ["Upload", "Zip", "Record", "Example bank", "Label file"] + ["Server folder"] * bool(allowed_folders())
     source = st.segmented_control(
         "Where from?", sources, default=sources[0], key=teach.key("source"), label_visibility="collapsed"
     )
-    drawn = {"Zip": _zip, "Record": _record, "Example bank": _bank, "Server folder": _folder}
+    drawn = {"Zip": _zip, "Record": _record, "Example bank": _bank, "Server folder": _folder, "Label file": _labels}
     drawn.get(source or "", _upload)(teach, project, label)
     report(teach, "add")
 
@@ -43,20 +48,52 @@ def _upload(teach: TeachSession, project: Project, label: str | None) -> None:
 
 
 def _zip(teach: TeachSession, project: Project, label: str | None) -> None:
-    with st.form(teach.key("zip-form"), border=False, clear_on_submit=True):
-        file = st.file_uploader("A zip of sound files", type="zip", key=teach.key("zip"))
-        folders = st.checkbox(BY_FOLDER, key=teach.key("zip-folders"), help="Labels that are new are added.")
-        if st.form_submit_button("Add", icon=":material/add:") and file is not None:
-            shown = f"“{file.name}”"
-            add(teach, lambda **more: add_zip(project, file, teach.who, label, folders, name=shown, **more))
+    # No form, since how its names read is shown before it is added; another key empties the field.
+    count = st.session_state.setdefault("teach-zips", 1)
+    file = st.file_uploader("A zip of sound files", type="zip", key=teach.key(f"zip-{count}"))
+    folders = st.checkbox(BY_FOLDER, key=teach.key(f"zip-folders-{count}"), help="Labels that are new are added.")
+    code_page = _code_page(teach, file) if file is not None else FIRST
+    if st.button("Add", icon=":material/add:", key=teach.key("zip-add")) and file is not None:
+        st.session_state["teach-zips"] = count + 1
+        called = f"“{file.name}”"
+        add(
+            teach,
+            lambda **more: add_zip(project, file, teach.who, label, folders, name=called, code_page=code_page, **more),
+        )
+
+
+def _code_page(teach: TeachSession, file: BinaryIO) -> str:
+    """In which code page the names of a zip are; asked, with how they read, where they are not in UTF-8."""
+    try:
+        if not names_in_code_page(file, FIRST):
+            return FIRST
+        code_page = st.selectbox(
+            "Its names are not in Unicode. How do they read right?",
+            list(CODE_PAGES),
+            format_func=lambda page: f"{CODE_PAGES[page]} ({page})",
+            key=teach.key("zip-code-page"),
+        )
+        lines = "\n".join(f"- {markdown_safe(name)}" for name in names_in_code_page(file, code_page))
+    except BadRequest:  # it is said when it is added
+        return FIRST
+    st.caption(f"So read they are called:\n\n{lines}")
+    return code_page
 
 
 def _record(teach: TeachSession, project: Project, label: str | None) -> None:
     count = st.session_state.setdefault("teach-recordings", 1)
-    file = st.audio_input("Record a sound", sample_rate=48_000, key=teach.key(f"microphone-{count}"))
-    if file is not None and st.button("Add the recording", icon=":material/add:", key=teach.key("add-recording")):
-        st.session_state["teach-recordings"] = count + 1  # an empty recorder comes in its place
-        add(teach, lambda **more: add_files(project, [(f"recording {count}.wav", file)], teach.who, label, **more))
+    data = recorder.record(teach.key(f"record-{count}"), st.session_state.setdefault("teach-recorded", set()))
+    if data:
+        st.session_state["teach-recording"] = data
+    kept = st.session_state.get("teach-recording")
+    if kept is None:
+        return
+    st.audio(kept, format="audio/wav")
+    if st.button("Add the recording", icon=":material/add:", key=teach.key("add-recording")):
+        st.session_state["teach-recordings"] = count + 1
+        del st.session_state["teach-recording"]
+        sounds = [(f"recording {count}.wav", BytesIO(kept))]
+        add(teach, lambda **more: add_files(project, sounds, teach.who, label, **more))
 
 
 def _bank(teach: TeachSession, project: Project, label: str | None) -> None:
@@ -73,7 +110,7 @@ def _bank(teach: TeachSession, project: Project, label: str | None) -> None:
     for example in found:
         with st.container(border=True, key=f"bank-{example.id}"):
             st.markdown(f"**{markdown_safe(example.label)}** · {markdown_safe(example.caption)}")
-            st.audio(str(bank.audio_path(example.id)), format="audio/ogg")
+            common.play_example(example)
             st.button(
                 "Add",
                 icon=":material/add:",
@@ -81,6 +118,32 @@ def _bank(teach: TeachSession, project: Project, label: str | None) -> None:
                 on_click=_add_example,
                 args=(teach, project, example.id, label),
             )
+
+
+def _labels(teach: TeachSession, project: Project, label: str | None) -> None:
+    with st.form(teach.key("labels-form"), border=False, clear_on_submit=True):
+        files = st.file_uploader(
+            "Labels from another program, or an audiofolder zip",
+            accept_multiple_files=True,
+            key=teach.key("label-files"),
+            help="CSV, JSON lines, Audacity label tracks (named like the sound: a.wav.txt), Raven selection tables, "
+            "Label Studio's JSON, metadata.csv. They are given to the sounds of this project that they name; stretches "
+            "of a recording become examples of their own. An audiofolder zip brings its sounds along.",
+        )
+        if st.form_submit_button("Take the labels", icon=":material/label:") and files:
+            given = [(file.name, file.getvalue()) for file in files]
+            teach.begin("labels", teach_work.importing(project, given, teach.who))
+            teach.jobs["labels"].wait(0.5)
+            st.rerun()
+    job = teach.jobs.get("labels")
+    if under_way(job, "Taking the labels", teach.key("stop-labels")) or job is None or job.result is None:
+        return
+    taken, left = job.result
+    if taken:
+        st.success(f"{taken} label{'s' * (taken > 1)} taken.", icon=":material/check:")
+    if left:
+        st.warning(f"{len(left)} not taken, and why:", icon=":material/info:")
+        st.dataframe(left, hide_index=True, height=min(38 * len(left) + 40, 300))
 
 
 def _add_example(teach: TeachSession, project: Project, example_id: int, label: str | None) -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from afcore.app.teach_session import COOKIE, TeachSession, cookie_of, teach_session_in
+from afcore.app.teach_session import COOKIE, TEACH, TeachSession, cookie_of, teach_session_in
 from afcore.jobs import Job
 from afcore.teach.store import Store
 from pages import common
@@ -32,6 +32,16 @@ def remember(who: str) -> None:
     )
 
 
+def forget_name() -> None:
+    """Have the browser forget the reviewer's name, and this session too."""
+    st.html(
+        f'<script>document.cookie = "{COOKIE}=; max-age=0; path=/; samesite=lax"</script>',
+        unsafe_allow_javascript=True,
+    )
+    if TEACH in st.session_state:
+        st.session_state[TEACH].rename_reviewer("")
+
+
 def under_way(job: Job | None, doing: str, key: str) -> bool:
     """Draws progress and Stop while ``job`` runs, and why it failed when it has; returns whether it runs."""
     if job is None:
@@ -49,7 +59,7 @@ def under_way(job: Job | None, doing: str, key: str) -> bool:
 @st.fragment(run_every=1.0)
 def _progress(job: Job, doing: str, key: str) -> None:
     if job.done:
-        st.rerun()  # once more as a whole: this part ends, and the page draws the result
+        common.redraw()  # once more as a whole: this part ends, and the page draws the result
     with common.error_boundary(), st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(job.fraction or 0.0, 1.0), text=f"{job.stage or doing} …")
         st.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key=key)

@@ -9,7 +9,7 @@ from afcore.app.teach_work import Cutting
 from afcore.audio.clock import clock_text
 from afcore.audio.recording import MAX_SECONDS, Recording
 from afcore.teach import segments
-from afcore.teach.exports import Row
+from afcore.teach.exports import LabelledSpan
 from afcore.teach.project import Project
 from afcore.teach.schema import OPEN, SKIPPED
 from afcore.teach.segments import Segment
@@ -32,6 +32,7 @@ def draw(teach: TeachSession, project: Project) -> None:
         return
     st.markdown(f"**{markdown_safe(recording.name)}** · {clock_text(recording.duration)}")
     st.audio(recording.data)
+    common.notices(recording.notices, small=True)
     engine = common.engine()
     loop = teach.loop_for(project, engine)
     cutting = _cutting(teach)
@@ -77,7 +78,9 @@ def _choose(teach: TeachSession, project: Project) -> Recording | None:
             placeholder="Clips that wait for a label",
         )
         if place is not None:
-            return teach_sound.recording(str(project.sound_path(long[place])), long[place].name)
+            return teach_sound.recording(
+                str(project.sound_path(long[place])), long[place].name, project.settings.channels
+            )
     return teach.recording
 
 
@@ -101,7 +104,21 @@ def _result(teach: TeachSession, project: Project, recording: Recording, found: 
         "sure."
     )
     by = project.settings.method
-    rows = [Row(recording.name, s.start, s.end, s.label, s.probability, by, sha256=recording.sha256) for s in merged]
+    told = [notice.to_json() for notice in recording.notices]
+    rows = [
+        LabelledSpan(
+            recording.name,
+            s.start,
+            s.end,
+            s.label,
+            None if s.silent else s.probability,
+            "" if s.silent else by,
+            sha256=recording.sha256,
+            notices=told,
+            silent=s.silent,
+        )
+        for s in merged
+    ]
     downloads(teach, rows, recording.name, "long", lambda sha256: recording.rate / 2)
     st.button(
         "Send the segments to the review",

@@ -5,7 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from afcore.app import teach_plots, teach_work
+from afcore.app import shares, teach_plots, teach_work
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_advice import headlines, method_in_use, with_method
 from afcore.app.teach_session import TeachSession
@@ -14,7 +14,7 @@ from afcore.teach.loop import Loop
 from afcore.teach.project import Project
 from afcore.teach.proof import RULE, Method, Proof, Score
 from afcore.teach.threshold import Threshold
-from pages import common, teach_add
+from pages import common, share, teach_add
 from pages.teach_common import under_way
 
 
@@ -56,6 +56,7 @@ def draw(teach: TeachSession, project: Project) -> None:
                 icon=":material/update:",
             )
         _result(teach, project, job.result)
+        share.box(teach.key("proof"), lambda: (shares.of_proof(project.name, job.result, engine), b""))
     st.divider()
     _reject(teach, loop)
 
@@ -91,10 +92,14 @@ def begin(teach: TeachSession, loop: Loop) -> None:
 def _result(teach: TeachSession, project: Project, proof: Proof) -> None:
     st.caption(f"{markdown_safe(proof.note)} {proof.done} clips of {proof.sources} sources.")
     _headline(proof)
-    common.figure(teach_plots.accuracy(proof), "teach-accuracy", "Share of clips that each method labels rightly")
+    common.figure(
+        teach_plots.accuracy(proof), "teach-accuracy", "Share of clips that each method labels rightly", csv=True
+    )
     st.caption("Lines: 95 % intervals. Few clips make long lines: differences within them may be chance.")
     if proof.suggested is not None:
         _suggestion(teach, project, proof, proof.suggested)
+    else:
+        st.info(proof.reason, icon=":material/info:")
     titles = [score.method.title for score in proof.scores]
     best = next((n for n, score in enumerate(proof.scores) if score.method == proof.suggested), 0)
     chosen = st.selectbox(
@@ -153,7 +158,7 @@ def _closer(proof: Proof, score: Score) -> None:
 
 
 def _reject(teach: TeachSession, loop: Loop) -> None:
-    st.subheader("None of these", anchor=False)
+    st.header("None of these", anchor=False)
     project = loop.project
     st.caption(
         "Sounds that are none of your labels should not be forced into one. The limit is put where your examples are "

@@ -9,7 +9,7 @@ from afcore.audio.clock import clock_text
 from afcore.teach.changes import METHODS, UNDOABLE
 from afcore.teach.loop import Loop
 from afcore.teach.project import Project
-from afcore.teach.schema import EXAMPLE, Item, Prediction
+from afcore.teach.schema import EXAMPLE, Prediction, ProjectClip
 from pages import common, teach_keys, teach_proof, teach_sound, teach_why
 
 KEYS, SHOWN_LABELS = 9, 12
@@ -26,7 +26,6 @@ def draw(teach: TeachSession, project: Project) -> None:
         return
     engine = common.engine()
     loop = teach.loop_for(project, engine)
-    teach_keys.draw()
     work = st.container()
     _card(teach, loop)
     with work:
@@ -48,7 +47,7 @@ def _work(teach: TeachSession, loop: Loop) -> None:
     """What the model is doing for this project; draws the page again when the card's clip has another prediction."""
     with common.error_boundary(), st.container(horizontal=True, vertical_alignment="center", key="teach-work"):
         if loop.engine.closed:
-            st.rerun()
+            common.redraw()
         job = teach.keep_working()
         if job is not None and not job.done:
             st.progress(
@@ -65,7 +64,7 @@ def _work(teach: TeachSession, loop: Loop) -> None:
         else:
             st.caption(":material/check_circle: All predictions are up to date.")
     if teach.card_is_stale():
-        st.rerun()
+        common.redraw()
 
 
 # --- the card ------------------------------------------------------------------------------------------------------
@@ -75,7 +74,7 @@ def _work(teach: TeachSession, loop: Loop) -> None:
 def _card(teach: TeachSession, loop: Loop) -> None:
     with common.error_boundary():
         if loop.engine.closed:  # another model was chosen: the page finds the new one
-            st.rerun()
+            common.redraw()
         common.problem()
         project = loop.project
         item = loop.queue.next_clip(teach.who)
@@ -92,8 +91,7 @@ def _card(teach: TeachSession, loop: Loop) -> None:
                 with st.expander("Why?", icon=":material/help:"):
                     teach_why.draw(teach, loop, item, prediction)
         _history(teach, project)
-        # Last: whoever reads that there is one less has the next one before them. Until the page is drawn to its end,
-        # the card before stands in it too, and a key would press the buttons of both.
+        # Last: whoever reads that there is one less has the next one before them.
         with left:
             _left(teach, loop)
 
@@ -113,15 +111,17 @@ def _left(teach: TeachSession, loop: Loop) -> None:
             st.caption(f":material/group: {said}")
 
 
-def _clip(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction | None) -> None:
+def _clip(teach: TeachSession, loop: Loop, item: ProjectClip, prediction: Prediction | None) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
-        with st.container(key=teach_keys.key_of(item, "name")):
+        with st.container(key=teach_keys.key_of(item, teach_keys.NAME)):
             # A file's name may give the tutorial's answer away.
-            st.markdown(f"##### {markdown_safe(item.name) if item.truth is None else f'Clip {item.id}'}")
+            st.markdown(f"## {markdown_safe(item.name) if item.truth is None else f'Clip {item.id}'}")
         end = clock_text(item.start + item.seconds)
         stretch = f"{clock_text(item.start)} – {end}" if item.start else end
-        st.caption(markdown_safe(" · ".join(part for part in (stretch, item.source) if part)))
+        # Nor is the source shown there: its file is called like the sound.
+        source = item.source if item.truth is None else ""
+        st.caption(markdown_safe(" · ".join(part for part in (stretch, source) if part)))
         with st.container(key=teach_keys.PLAYER):
             # Only once somebody is at it: nobody wants a page that makes a noise when it is opened.
             part = teach_sound.player(loop.project, item, autoplay=teach.judged > 0)
@@ -148,7 +148,7 @@ def _guess(loop: Loop, prediction: Prediction | None) -> None:
         st.caption(":material/update: Stale: examples, labels or settings have changed since. It is being made afresh.")
 
 
-def _buttons(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction | None) -> None:
+def _buttons(teach: TeachSession, loop: Loop, item: ProjectClip, prediction: Prediction | None) -> None:
     st.markdown("What is it?")
     best = prediction.label if prediction else None
     with st.container(horizontal=True, key="teach-labels"):
@@ -180,13 +180,19 @@ def _buttons(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction
             args=(teach.skip, item),
         )
         _undo_button(teach)
-    st.caption("Keys: **1–9** for a label, **0** none of these, **space** plays, **u** undoes, **s** skips.")
+    labels = [label.name for label in loop.project.labels]
+    keys = teach_keys.meanings(labels, best)
+    teach_keys.listen(teach.key("keys"), item, teach.keys.taken, keys, lambda sent: common.do(teach.press, sent))
+    st.caption(
+        "Keys: **1–9** for a label, **Enter** for the model's guess, **0** none of these, **space** plays, **u** "
+        "undoes, **s** skips. A second key while the clip is still there corrects the first."
+    )
 
 
 def _undo_button(teach: TeachSession) -> None:
     st.button(
         "Undo",
-        key=teach.key(teach_keys.UNDO),
+        key=teach.key("undo"),
         shortcut="u",
         icon=":material/undo:",
         on_click=common.do,

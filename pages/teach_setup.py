@@ -6,29 +6,38 @@ import streamlit as st
 
 from afcore.app.labels import described_labels, label_lines
 from afcore.app.markdown import markdown_safe
+from afcore.app.teach_advice import checklist
 from afcore.app.teach_session import REVIEW, TeachSession
+from afcore.audio.channels import AUTO, MIX, ONE
 from afcore.audio.clock import clock_text
 from afcore.teach.changes import MAX_K, METHODS
 from afcore.teach.project import Project
-from afcore.teach.schema import EXAMPLE, Item
+from afcore.teach.schema import EXAMPLE, ProjectClip
 from pages import common, teach_add, teach_sound
 
 PER_PAGE = 12
+LISTED = 20
+CHANNELS: dict[str | int, str] = {
+    AUTO: "The first, unless it is silent or unlike the others",
+    ONE: "The first",
+    MIX: "The mix of all",
+}
 
 
 def draw(teach: TeachSession, project: Project) -> None:
     """Draw it."""
     labels, sounds = st.columns([2, 3], gap="large")
     with labels:
-        st.subheader("1. Labels", anchor=False)
+        st.header("1. Labels", anchor=False)
         _labels(teach, project)
+        _checklist(project)
     with sounds:
-        st.subheader("2. Sounds", anchor=False)
+        st.header("2. Sounds", anchor=False)
         teach_add.draw(teach, project)
     if project.labels:
         _examples(teach, project)
         _onward(teach, project)
-    with st.expander("How predictions are made", icon=":material/tune:"):
+    with st.expander("Advanced: how predictions are made", icon=":material/tune:"):
         _settings(teach, project)
     with st.expander("This project", icon=":material/folder:"):
         _project(teach, project)
@@ -59,6 +68,15 @@ def _labels(teach: TeachSession, project: Project) -> None:
             )
 
 
+def _checklist(project: Project) -> None:
+    todo = checklist([label.name for label in project.labels], [item.label for item in project.items(EXAMPLE)])
+    icons = {True: ":green[:material/check_circle:]", False: ":material/radio_button_unchecked:"}
+    lines = [f"- {icons[one.done]} **{markdown_safe(one.label)}**: {one.says}" for one in todo[:LISTED]]
+    if lines:
+        more = f"\n- and {len(todo) - LISTED} more" if len(todo) > LISTED else ""
+        st.markdown("\n".join(lines) + more)
+
+
 def _save_labels(teach: TeachSession, project: Project, key: str, expect: int) -> None:
     if common.attempt(project.set_labels, described_labels(st.session_state[key]), teach.who, expect):
         teach.said = "The labels are saved."
@@ -74,7 +92,7 @@ def _rename(teach: TeachSession, project: Project, old: str, new: str) -> None:
 def _examples(teach: TeachSession, project: Project) -> None:
     examples = project.items(EXAMPLE)
     counts = {label.name: sum(item.label == label.name for item in examples) for label in project.labels}
-    st.subheader("Examples so far", anchor=False)
+    st.header("Examples so far", anchor=False)
     name = st.segmented_control(
         "Label",
         list(counts),
@@ -96,7 +114,7 @@ def _examples(teach: TeachSession, project: Project) -> None:
         st.caption(f"The latest {PER_PAGE} of {len(mine)}; the Export tab lists all.")
 
 
-def _example(teach: TeachSession, project: Project, item: Item, label: str, labels: list[str]) -> None:
+def _example(teach: TeachSession, project: Project, item: ProjectClip, label: str, labels: list[str]) -> None:
     st.markdown(f"**{markdown_safe(item.name)}**")
     if item.fault:
         st.warning(item.fault, icon=":material/volume_off:")
@@ -125,7 +143,7 @@ def _example(teach: TeachSession, project: Project, item: Item, label: str, labe
         )
 
 
-def _relabel(teach: TeachSession, project: Project, item: Item, key: str) -> None:
+def _relabel(teach: TeachSession, project: Project, item: ProjectClip, key: str) -> None:
     common.attempt(project.relabel, item.id, st.session_state[key], teach.who, item.version)
 
 
@@ -153,6 +171,7 @@ def _onward(teach: TeachSession, project: Project) -> None:
 
 def _settings(teach: TeachSession, project: Project) -> None:
     settings, expect = project.settings, teach.expect.setdefault("settings", project.version("settings"))
+    rules = CHANNELS | ({} if settings.channels in CHANNELS else {settings.channels: f"Channel {settings.channels}"})
     with st.form(teach.key("settings"), border=False):
         method = st.selectbox(
             "Method",
@@ -180,6 +199,13 @@ def _settings(teach: TeachSession, project: Project) -> None:
             list(orders).index(settings.order),
             format_func=orders.__getitem__,
             key=teach.key("order"),
+        )
+        channels = st.selectbox(
+            "Which channel is heard, of examples and clips alike",
+            list(rules),
+            list(rules).index(settings.channels),
+            format_func=rules.__getitem__,
+            key=teach.key("channels"),
         )
         reject = st.checkbox(
             "Say “none of these” where the best label is less probable than",
@@ -216,6 +242,7 @@ def _settings(teach: TeachSession, project: Project) -> None:
                 method=method,
                 k=int(k),
                 order=order,
+                channels=channels,
                 reject_below=below if reject else None,
                 reject_similarity=similarity if near else None,
             )
@@ -233,16 +260,26 @@ def _project(teach: TeachSession, project: Project) -> None:
     st.text_input(
         "Name", value=project.name, key=key, max_chars=120, on_change=_rename_project, args=(teach, project, key)
     )
-    agreed = st.checkbox("Take this project off the list", key=teach.key("agree"))
-    st.button(
-        "Remove",
-        icon=":material/delete:",
-        disabled=not agreed,
-        key=teach.key("remove"),
-        on_click=common.do,
-        args=(teach.remove_project, project),
-        help="Its folder stays on the server, hidden, until somebody deletes it.",
-    )
+    agreed = st.checkbox("I want this project to go", key=teach.key("agree"))
+    with st.container(horizontal=True):
+        st.button(
+            "Take it off the list",
+            icon=":material/visibility_off:",
+            disabled=not agreed,
+            key=teach.key("remove"),
+            on_click=common.do,
+            args=(teach.remove_project, project),
+            help="Its folder stays on the server, hidden, until somebody deletes it.",
+        )
+        st.button(
+            "Delete it for good",
+            icon=":material/delete_forever:",
+            disabled=not agreed,
+            key=teach.key("delete"),
+            on_click=common.do,
+            args=(teach.remove_project, project, True),
+            help="With all its sounds, labels and history; nobody can bring it back.",
+        )
 
 
 def _rename_project(teach: TeachSession, project: Project, key: str) -> None:

@@ -22,10 +22,10 @@ def draw(teach: TeachSession) -> None:
         with st.container(border=True, key="teach-name"):
             ask_name(teach)
     with st.container(border=True, key="teach-tutorial"):
-        st.subheader("New here?", anchor=False)
+        st.header("New here?", anchor=False)
         st.markdown(
-            "Teach it four unfamiliar sounds in three minutes: listen to twelve clips, say what each one is, and "
-            "see what your labels have brought."
+            "Teach it what a house should know, in the house's own words: *hallway*, *garden*, *fireplace*, *tap left "
+            "on*. Listen to twelve clips, say what each one is, and see what your labels have brought: three minutes."
         )
         if st.button("Try the tutorial project", type="primary", icon=":material/school:", key=teach.key("tutorial")):
             with st.spinner("Putting the sounds together …"):
@@ -33,19 +33,23 @@ def draw(teach: TeachSession) -> None:
             st.rerun()
     projects = store().projects()
     if projects:
-        st.subheader("Projects", anchor=False)
+        st.header("Projects", anchor=False)
         for summary in projects:
             _line(teach, summary)
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("New project", anchor=False)
+        st.header("New project", anchor=False)
         _new(teach)
     with right:
-        st.subheader("Open a project file", anchor=False)
+        st.header("Open a project file", anchor=False)
         _import(teach)
     st.caption(
-        f":material/folder: Projects are saved on this server, in `{store().folder}`. Each is a folder that can be "
-        "moved or copied; AFCORE_PROJECTS names another place."
+        ":material/group: Projects, with their sounds and names, are kept on this server until somebody deletes them "
+        "(Set up, “This project”), and everybody who can open this page sees them."
+    )
+    st.caption(
+        f":material/folder: They lie in `{store().folder}`. Each is a folder that can be moved or copied; "
+        "AFCORE_PROJECTS names another place."
     )
 
 

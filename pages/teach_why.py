@@ -7,12 +7,12 @@ from afcore.app.markdown import markdown_safe
 from afcore.app.teach_session import TeachSession
 from afcore.teach.explain import Why
 from afcore.teach.loop import Loop
-from afcore.teach.schema import Item, Prediction
+from afcore.teach.schema import Prediction, ProjectClip
 from pages import common
 from pages.teach_common import under_way
 
 
-def draw(teach: TeachSession, loop: Loop, item: Item, prediction: Prediction) -> None:
+def draw(teach: TeachSession, loop: Loop, item: ProjectClip, prediction: Prediction) -> None:
     """Draw it."""
     about = (item.id, prediction.at)
     job = teach.jobs.get("why")

@@ -23,8 +23,14 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -54,7 +60,7 @@ def make(work: Path, layers: int, sparse: bool) -> dict:
         layer = LAYER.match(key)
         return layer is None or int(layer[1]) < layers
 
-    def values(key: str, shape: tuple[int, ...]):
+    def values(key: str, shape: tuple[int, ...]) -> np.ndarray | None:
         return None if sparse and math.prod(shape) > SPARSE_ABOVE else rule["fill"](key, shape)
 
     size = sum(4 * math.prod(entry["shape"]) for key, entry in json.loads(KEYS.read_text()).items() if wanted(key))
@@ -103,7 +109,7 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
     language = flamingo(engine.language)
     passes: list[float] = []
 
-    def note(*_) -> None:
+    def note(*_: object) -> None:
         if engine.device.type == "cuda":
             torch.cuda.synchronize()
         passes.append(time.perf_counter())
@@ -111,9 +117,9 @@ def ask(work: Path, kind: str, device: str | None, tokens: int) -> dict:
     language.model.register_forward_hook(note)
     loaded = memory(os.getpid())
     heard = engine.hear(from_samples(sound(200, SECONDS), RATE, "a sound").clip())
-    shots = [engine.as_shot(heard, example) for example in engine.bank.examples()]
+    shots = [engine.as_shot(heard, example) for example in engine.retriever().examples]
     answers = {}
-    for examples in ((), shots):
+    for examples in ([], shots):
         prompt = engine.build_prompt(heard, QUESTION, examples)
         passes.clear()
         begun = time.perf_counter()
@@ -175,7 +181,7 @@ def exchange(work: Path) -> dict:
 RATE = 44_100  # Hz
 
 
-def sound(hz: float, seconds: float):
+def sound(hz: float, seconds: float) -> np.ndarray:
     """(T,) float32 at `RATE`: a tone that wavers, under noise."""
     import numpy as np
 
@@ -199,7 +205,7 @@ def write_bank(folder: Path) -> None:
 class Stages:
     """A progress call that notes how long each stage took."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.begun: dict[str, float] = {}
 
     def __call__(self, stage: str, share: float) -> None:
@@ -223,12 +229,13 @@ def memory(process: int) -> Counter:
     )
 
 
-def measured(step, *arguments) -> dict:
+def measured(step: Callable[..., dict], *arguments: object) -> dict:
     """What `step` returns, with its seconds and its peak memory, from a fresh process. Exits where that fails."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(sender, step, *arguments))
     process.start()
+    assert process.pid is not None, "it has started"
     sender.close()
     peak: Counter = Counter()
     while not receiver.poll(0.02):
@@ -242,7 +249,7 @@ def measured(step, *arguments) -> dict:
     return result | {"peak": dict(peak)}
 
 
-def _run(sender, step, *arguments) -> None:
+def _run(sender: Connection, step: Callable[..., dict], *arguments: object) -> None:
     sys.path.insert(0, str(REPOSITORY))
     begun = time.perf_counter()
     result = step(*arguments)

@@ -21,6 +21,7 @@ PYTHON = VENV / "bin" / "python"
 KIND, UNFINISHED, BROWSER = VENV / ".kind", VENV / ".unfinished", VENV / ".browser"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 OLDEST, NEWEST = (3, 11), (3, 14)
+PURPOSES = "packages: those of the app alone, without mini; unit: test and checks, without a browser"
 CHROMIUMS = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser")
 
 
@@ -197,7 +198,7 @@ def get_mini() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("purpose", choices=("app", "unit", "test"), help="unit: test and checks, without a browser")
+    parser.add_argument("purpose", choices=("packages", "app", "unit", "test"), help=PURPOSES)
     purpose = parser.parse_args().purpose
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         stop(f"Python 3.11 to 3.14 is needed, this is {platform.python_version()}: name one with PYTHON=.")
@@ -214,9 +215,13 @@ def main() -> None:
         except BlockingIOError:
             say("another set-up is at work here: waiting for it to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        kind = f"{platform.python_version()} {'cuda' if nvidia_gpu() else 'cpu'}"
+        # A container image is built where there may be no GPU, so it says which kind it is to be.
+        computes_on = os.environ.get("AFCORE_KIND") or ("cuda" if nvidia_gpu() else "cpu")
+        kind = f"{platform.python_version()} {computes_on}"
         make_venv(kind)
         install("requirements.lock", VENV / ".app", kind)
+        if purpose == "packages":
+            return
         if purpose != "unit":
             get_ffmpeg()
         if purpose != "app":

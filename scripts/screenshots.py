@@ -111,7 +111,7 @@ def photograph(page: Page, address: str, sound: str | None, out: Path) -> None:
         labels.click()
         settled(page)
     page.get_by_role("button", name="Compare").click()
-    page.locator(".st-key-answer-2 h5").wait_for()
+    page.locator(".st-key-answer-2 h3").wait_for()
     settled(page)
     shoot(page, "retrieve", out)
 
@@ -160,7 +160,9 @@ def teach(page: Page, address: str, projects: Path, out: Path) -> None:
             page.locator(".st-key-teach-why-shots .js-plotly-plot").wait_for()
             settled(page)
             shoot(page, "teach-review", out)
-        page.keyboard.press(str(1 + names.index(project.item(int(title.split()[1])).truth)))
+        truth = project.item(int(title.split()[1])).truth
+        assert truth is not None, "the tutorial knows it"
+        page.keyboard.press(str(1 + names.index(truth)))
     page.get_by_role("button", name="See what your labels brought").click()
     page.get_by_text("Suggested:").wait_for()
     settled(page)

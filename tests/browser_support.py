@@ -85,7 +85,7 @@ def go(page: Page, name: str) -> None:
     narrow = page.viewport_size["width"] < 768
     if narrow:
         page.get_by_test_id("stExpandSidebarButton").click()
-    page.get_by_test_id("stSidebarNav").get_by_text(name, exact=True).click()
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()  # its group may be called so too
     shown(page.get_by_role("heading", name=name, exact=True))
     if narrow:  # the sidebar has gone again, and with it what covered the page
         shown(page.get_by_test_id("stExpandSidebarButton"))

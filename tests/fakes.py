@@ -3,6 +3,7 @@ answers."""
 
 import hashlib
 import math
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -94,13 +95,16 @@ class FakeText(TextModel):
     """The same answer to everything, word by word; a label is twice as likely for each shot that has it."""
 
     device, dtype, conversations = torch.device("cpu"), torch.float32, 0
-    kind, max_shots = "mini", 8
+    kind, max_shots, paddings = "mini", 8, ()
 
-    def __init__(self, script, kind="mini", max_shots=8):
-        self.script, self.kind, self.max_shots = script, kind, max_shots
+    def __init__(self, script, kind="mini", max_shots=8, paddings=()):
+        self.script, self.kind, self.max_shots, self.paddings = script, kind, max_shots, paddings
 
     def forget(self):
         """Nothing is kept."""
+
+    def tokens(self, text):
+        return len(text.split())
 
     def stream(self, prompt, sounds, settings=None, stop=None, key=None):
         if self.script.caption and "describe" in prompt.text:
@@ -123,9 +127,11 @@ class FakeText(TextModel):
 class FakeEngine(Engine):
     """Answers "I hear a dog ..." to everything; its script may be changed while it runs."""
 
-    def __init__(self, bank, pace=0.0, clap=FakeClap, name="mini", kind="mini", max_shots=8, notice="", **script):
+    def __init__(
+        self, bank, pace=0.0, clap=FakeClap, name="mini", kind="mini", max_shots=8, notice="", paddings=(), **script
+    ):
         self.script = Script(pace, **script)
-        text, encoder = FakeText(self.script, kind, max_shots), FakeEncoder(self.script)
+        text, encoder = FakeText(self.script, kind, max_shots, paddings), FakeEncoder(self.script)
         super().__init__(name, text, encoder, clap(self.script), bank, retrieval_notice=notice)
         for example in bank.examples():
             bank.set_embedding(example.id, "fake", "features", np.zeros((1, WIDTH), np.float32))
@@ -155,12 +161,26 @@ def load_fake(folder, answer, device, dtype, progress):
     return FakeEngine(Bank.from_folder(folder), pace=0.25, answer=answer, caption="a bell")
 
 
+def slow_review(seconds: float) -> None:
+    """Have the next clip of a review come so much later, as on a machine that is busy."""
+    from afcore.teach.review import ReviewQueue
+
+    next_clip = ReviewQueue.next_clip
+
+    def late(queue, who):
+        time.sleep(seconds)
+        return next_clip(queue, who)
+
+    ReviewQueue.next_clip = late
+
+
 def main(folder: str, length: str, *arguments: str) -> None:
     """``python tests/fakes.py FOLDER WORDS run app.py ...``: the app over a bank in FOLDER and slow made-up answers."""
     from streamlit.web import cli
 
     from afcore.engine.loading import MODELS
 
+    slow_review(float(os.environ.get("FAKE_SLOW_REVIEW", "0")))
     MODELS["mini"] = partial(load_fake, folder, " ".join(f"word{number}" for number in range(int(length))))
     sys.argv = ["streamlit", *arguments]
     cli.main()

@@ -18,6 +18,18 @@ GOLDEN = Path(os.environ.get("AFCORE_GOLDEN", HERE))
 CASES = sorted(GOLDEN.glob("flamingo-*.npz"))
 CLAPCAP = GOLDEN if (GOLDEN / "clapcap.npz").exists() else HERE
 TOLERANCE = 1e-5
+
+
+def clapcap_seed() -> int:
+    """The seed of ClapCap's golden weights: ``fill_seed`` of ``clapcap.config.json`` beside them, as the other goldens
+    have it, or of ``clapcap.npz`` itself; 0 where neither says."""
+    config = CLAPCAP / "clapcap.config.json"
+    if config.exists():
+        return int(json.loads(config.read_text())["fill_seed"])
+    with np.load(CLAPCAP / "clapcap.npz") as case:
+        return int(case["fill_seed"]) if "fill_seed" in case else 0
+
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
 

@@ -12,6 +12,7 @@ from afcore.audio.recording import from_samples
 from afcore.audio.windows import WindowPlan
 from afcore.clap import Clap
 from afcore.encoders import AudioEncoder
+from afcore.engine import model_folder, own_models
 from afcore.engine.calibration import Calibration
 from afcore.engine.engine import Engine
 from afcore.engine.language import FlamingoText
@@ -34,7 +35,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_model(tokenizer, seed: int = 0) -> AudioFlamingo:
+def tiny_model(tokenizer, seed: int = 0, feature_width: int = EMBEDDING + TAGS, tag_count: int = TAGS) -> AudioFlamingo:
     """The shape of mini, with open gates so that the sound matters."""
     audio, eoc, sep, eos, pad = tokenizer.convert_tokens_to_ids(SPECIAL)
     torch.manual_seed(seed)
@@ -54,9 +55,9 @@ def tiny_model(tokenizer, seed: int = 0) -> AudioFlamingo:
                 "eos_token_id": eos,
                 "pad_token_id": pad,
             },
-            feature_width=EMBEDDING + TAGS,
+            feature_width=feature_width,
             front_end="tags",
-            tag_count=TAGS,
+            tag_count=tag_count,
             tag_tokens=2,
             audio_width=32,
             audio_heads=4,
@@ -80,7 +81,7 @@ def tiny_model(tokenizer, seed: int = 0) -> AudioFlamingo:
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
         model.get_input_embeddings().weight.normal_(std=0.5)
         model.get_input_embeddings().weight[-len(SPECIAL) :] *= 0.2  # or an answer might well be nothing but marks
-    model.front_end.set_tag_text(model.get_input_embeddings(), [[i, i + 1] for i in range(TAGS)])
+    model.front_end.set_tag_text(model.get_input_embeddings(), [[i % 200, i % 199 + 1] for i in range(tag_count)])
     return model
 
 
@@ -168,3 +169,16 @@ def tiny_engine(
         tiny_bank(folder / "bank") if bank else None,
         calibration,
     )
+
+
+def made_model(parts: Path, notes: dict) -> Path:
+    """A folder of a model of one's own called "mine", whole but for real weights, with ``notes`` of how it was made.
+    Its other parts are made in ``parts``, which is new."""
+    folder = own_models.home() / "mine"
+    folder.mkdir(parents=True)
+    parts.mkdir()
+    (folder / "model.safetensors").write_text("weights")
+    for name in model_folder.PARTS["mini"]:
+        (parts / name).write_text(name)
+    model_folder.complete(folder, parts, model_folder.Facts("mini", "mini", 8, Calibration(), "mini", notes))
+    return folder

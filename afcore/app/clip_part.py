@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from afcore.audio.envelope import envelope_of
+from afcore.audio.notices import Notice
 from afcore.audio.recording import MAX_SECONDS, Recording
-from afcore.audio.wav import wav_bytes
+from afcore.audio.wav import player_wav
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class ClipPart:
     """(n, 2) least and greatest sample in each of n slices."""
     duration: float
     """Seconds."""
+    notices: tuple[Notice, ...] = ()
+    """What is unusual about it."""
 
 
 def clip_part(recording: Recording, start: float, seconds: float) -> ClipPart:
@@ -27,4 +30,4 @@ def clip_part(recording: Recording, start: float, seconds: float) -> ClipPart:
     Raises AudioError, or BadRequest where nothing would be left.
     """
     clip = recording.clip(start, min(seconds, MAX_SECONDS))
-    return ClipPart(wav_bytes(clip.samples, clip.rate), envelope_of(clip.samples), clip.duration)
+    return ClipPart(player_wav(clip), envelope_of(clip.samples), clip.duration, clip.notices)

@@ -4,36 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from afcore.retrieval.bank import Bank, Example
+from afcore.retrieval.bank import Bank
+from afcore.retrieval.everyday import EVERYDAY, everyday_examples
+from afcore.retrieval.example import Example
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
 
-EVERYDAY = (
-    "dog barking",
-    "thunder",
-    "acoustic guitar",
-    "rooster crowing",
-    "ocean waves",
-    "steam train",
-    "glass breaking",
-    "horse galloping",
-    "cat meowing",
-    "rain",
-    "footsteps",
-    "helicopter",
-    "bell ringing",
-)
-"""Labels that everybody knows, the first to be offered."""
-
-
-def everyday_examples(bank: Bank, count: int) -> list[Example]:
-    """The first example of each label, at most ``count``: what the bank has of `EVERYDAY`, then its other labels."""
-    first: dict[str, Example] = {}
-    for example in bank.examples():
-        first.setdefault(example.label.lower(), example)
-    known = [label for label in EVERYDAY if label in first]
-    return [first[label] for label in (known + [label for label in first if label not in known])[:count]]
+__all__ = ["EVERYDAY", "everyday_examples", "search_examples"]
 
 
 def search_examples(bank: Bank, engine: Engine | None, words: str, count: int) -> list[Example]:

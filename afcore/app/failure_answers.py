@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from afcore.audio.recording import Clip
 from afcore.evaluation import failures
-from afcore.evaluation.failures import Case, Sounds, Verdict
+from afcore.evaluation.failures import Case, CaseSounds, Verdict
 from afcore.jobs import Job
 from afcore.retrieval.bank import Bank
 from afcore.teach import predict
@@ -20,7 +20,7 @@ class FailureAnswers:
     """The verdicts on the cases so far, by model and weights: other weights are asked anew."""
 
     def __init__(self, bank: Bank) -> None:
-        self.sounds = Sounds(bank)
+        self.sounds = CaseSounds(bank)
         self._verdicts: dict[tuple[str, Case], Verdict] = {}
 
     def clip(self, case: Case) -> Clip:
@@ -37,7 +37,7 @@ class FailureAnswers:
         for number, case in enumerate(cases):
             job.report(f"Asking about sound {number + 1} of {len(cases)}", number / len(cases))
             if (weights, case) not in self._verdicts:
-                with engine.turns.wait(stop=job.stopping):
+                with engine.turns.wait(stop=job.stopping, background=True):
                     self._verdicts[weights, case] = failures.ask(engine, case, self.clip(case))
 
     def truth(self, case: Case) -> str:

@@ -5,10 +5,15 @@ stay apart for colour-blind eyes (Okabe and Ito's palette, and lightness), no fi
 the template's greys.
 """
 
+from __future__ import annotations
+
+import csv
 import html
+import io
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.colors
@@ -20,6 +25,10 @@ from afcore.audio.envelope import envelope_of
 from afcore.audio.recording import Clip
 from afcore.audio.spectrum import mel_decibels
 from afcore.audio.windows import WindowPlan
+
+if TYPE_CHECKING:
+    from afcore.app.benchmark_runs import Measure
+    from afcore.app.model_facts import Gate, Moved
 
 ACCENT = "#c43a69"
 """What the model hears."""
@@ -136,6 +145,63 @@ def mel(clip: Clip, bands: int = 64, columns: int = 300) -> go.Figure:
     return finished(figure, height=300)
 
 
+MOST_LANES = 8
+"""Labels that the picture of a long recording shows, the most heard first."""
+FOUND_COLOUR = "#e69f00"
+
+
+def heard_when(
+    parts: Sequence[tuple[float, float, str, float]],
+    duration: float,
+    found: Sequence[tuple[float, float]] = (),
+) -> tuple[go.Figure, list[tuple[float, float]]]:
+    """What is heard when in a recording of ``duration`` seconds, a lane for each of the most heard labels.
+
+    ``parts``: start and end in seconds, label and probability each; fainter where less sure. ``found``: places that
+    were looked for, in a lane of their own at the top. Returns the figure, whose bars' ``customdata`` begin with their
+    start in seconds, and start and end of every bar in the order in which they are drawn.
+    """
+    length: dict[str, float] = {}
+    for start, end, label, _ in parts:
+        length[label] = length.get(label, 0.0) + end - start
+    lanes = sorted(length, key=lambda label: -length[label])[:MOST_LANES]
+    figure, spans = go.Figure(), []
+    rows: list[tuple[str, list[tuple[float, float, str, float]], str]] = []
+    if found:
+        rows.append(("What you look for", [(start, end, "", 1.0) for start, end in found], FOUND_COLOUR))
+    rows += [(label, [part for part in parts if part[2] == label], ACCENT) for label in lanes]
+    for lane, (name, mine, colour) in enumerate(rows):
+        spans += [(start, end) for start, end, _, _ in mine]
+        figure.add_trace(
+            go.Bar(
+                orientation="h",
+                base=[start for start, *_ in mine],
+                x=[end - start for start, end, *_ in mine],
+                y=[lane] * len(mine),
+                width=0.72,
+                marker={
+                    "color": colour,
+                    "opacity": [0.35 + 0.65 * min(1.0, p**0.5) for *_, p in mine],
+                    "cornerradius": 4,
+                },
+                customdata=[[start, end, _percent(p)] for start, end, _, p in mine],
+                hovertemplate=f"{html.escape(name)}: %{{customdata[0]:.1f}} to %{{customdata[1]:.1f}} s"
+                + ("" if found and lane == 0 else ", %{customdata[2]}")
+                + "<extra></extra>",
+                name=html.escape(name),
+                selected={"marker": {"opacity": 1}},
+                unselected={"marker": {"opacity": 0.55}},
+            )
+        )
+    names = ["<br>".join(map(html.escape, textwrap.wrap(name, 18) or [""])) for name, *_ in rows]
+    figure.update_xaxes(range=[0, duration])
+    clock_ticks(figure, 0.0, duration)
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))), ticktext=names, range=[len(rows) - 0.5, -0.5], showgrid=False, fixedrange=True
+    )
+    return finished(figure, height=60 + 38 * max(1, len(rows)), barmode="overlay", showlegend=False), spans
+
+
 def tags(found: Sequence[tuple[str, float]]) -> go.Figure:
     """Bars of (name, probability), in the order given from the top."""
     return _bars([name for name, _ in found], {"": [value for _, value in found]})
@@ -182,6 +248,18 @@ def neighbours(
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return finished(figure, height=380)
+
+
+def loss(points: Sequence[Sequence[float]]) -> go.Figure:
+    """Loss over optimiser steps, (step, loss) each, with a running mean of ten beside it."""
+    steps, values = zip(*points, strict=True)
+    mean = np.convolve(np.pad(np.asarray(values, float), (9, 0), mode="edge"), np.full(10, 0.1), "valid")
+    figure = go.Figure()
+    figure.add_trace(go.Scatter(x=steps, y=values, mode="lines", name="each step", line={"color": QUIET, "width": 1}))
+    figure.add_trace(go.Scatter(x=steps, y=mean, mode="lines", name="mean of ten", line={"color": ACCENT, "width": 2}))
+    figure.update_xaxes(title="step")
+    figure.update_yaxes(title="loss", rangemode="tozero")
+    return finished(figure, height=260)
 
 
 def _stack(heights: Sequence[int], gaps: Sequence[int]) -> go.Figure:
@@ -251,6 +329,92 @@ def _add_windows(figure: go.Figure, windows: Sequence[tuple[float, float]], row:
     figure.update_yaxes(range=[used - 0.4, -0.6], visible=False, fixedrange=True, row=row, col=1)
 
 
+def shares(of: Mapping[str, float]) -> go.Figure:
+    """A bar for each share, 0 to 1, on a scale that ends at 100 %, so that charts can be compared."""
+    figure = _bars(list(of), {"": list(of.values())})
+    return figure.update_xaxes(range=[0, 1.32])
+
+
+def measured(measure: Measure) -> go.Figure:
+    """A measure of several runs with their 95 % intervals, and a line for each published number; the paper's is drawn
+    through."""
+    names = [_wrapped(f"{name}, n = {score.n}") for name, score in measure.scores]
+    values = [score.value for _, score in measure.scores]
+    figure = go.Figure(
+        go.Scatter(
+            x=values,
+            y=list(range(len(names))),
+            mode="markers",
+            marker={"size": 12, "color": ACCENT},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [score.high - score.value for _, score in measure.scores],
+                "arrayminus": [score.value - score.low for _, score in measure.scores],
+                "color": ACCENT,
+                "thickness": 2,
+            },
+            customdata=[[score.low, score.high] for _, score in measure.scores],
+            hovertemplate="%{x:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>",
+            name="runs, with 95 % interval",
+            showlegend=False,
+        )
+    )
+    for number, (method, value) in enumerate(measure.published):
+        figure.add_trace(
+            go.Scatter(
+                x=[value, value],
+                y=[-0.5, len(names) - 0.5],
+                mode="lines",
+                line={
+                    "color": SERIES[2 + number % (len(SERIES) - 2)],
+                    "width": 3 if number == 0 else 2,
+                    "dash": "solid" if number == 0 else "dash",
+                },
+                name=f"{html.escape(method)}: {value:.3f}",
+                hoverinfo="name",
+            )
+        )
+    highest = max([*values, *(score.high for _, score in measure.scores), *(value for _, value in measure.published)])
+    figure.update_xaxes(range=[0, 1.05 * highest or 1.0], title=measure.metric)
+    figure.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], showgrid=False
+    )
+    rows = 26 * ((len(measure.published) + 1) // 2)
+    return finished(figure, height=120 + 56 * len(names) + rows, showlegend=bool(measure.published))
+
+
+def _wrapped(text: str, width: int = 26) -> str:
+    return "<br>".join(textwrap.wrap(html.escape(text), width))
+
+
+def amounts(of: Mapping[str, float], unit: str, scale: float = 1.0) -> go.Figure:
+    """A bar for each amount, in ``unit``, after division by ``scale``."""
+    figure = _bars(list(of), {"": [value / scale for value in of.values()]})
+    return figure.update_traces(text=[f"{value / scale:.3g} {unit}" for value in of.values()])
+
+
+def gates(found: Sequence[Gate]) -> go.Figure:
+    """Two lines of points over the decoder's layers: how far attention and feed-forward are open, -1 to 1."""
+    figure = go.Figure()
+    layers = [gate.layer for gate in found]
+    series = {"attention": [g.attention for g in found], "feed-forward": [g.feed_forward for g in found]}
+    for number, (name, values) in enumerate(series.items()):
+        line = {"color": SERIES[number], "dash": "solid" if number == 0 else "dot"}
+        figure.add_trace(go.Scatter(x=layers, y=values, mode="lines+markers", name=name, line=line))
+    figure.update_xaxes(title="decoder layer", dtick=max(1, len(layers) // 10))
+    figure.update_yaxes(title="open")
+    return finished(figure, height=260, showlegend=True)
+
+
+def moved(found: Sequence[Moved]) -> go.Figure:
+    """A bar for each window and example, in the order given: to the right what spoke for the answer."""
+    figure = _bars([one.what for one in found], {"": [one.nats for one in found]})
+    most = max([1e-3, *(abs(one.nats) for one in found)])
+    figure.update_traces(text=[f"{one.nats:+.2f}" for one in found])
+    return figure.update_xaxes(range=[-1.4 * most if any(o.nats < 0 for o in found) else 0, 1.4 * most])
+
+
 def _bars(labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> go.Figure:
     figure = go.Figure()
     names = ["<br>".join(map(html.escape, textwrap.wrap(label, 22) or [""])) for label in labels]
@@ -275,7 +439,7 @@ def _bars(labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> go.Fi
             )
         )
     figure.update_xaxes(
-        visible=False, range=[0, 1.18 * max([1e-9, *(v for values in series.values() for v in values)])]
+        visible=False, range=[0, 1.32 * max([1e-9, *(v for values in series.values() for v in values)])]
     )
     figure.update_yaxes(
         tickvals=list(range(len(names))),
@@ -360,6 +524,27 @@ def _likeliest(answers: Iterable[Mapping[str, float]], most: int) -> list[str]:
         for label, value in by_label.items():
             best[label] = max(best.get(label, 0.0), value)
     return sorted(best, key=lambda label: -best[label])[:most]
+
+
+def to_csv(figure: go.Figure) -> str:
+    """The numbers of a figure of bars: a row for each, with the name of its series, its label and its value."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("series", "label", "value", "from"))
+    for trace in figure.data:
+        if trace.type != "bar":
+            continue
+        lying = trace.orientation == "h"
+        values, places = (trace.x, trace.y) if lying else (trace.y, trace.x)
+        axis = figure.layout.yaxis if lying else figure.layout.xaxis
+        ticks, names = ([] if found is None else list(found) for found in (axis.tickvals, axis.ticktext))
+        texts = dict(zip(ticks, names, strict=False))
+        starts = trace.base if trace.base is not None else [""] * len(values)
+        for value, place, start in zip(values, places, starts, strict=True):
+            label = re.sub(r"<[^>]+>", " ", str(texts.get(place, place)))
+            cells = (html.unescape(trace.name or ""), html.unescape(label))
+            writer.writerow([f"'{cell}" if cell[:1] in "=+-@" and cell else cell for cell in cells] + [value, start])
+    return out.getvalue()
 
 
 def finished(figure: go.Figure, height: int, **layout: Any) -> go.Figure:

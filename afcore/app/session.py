@@ -7,22 +7,29 @@ it where it was.
 
 from __future__ import annotations
 
+import secrets
 import weakref
 from collections.abc import Callable, Hashable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from afcore import prompts
-from afcore.app.labels import split_labels
-from afcore.audio.recording import MAX_SECONDS, Clip, Recording
+from afcore.app.banks import SHIPPED
+from afcore.app.comparison import Comparison
+from afcore.app.labels import joined_labels, split_labels
+from afcore.app.shelf import Shelf
+from afcore.audio.notices import NOTHING_SENTENCE
+from afcore.audio.recording import MAX_SECONDS, Clip, Recording, open_recording
 from afcore.errors import BadRequest
-from afcore.jobs import Job, Queue
+from afcore.jobs import Job, Turns
 from afcore.model.generation import GenerationSettings
 from afcore.retrieval.nearest import Shot, prompt_order
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
     from afcore.engine.results import Heard
+    from afcore.retrieval import ExampleBank
+    from afcore.retrieval.example import Example
 
 _KEY = "browser-session"
 
@@ -62,6 +69,8 @@ class Turn:
     """Makes the answer; None where the turn is from a session file: then the fields ``saved_…`` hold what it said."""
     candidates: int = 1
     """How many answers were asked for, of which the one nearest to the sound is the answer."""
+    prompt: str = ""
+    """The exact text that was sent; '' before, and where nothing was."""
     saved_answer: str = ""
     saved_ranked: tuple[tuple[str, float], ...] = ()
     saved_stopped: bool = False
@@ -117,6 +126,8 @@ class Turn:
         ]
         if self.ranked:
             entry["candidates"] = [{"answer": text, "similarity": round(float(near), 4)} for text, near in self.ranked]
+        if self.prompt:
+            entry["prompt"] = self.prompt
         if self.stopped or self.open:
             entry["stopped"] = True
         if self.error:
@@ -135,9 +146,13 @@ class BrowserSession:
     """The part of the recording that the model hears."""
     start: float = 0.0
     """Where the heard part begins in the recording, in seconds."""
+    banks: tuple[str, ...] = (SHIPPED,)
+    """From which banks examples come: `SHIPPED` for the one that comes with the app, or names of one's own."""
     k: int = 4
     """How many neighbours the Retrieve page asks for."""
     choices: list[Choice] = field(default_factory=list)
+    without_sound: bool = False
+    """Whether the chat leaves the sound out."""
     with_shots: bool = False
     """Whether the chat's prompts hold the ticked shots."""
     settings: GenerationSettings = field(default_factory=GenerationSettings)
@@ -157,10 +172,26 @@ class BrowserSession:
     """Part of every widget's key; a new number makes widgets start again from what is here."""
     tuned: int = 0
     """Part of the keys of the settings' widgets: a new number makes them show settings that no widget has set."""
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Tells it apart from the others of the server."""
     model: str = ""
     """Name of the model that this session has worked with last."""
+    model_set: tuple[str, ...] = ()
+    """How that model was set then: its padding, and the CLAP that found neighbours."""
     seen: set[str] = field(default_factory=set)
     """Uploads and recordings already taken, so that a page drawn again does not take them twice."""
+    left_pins: list[Choice] = field(default_factory=list)
+    """Examples that were pinned for another sound: they wait for a word on whether they are wanted here too."""
+    pins_of: str = ""
+    """The name of that sound."""
+    shelf: Shelf = field(default_factory=Shelf)
+    """The sounds of this session."""
+    comparison: Comparison | None = None
+    """The settings that Compare sets side by side, and what they said."""
+    comparison_links: dict[int, str] = field(default_factory=dict)
+    """The id of the link of the comparison that was kept last, by the object's identity."""
+    kept_as: str = ""
+    """The id under which it is kept for a reload; see `afcore.app.kept_sessions`."""
     chosen_for: tuple | None = None
     """What ``choices`` were retrieved for."""
 
@@ -179,6 +210,16 @@ class BrowserSession:
         """The chat about the present sound."""
         return self.chats.setdefault(self.recording.sha256, []) if self.recording else []
 
+    @property
+    def soundless(self) -> bool:
+        """Whether the chat is about no sound: there is none, or the person wants it so."""
+        return self.without_sound or self.recording is None
+
+    @property
+    def talk(self) -> list[Turn]:
+        """The chat that goes on: that about the present sound, or that without any."""
+        return self.chats.setdefault("", []) if self.soundless else self.turns
+
     def key(self, name: str) -> str:
         """A widget's key."""
         return f"{name}-{self.epoch}"
@@ -186,6 +227,13 @@ class BrowserSession:
     def open(self, recording: Recording, source: str, start: float = 0.0) -> None:
         """Take another sound; answers on their way about the last one are stopped and kept."""
         self.stop()
+        if self.recording is not None and self.recording.sha256 != recording.sha256:
+            pins = [choice for choice in self.choices if choice.pinned]
+            if pins:
+                self.left_pins, self.pins_of = pins, self.recording.name
+            # What was near the last sound may be far from this one; nothing of it is shown beside this one unasked.
+            self.choices, self.chosen_for = [], None
+        self.shelf.add(recording)
         self.recording, self.source = recording, source
         self.question, self.labels = BrowserSession.question, BrowserSession.labels
         self.epoch += 1
@@ -197,6 +245,16 @@ class BrowserSession:
             self.stop()
             self._cut(self.recording, start)
 
+    def hear_otherwise(self, channels: str | int, track: int) -> None:
+        """Hear other channels, or another track, of the same file. Raises AudioError, BadRequest."""
+        recording, _ = self.sound()
+        recording = open_recording(recording.data, recording.name, channels, track)
+        self.stop()
+        self.recording = recording
+        self.chosen_for = None
+        self.epoch += 1
+        self._cut(recording, self.start)
+
     def _cut(self, recording: Recording, start: float) -> None:
         self.start = float(min(max(start, 0.0), max(recording.duration - MAX_SECONDS, 0.0)))
         self.clip = recording.clip(self.start, MAX_SECONDS)
@@ -207,27 +265,28 @@ class BrowserSession:
         What the other one heard and found is made anew when it is next asked for; sound, chat, pins, ticks and settings
         stay, as far as the model has room for the examples.
         """
-        if engine.name == self.model:
+        settings = (engine.padding, engine.clap_name)
+        if (engine.name, settings) == (self.model, self.model_set):
             return
         if self.model:
             self.stop()
             self.jobs.clear()
             self.chosen_for = None
             self.epoch += 1
-        self.model = engine.name
+        self.model, self.model_set = engine.name, settings
         self.k = min(self.k, engine.max_shots)
 
     def stop(self) -> None:
         """Stop whatever runs for this session."""
         _stop_all(self.jobs)
 
-    def run(self, name: str, key: Hashable, work: Callable[[Job], Any], queue: Queue | None) -> Job:
+    def run(self, name: str, key: Hashable, work: Callable[[Job], Any], queue: Turns | None) -> Job:
         """The job ``name`` about ``key``: the one that is there, else a new one in its place."""
         job = self.jobs.get(name)
         if job is None or job.key != key or job.stopped:
             if job is not None:
                 job.stop()
-            job = self.jobs[name] = Job(work, queue, key).start()
+            job = self.jobs[name] = Job(work, queue, key, name).start()
         return job
 
     def people_ahead(self, job: Job) -> int:
@@ -248,6 +307,9 @@ class BrowserSession:
         """The job whose text is a one-sentence caption."""
 
         def work(job: Job) -> None:
+            if heard.silent:
+                job.say(NOTHING_SENTENCE)
+                return
             prompt = engine.build_prompt(heard, prompts.CAPTION, ())
             for piece in engine.stream(heard, prompt, GenerationSettings(), job.stopping):
                 job.say(piece)
@@ -255,19 +317,21 @@ class BrowserSession:
         _, clip = self.sound()
         return self.run("caption", (engine.name, clip.key), work, engine.turns)
 
-    def choose(self, engine: Engine, heard: Heard) -> list[Choice]:
-        """The nearest examples, at most ``k`` with the pinned ones; ticks of examples that stay are kept, as many as
-        the model takes."""
+    def choose(self, engine: Engine, heard: Heard, bank: ExampleBank | None = None) -> list[Choice]:
+        """The nearest examples of ``bank``, by default the engine's own, at most ``k`` with the pinned ones; ticks of
+        examples that stay are kept, as many as the model takes."""
         self.k = min(self.k, engine.max_shots)  # a session file may ask for more
         _, clip = self.sound()
-        wanted = (engine.name, clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
+        which = (engine.name, id(bank or engine.bank))
+        wanted = (which, clip.key, self.k, tuple(sorted(c.id for c in self.choices if c.pinned)))
         if wanted != self.chosen_for:
-            kept = [
-                replace(c, shot=engine.as_shot(heard, c.shot.example, pinned=True)) for c in self.choices if c.pinned
-            ]
+            kept = []
+            for c in self.choices:
+                if c.pinned and (shot := _shot_of(engine, heard, c.shot.example, bank)) is not None:
+                    kept.append(replace(c, shot=shot))
             ticks = {c.id: c.use for c in self.choices}
             missing = max(self.k - len(kept), 0)
-            found = engine.neighbours(heard, missing, exclude={c.id for c in kept}) if missing else []
+            found = engine.neighbours(heard, missing, {c.id for c in kept}, bank) if missing else []
             found = sorted(found, key=lambda shot: -shot.similarity)
             self.choices = kept + [Choice(shot, ticks.get(shot.example.id, True)) for shot in found]
             for choice in [c for c in self.choices if c.use][engine.max_shots :]:
@@ -292,6 +356,20 @@ class BrowserSession:
                 self.chosen_for = (*self.chosen_for[:2], self.k, self.chosen_for[3])
             self.pin(choice, True)
 
+    def take_pins(self) -> None:
+        """Use what was pinned for another sound here too."""
+        known = {choice.id for choice in self.choices}
+        self.choices = [choice for choice in self.left_pins if choice.id not in known] + self.choices
+        for choice in self.choices:
+            if any(choice.id == left.id for left in self.left_pins):
+                choice.shot = replace(choice.shot, pinned=True)
+        self.k, self.chosen_for = max(self.k, len(self.left_pins)), None
+        self.drop_pins()
+
+    def drop_pins(self) -> None:
+        """Let go what was pinned for another sound."""
+        self.left_pins, self.pins_of = [], ""
+
     def shots(self) -> list[Shot]:
         """The ticked examples in the prompt's order, nearest last."""
         return prompt_order([choice.shot for choice in self.choices if choice.use])
@@ -303,7 +381,7 @@ class BrowserSession:
 
     def use_labels(self, labels: list[str]) -> None:
         """Let the Retrieve page ask which of ``labels`` it is."""
-        self.labels, self.question = ", ".join(labels), prompts.CLASSIFY
+        self.labels, self.question = joined_labels(labels), prompts.CLASSIFY
         self.epoch += 1
 
     def asked_labels(self) -> list[str] | None:
@@ -330,6 +408,8 @@ class BrowserSession:
         There are three: without shots, with them, and with their labels mixed up. A job that failed is made anew.
         Raises BadRequest.
         """
+        if heard.silent:
+            raise BadRequest(NOTHING_SENTENCE)
         key, shots, labels = self.comparison_key(), self.shots(), self.asked_labels()
         question, seed = self.question, self.shuffle_seed
 
@@ -343,20 +423,25 @@ class BrowserSession:
     @property
     def history(self) -> list[tuple[str, str]]:
         """(question, answer) of the turns that the next one follows: those about the same part of the sound."""
-        return [(turn.question, turn.answer) for turn in self.turns if turn.start == self.start and turn.answer]
+        same = [turn for turn in self.talk if self.soundless or turn.start == self.start]
+        return [(turn.question, turn.answer) for turn in same if turn.answer]
 
-    def ask(self, engine: Engine, heard: Heard, question: str) -> Turn:
-        """Ask in the chat; an answer still on its way is stopped and kept."""
-        history = self.history
-        shots = tuple(self.shots()) if self.with_shots else ()
+    def ask(self, engine: Engine, heard: Heard | None, question: str) -> Turn:
+        """Ask in the chat, without ``heard`` about no sound; an answer still on its way is stopped and kept."""
+        history, turns = self.history, self.talk
+        shots = tuple(self.shots()) if self.with_shots and heard is not None else ()
         settings = self.settings
-        # Without drawing, only beams give several answers.
-        count = self.candidates if settings.temperature > 0 else 1
+        # Without drawing, only beams give several answers; without a sound none is nearest to it.
+        count = self.candidates if settings.temperature > 0 and heard is not None else 1
         drawn = replace(settings, num_beams=1)
 
         def work(job: Job) -> None:
+            if heard is not None and heard.silent:
+                job.say(NOTHING_SENTENCE)
+                return
             prompt = engine.build_prompt(heard, question, shots, history=history, chat=True)
-            if count > 1:
+            turn.prompt = prompt.text
+            if count > 1 and heard is not None:
                 for number, found in enumerate(engine.candidates(heard, prompt, count, drawn, job.stopping)):
                     job.show(found)
                     job.say("" if number else found[0])
@@ -366,9 +451,10 @@ class BrowserSession:
 
         if "chat" in self.jobs:
             self.jobs["chat"].stop()
-        job = self.jobs["chat"] = Job(work, engine.turns).start()
+        job = self.jobs["chat"] = Job(work, engine.turns, kind="chat")
         turn = Turn(question, self.start, shots, job, candidates=count)
-        self.turns.append(turn)
+        job.start()
+        turns.append(turn)
         return turn
 
     def use_settings(self, settings: GenerationSettings) -> None:
@@ -376,11 +462,23 @@ class BrowserSession:
         self.settings = settings
         self.tuned += 1
 
+    def forget(self) -> None:
+        """Let go of the sound and everything that was made of it; settings stay."""
+        self.stop()
+        self.jobs.clear()
+        self.chats.clear()
+        self.recording = self.clip = self.chosen_for = None
+        self.choices = []
+        self.shelf = Shelf()
+        self.drop_pins()
+        self.start, self.source = 0.0, ""
+        self.epoch += 1
+
     def clear_chat(self) -> None:
         """Forget the chat about the present sound."""
         if "chat" in self.jobs:
             self.jobs.pop("chat").stop()
-        self.turns.clear()
+        self.talk.clear()
 
 
 def session_in(state: MutableMapping[Any, Any]) -> BrowserSession:
@@ -388,6 +486,16 @@ def session_in(state: MutableMapping[Any, Any]) -> BrowserSession:
     if _KEY not in state:
         state[_KEY] = BrowserSession()
     return state[_KEY]
+
+
+def _shot_of(engine: Engine, heard: Heard, example: Example, bank: ExampleBank | None) -> Shot | None:
+    """A pinned example as a shot of ``bank``, or of the engine's own; None where neither has it any more."""
+    for place in dict.fromkeys((bank, None)):
+        try:
+            return engine.as_shot(heard, example, True, place)
+        except BadRequest:
+            continue
+    return None
 
 
 def _stop_all(jobs: dict[str, Job]) -> None:

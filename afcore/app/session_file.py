@@ -16,9 +16,11 @@ from afcore.app.session import (
     Turn,
 )
 from afcore.app.session_format import SavedSession, SavedShot, open_session, save_session
+from afcore.audio.channels import AUTO, check_rule
 from afcore.audio.recording import open_recording
 from afcore.model.generation import GenerationSettings
-from afcore.retrieval.bank import Bank, Example
+from afcore.retrieval.bank import Bank
+from afcore.retrieval.example import Example
 from afcore.retrieval.nearest import Shot
 
 _Find = Callable[[int, str], Example | None]
@@ -27,24 +29,29 @@ _Find = Callable[[int, str], Example | None]
 
 def pack(session: BrowserSession) -> bytes:
     """The session as the bytes of a file; raises BadRequest where it is too large or has no sound."""
+    return save_session(saved(session))
+
+
+def saved(session: BrowserSession) -> SavedSession:
+    """What of a session is kept; raises BadRequest where it has no sound."""
     recording, _ = session.sound()
     shots = tuple(SavedShot(c.id, c.shot.example.sha256, c.use, c.pinned) for c in session.choices)
-    return save_session(
-        SavedSession(
-            name=recording.name,
-            sound=recording.data,
-            start=session.start,
-            shots=shots,
-            turns=tuple(turn.as_dict() for turn in session.turns),
-            settings=asdict(session.settings),
-            page={
-                "k": session.k,
-                "question": session.question,
-                "labels": session.labels,
-                "with_shots": session.with_shots,
-                "candidates": session.candidates,
-            },
-        )
+    return SavedSession(
+        name=recording.name,
+        sound=recording.data,
+        start=session.start,
+        shots=shots,
+        turns=tuple(_kept(turn, turn is session.turns[-1]) for turn in session.turns),
+        settings=asdict(session.settings),
+        page={
+            "k": session.k,
+            "question": session.question,
+            "labels": session.labels,
+            "with_shots": session.with_shots,
+            "candidates": session.candidates,
+            "channels": recording.heard.rule,
+            "track": recording.track,
+        },
     )
 
 
@@ -54,8 +61,12 @@ def unpack(session: BrowserSession, data: bytes, bank: Bank) -> None:
     Examples that ``bank`` does not have are left out. Raises BadRequest or AudioError and changes nothing where the
     file cannot be used.
     """
-    saved = open_session(data)
-    recording = open_recording(saved.sound, saved.name)
+    restore(session, open_session(data), bank)
+
+
+def restore(session: BrowserSession, saved: SavedSession, bank: Bank) -> None:
+    """As `unpack`, for a session that was read already."""
+    recording = open_recording(saved.sound, saved.name, *_what_is_heard(saved.page))
     find = _finder(bank)
     choices = [
         Choice(Shot(example, 0.0, shot.pinned, bank), shot.used)
@@ -87,6 +98,14 @@ def _finder(bank: Bank) -> _Find:
     return find
 
 
+def _kept(turn: Turn, last: bool) -> dict[str, Any]:
+    """Without its prompt but for the last: each prompt holds the whole dialogue before it."""
+    entry = turn.as_dict()
+    if not last:
+        entry.pop("prompt", None)
+    return entry
+
+
 def _turn(entry: Mapping[str, Any], find: _Find, bank: Bank) -> Turn:
     shots = [
         Shot(example, float(shot.get("similarity", 0.0)), False, bank)
@@ -98,6 +117,7 @@ def _turn(entry: Mapping[str, Any], find: _Find, bank: Bank) -> Turn:
         entry["question"],
         float(entry.get("start", 0.0)),
         tuple(shots),
+        prompt=entry.get("prompt", ""),
         saved_answer=entry["answer"],
         saved_ranked=ranked,
         saved_stopped=bool(entry.get("stopped")),
@@ -114,6 +134,16 @@ def _settings(saved: Mapping[str, Any]) -> GenerationSettings:
         top_k=int(_number(saved.get("top_k"), *TOP_KS, default.top_k)),
         num_beams=int(_number(saved.get("num_beams"), *BEAMS, default.num_beams)),
     )
+
+
+def _what_is_heard(page: Mapping[str, Any]) -> tuple[str | int, int | None]:
+    """(rule for channels, track) of a session's sound; older files do not say."""
+    try:
+        rule = check_rule(page.get("channels") or AUTO)
+    except (ValueError, TypeError):
+        rule = AUTO
+    track = page.get("track")
+    return rule, track if isinstance(track, int) and not isinstance(track, bool) else None
 
 
 def _number(value: Any, least: float, most: float, default: float) -> float:

@@ -6,7 +6,6 @@ checked before and while reading, the JSON is held to a schema, and nothing is e
 still to be opened with ``afcore.audio.recording.open_recording``, which has its own refusals.
 """
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import jsonschema
 
 from afcore.audio.recording import MAX_BYTES
 from afcore.errors import BadRequest
+from afcore.hashing import sha256_of
 from afcore.safe_files import (
     NotAZip,
     OddPacking,
@@ -62,7 +62,7 @@ class SavedSession:
     shots: tuple[SavedShot, ...] = ()
     turns: tuple[Mapping[str, Any], ...] = ()
     """Chat turns: ``question``, ``answer``, and perhaps ``candidates`` (``answer`` and ``similarity`` of each, best
-    first), ``start``, ``shots``, ``stopped``, ``error``."""
+    first), ``start``, ``shots``, ``stopped``, ``error``, and of the last ``prompt``, as it was sent."""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Of generation."""
     page: Mapping[str, Scalar] = field(default_factory=dict)
@@ -94,6 +94,7 @@ _TURN = _object(
     candidates=_list(_object(["answer", "similarity"], answer=_TEXT, similarity=_SIMILARITY), 100),
     start=_SECONDS,
     shots=_list(_object(["id"], id=_ID, sha256=_HASH, label=_TEXT, caption=_TEXT, similarity={"type": "number"}), 100),
+    prompt=_TEXT,
     stopped=_FLAG,
     error=_TEXT,
 )
@@ -111,14 +112,14 @@ _SCHEMA = _object(
 )
 
 
-def save_session(session: SavedSession) -> bytes:
-    """The session as the bytes of a file; raises BadRequest where it could not be opened again for its size."""
+def description(session: SavedSession) -> bytes:
+    """All of a session but its sound, as JSON."""
     content = {
         "format": FORMAT,
         "version": VERSION,
         "name": session.name,
         "start": session.start,
-        "sha256": hashlib.sha256(session.sound).hexdigest(),
+        "sha256": sha256_of(session.sound),
         "shots": [asdict(shot) for shot in session.shots],
         "turns": [dict(turn) for turn in session.turns],
         "settings": dict(session.settings),
@@ -126,6 +127,12 @@ def save_session(session: SavedSession) -> bytes:
     }
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1).encode()
     jsonschema.validate(json.loads(text), _SCHEMA)
+    return text
+
+
+def save_session(session: SavedSession) -> bytes:
+    """The session as the bytes of a file; raises BadRequest where it could not be opened again for its size."""
+    text = description(session)
     file = BytesIO()
     with zipfile.ZipFile(file, "w") as out:
         # A fixed date: the same session gives the same file. The sound is stored, being compressed or noisy already.
@@ -141,9 +148,14 @@ def open_session(data: bytes) -> SavedSession:
     """Read a session file; raises BadRequest, in one sentence, for anything that is not a whole one."""
     if len(data) > MAX_BYTES:
         raise BadRequest(f"This session file is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
-    text, sound = _members(data)
+    return of_parts(*_members(data))
+
+
+def of_parts(text: bytes, sound: bytes) -> SavedSession:
+    """A session from its `description` and its sound's file; raises BadRequest where they are not what they should
+    be."""
     content = read_description(text, "session file", FORMAT, VERSION, _SCHEMA)
-    if hashlib.sha256(sound).hexdigest() != content["sha256"]:
+    if sha256_of(sound) != content["sha256"]:
         raise BadRequest("This session file is damaged: its sound is not the one that was saved.")
     return SavedSession(
         name=content["name"],

@@ -1,5 +1,6 @@
 """What a proof says in three numbers, and which settings follow from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from afcore.teach.proof import Method, Proof
@@ -30,6 +31,34 @@ def headlines(proof: Proof) -> list[Headline]:
     return found
 
 
+ENOUGH = 2
+"""Examples of a label with which the model's guesses become useful."""
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """How far one label is while a project is set up."""
+
+    label: str
+    examples: int
+
+    @property
+    def done(self) -> bool:
+        """Whether it has `ENOUGH` examples."""
+        return self.examples >= ENOUGH
+
+    @property
+    def says(self) -> str:
+        """What there is and what would help, in words."""
+        have = {0: "no example yet", 1: "1 example"}.get(self.examples, f"{self.examples} examples")
+        return have if self.done else f"{have}, {ENOUGH - self.examples} more would help"
+
+
+def checklist(labels: Sequence[str], examples: Sequence[str | None]) -> list[ToDo]:
+    """For each of a project's ``labels`` how far it is; ``examples``: the label of every example there is."""
+    return [ToDo(label, sum(one == label for one in examples)) for label in labels]
+
+
 def with_method(settings: Settings, method: Method) -> tuple[Settings, str]:
     """``settings`` with ``method``, the one that a proof suggests, and a sentence that says so.
 
@@ -47,4 +76,4 @@ def method_in_use(proof: Proof, settings: Settings) -> str:
     """The title of the method that ``settings`` name."""
     k = settings.k if settings.method == "lm-shots" else 0
     titles = {(score.method.name, score.method.k): score.method.title for score in proof.scores}
-    return titles.get((settings.method, k), f"{k} shots")
+    return titles.get((settings.method, k), f"{k} examples")

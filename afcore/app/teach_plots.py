@@ -9,13 +9,13 @@ import plotly.graph_objects as go
 
 from afcore.app import plots
 from afcore.app.plots import ACCENT, PATTERNS, QUIET, SERIES
-from afcore.teach.explain import Change, Why
+from afcore.teach.explain import PartEffect, Why
 from afcore.teach.exports import shown
 from afcore.teach.proof import Proof, Score
 from afcore.teach.segments import Segment
 
 CLAP = "#56b4e9"
-"""Plain CLAP, beside the language model."""
+"""Plain CLAP, beside the model."""
 _LIGHTS = [[0.0, "rgba(196,58,105,0)"], [1.0, ACCENT]]
 MOST_SEGMENTS = 2000
 """Bars of a timeline that a browser draws without effort."""
@@ -24,7 +24,7 @@ MOST_SEGMENTS = 2000
 def accuracy(proof: Proof) -> go.Figure:
     """A bar for each method in its order, with its 95 % interval; a line marks chance, words the suggested method."""
     figure = go.Figure()
-    for name, mine in (("Language model", True), ("Plain CLAP", False)):
+    for name, mine in (("The model", True), ("Plain CLAP", False)):
         scores = [(place, s) for place, s in enumerate(proof.scores) if s.method.language_model is mine]
         if scores:
             figure.add_trace(_accuracies(name, scores, ACCENT if mine else CLAP, "" if mine else "/"))
@@ -159,7 +159,7 @@ def window_effects(why: Why) -> go.Figure:
     return _signed([f"{change.start:.1f} to {change.end:.1f} s" for change in why.windows], *_effects(why, why.windows))
 
 
-def _effects(why: Why, changes: Sequence[Change]) -> tuple[list[float], list[str]]:
+def _effects(why: Why, changes: Sequence[PartEffect]) -> tuple[list[float], list[str]]:
     p = why.probabilities[why.label]
     said = [
         f"“{html.escape(why.label)}” {change.without[why.label]:.0%} without it, {p:.0%} with it" for change in changes

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from afcore.app.review_keys import ReviewKeys, presses_of
+from afcore.audio.channels import AUTO
 from afcore.audio.recording import Recording, open_recording
 from afcore.errors import BadRequest
 from afcore.jobs import Job
-from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Change, Item, Settings, Summary
+from afcore.teach.schema import EXAMPLE, NONE, SKIPPED, Change, ProjectClip, Settings, Summary
 from afcore.teach.store import Store
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from afcore.teach.loop import Loop
     from afcore.teach.project import Project
 
-_KEY = "teach"
+TEACH = "teach"
+"""Under which name Streamlit's ``st.session_state`` holds it."""
 COOKIE = "reviewer"
 """Name of the cookie by which a browser remembers its reviewer's name."""
 SETUP, REVIEW, PROOF, LONG, EXPORT = "Set up", "Review", "Proof", "Long recordings", "Export"
@@ -52,6 +55,8 @@ class TeachSession:
     """The clip on the review card and the time of its prediction there (0: none)."""
     judged: int = 0
     """Clips judged in this sitting."""
+    keys: ReviewKeys = field(default_factory=ReviewKeys)
+    """What was pressed on the review card."""
     expect: dict[str, int] = field(default_factory=dict)
     """Versions of the labels and settings that this session's forms began from."""
     recording: Recording | None = None
@@ -78,6 +83,7 @@ class TeachSession:
         self.expect.clear()
         self.loop = self.work = self.recording = None
         self.failed_on, self.judged = "", 0
+        self.keys = ReviewKeys(self.keys.taken)
         self.project_id = project_id
         self.go(tab)
 
@@ -115,7 +121,7 @@ class TeachSession:
             self.failed_on = self.failed_on or loop.basis()
             if self.failed_on == loop.basis():
                 return job
-        if loop.stale() or loop.project.unembedded(loop.engine.features_name, loop.engine.clap.name):
+        if loop.stale() or loop.unembedded():
             self.resume()
         return self.work
 
@@ -129,7 +135,7 @@ class TeachSession:
         if self.work is None or not self.work.stopped:
             self.resume()
 
-    def show(self, item: Item | None) -> None:
+    def show(self, item: ProjectClip | None) -> None:
         """Note which clip is on the review card, and with which prediction."""
         self.shown = self._with_prediction(item.id) if item else None
 
@@ -165,10 +171,11 @@ class TeachSession:
 
     def open_recording(self, data: bytes, name: str) -> None:
         """Look at a long recording that is not in the project. Raises AudioError."""
-        self.recording = open_recording(data, name)
+        project = self.project()
+        self.recording = open_recording(data, name, project.settings.channels if project else AUTO)
         self.jobs.pop("long", None)
 
-    def judge(self, item: Item, label: str | None) -> None:
+    def judge(self, item: ProjectClip, label: str | None) -> None:
         """Accept the judgement that ``item``, as it was shown, is ``label`` (None: none of these).
 
         A click or a key that comes twice is one judgement: the second finds that it is saved already and does nothing.
@@ -183,7 +190,16 @@ class TeachSession:
         self.judged += 1
         self.nudge()
 
-    def skip(self, item: Item) -> None:
+    def press(self, sent: Any) -> None:
+        """Carry out the keys that the browser ``sent``, each for the clip that it was pressed for. What is refused does
+        not keep the others back: raises BadRequest with its sentence when all is done."""
+        judged, refused = self.keys.take(self.open_loop(), self.who, presses_of(sent))
+        self.judged += judged
+        self.nudge()
+        if refused:
+            raise BadRequest(refused[-1])
+
+    def skip(self, item: ProjectClip) -> None:
         """Put ``item``, as it was shown, aside; once, however often it is asked for. Raises as `judge`."""
         loop = self.open_loop()
         if loop.project.item(item.id).state != SKIPPED:
@@ -199,18 +215,19 @@ class TeachSession:
         self.open_loop().project.undo_change(change.id, self.who)
         self.nudge()
 
-    def remove_project(self, project: Project) -> None:
-        """Take ``project`` off the list and show the list. Raises BadRequest while the model works on it."""
+    def remove_project(self, project: Project, for_good: bool = False) -> None:
+        """Take ``project`` off the list and show the list; ``for_good``: with its sounds, so that nobody can bring it
+        back. Raises BadRequest while the model works on it."""
         if self.work is not None and not self.work.done:
             raise BadRequest("The model is at work on this project: pause that in the Review tab first.")
-        self.store.remove(project.id, self.who)
+        self.store.remove(project.id, self.who, for_good)
         self.open(None)
 
     def begin(self, name: str, work: Callable[[Job], Any], key: Any = None) -> Job:
         """Starts this session's slow work ``name`` in place of the last of that name."""
         if name in self.jobs:
             self.jobs[name].stop()
-        job = self.jobs[name] = Job(work, key=key).start()
+        job = self.jobs[name] = Job(work, key=key, kind=f"teach {name}").start()
         return job
 
 
@@ -222,13 +239,13 @@ def teach_session_in(
     A new one begins with the reviewer's name that the browser's ``cookie`` holds and, where there is a name, in the
     project ``project_id`` of the page's address.
     """
-    if _KEY not in state:
-        teach = state[_KEY] = TeachSession(store, name_of_cookie(cookie))
+    if TEACH not in state:
+        teach = state[TEACH] = TeachSession(store, name_of_cookie(cookie))
         if teach.who:
             for summary in store.projects():
                 if summary.id == project_id:
                     teach.open(project_id, first_tab(summary))
-    return state[_KEY]
+    return state[TEACH]
 
 
 def first_tab(summary: Summary) -> str:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from afcore.errors import BadRequest, Cancelled
 from afcore.jobs import Job
+from afcore.teach import audiofolder, imports, segments, threshold
 from afcore.teach import proof as proofs
-from afcore.teach import segments, threshold
 from afcore.teach.explain import Why, of_prediction
+from afcore.teach.exports import LabelledSpan
 from afcore.teach.ingest import Added, add_files, cut
 from afcore.teach.loop import Loop
 from afcore.teach.predict import classify, hear, model_name
 from afcore.teach.proof import Proof
-from afcore.teach.schema import CUT, OPEN, SKIPPED, Item, Prediction
+from afcore.teach.schema import CUT, OPEN, SKIPPED, Prediction, ProjectClip
 from afcore.teach.threshold import Threshold
 
 if TYPE_CHECKING:
@@ -37,6 +38,33 @@ def adding(action: Callable[..., Added]) -> Callable[[Job], Added]:
             job.report(f"Reading {done} of {total}", done / total)
 
         return action(progress=progress, stop=job.stopping)
+
+    return work
+
+
+def importing(
+    project: Project, files: Sequence[tuple[str, bytes]], who: str
+) -> Callable[[Job], tuple[int, list[dict[str, str]]]]:
+    """Take the labels of ``files`` (name, content), label files and audiofolder zips. The result: how many were taken,
+    and a row with file, times, label and reason for each that was not."""
+
+    def work(job: Job) -> tuple[int, list[dict[str, str]]]:
+        done: list[LabelledSpan] = []
+        for number, (name, data) in enumerate(files):
+            job.report(f"Reading {name}", number / len(files))
+            try:
+                if data[:4] == b"PK\x03\x04":
+                    done += audiofolder.read(project, data, who, f"“{name}”")
+                else:
+                    done += imports.apply(project, imports.read(data, name), who)
+            except BadRequest as error:
+                done.append(LabelledSpan(name, 0.0, 0.0, None, error=str(error)))
+        left = [
+            {"file": row.file, "start (s)": f"{row.start:g}", "label": row.label or "", "why not": row.error}
+            for row in done
+            if row.error
+        ]
+        return len(done) - len(left), left
 
     return work
 
@@ -83,12 +111,12 @@ def limit(loop: Loop, bank: Bank) -> Callable[[Job], Threshold]:
     return work
 
 
-def explanation(loop: Loop, item: Item, prediction: Prediction) -> Callable[[Job], Why | None]:
+def explanation(loop: Loop, item: ProjectClip, prediction: Prediction) -> Callable[[Job], Why | None]:
     """Ask about ``item`` again, without each example and without each window. A stop keeps what is known by then."""
 
     def work(job: Job) -> Why | None:
         why = None
-        for why in of_prediction(loop.engine, loop.heard(item), loop.examples(), prediction, job.stopping):
+        for why in of_prediction(loop.engine, loop.hear(item), loop.examples(), prediction, job.stopping):
             job.report(f"Asking again, {why.done} of {why.total}", why.done / why.total)
         return why
 

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from afcore.app.session import BrowserSession
+from afcore.audio.notices import in_one_cell
 
 
 def facts(session: BrowserSession, model: str) -> dict[str, str | float]:
     """What a transcript says about the chat of ``session``, which the model named ``model`` answers."""
-    (recording, _), settings = session.sound(), session.settings
+    settings = session.settings
     return {
-        "Sound": recording.name,
-        "Length in seconds": round(recording.duration, 2),
-        "Heard from second": round(session.start, 2),
+        **({"Sound": "none"} if session.soundless else _of_sound(session)),
         "Model": model,
         "Temperature": settings.temperature,
         "Top-k": settings.top_k,
@@ -21,6 +20,17 @@ def facts(session: BrowserSession, model: str) -> dict[str, str | float]:
         "Beams": settings.num_beams,
         "Longest answer in tokens": settings.max_new_tokens,
         "Answers to choose from": session.candidates,
+    }
+
+
+def _of_sound(session: BrowserSession) -> dict[str, str | float]:
+    recording, clip = session.sound()
+    told = in_one_cell(clip.notices)
+    return {
+        "Sound": recording.name,
+        "Length in seconds": round(recording.duration, 2),
+        "Heard from second": round(session.start, 2),
+        **({"Notices": told} if told else {}),
     }
 
 

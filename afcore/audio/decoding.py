@@ -1,23 +1,41 @@
-"""Sound files to samples, by PyAV: the one place that knows about containers, packets and codecs.
+"""Sound files to samples, by PyAV: the one place that knows about containers, packets, codecs and time stamps.
 
 PyAV's wheels bring FFmpeg's libraries with them, so no system ffmpeg is needed. Files come from strangers: only the
 formats listed here are tried and nothing may open a second address, because some of FFmpeg's other formats (playlists,
 ``concat``) are instructions to read further files or the network.
+
+Time is the file's: 0 s is where a player shows 0:00, which is where the first of the file's tracks begins, pictures
+included, and a sample stands where its frame's time stamp says. Where nothing is (a late start, lost packets, pauses
+that a recorder left out) there is silence. The rules are those of ``ffmpeg -af aresample=async=1:first_pts=0``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from io import BytesIO
 
 import av
 import numpy as np
 
-from afcore.errors import AudioError
+from afcore.errors import AudioError, BadRequest
 
-FORMATS = "wav w64 aiff au caf flac ogg mp3 aac amr mov mp4 m4a matroska webm avi mpegts mpeg asf flv".split()
-MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
+FORMATS = (
+    "wav w64 aiff au caf flac ogg mp3 aac amr mov mp4 m4a matroska webm avi mpegts mpeg asf flv "
+    "ac3 eac3 dts tta wv ape mpc mpc8 tak voc dsf iff rm nut mxf ircam pvf sox nistsphere qcp oma"
+).split()
+MIN_RATE, MAX_RATE = 20, 768_000  # Hz; seismographs and hydrophones for whales give some hundreds
 MAX_HOURS = 12.0  # a few hundred MB of FLAC can hold years of silence
+MAX_CHANNELS = 64
+
+JUMP = 0.1
+"""Seconds by which a frame may stand beside the end of the one before without being moved (swresample's
+``min_hard_compensation``): many containers round their time stamps, and recorders in browsers take them from a
+clock."""
+LEAP = 10.0
+"""Seconds by which time stamps may go on at once in formats that may restart their clock (``dts_delta_threshold``)."""
+_RESTARTING = {"mpegts", "ogg", "mpeg"}
+"""Formats whose clock may start again in the middle of a file (``AVFMT_TS_DISCONT``)."""
 
 _BROKEN = (av.FFmpegError, ValueError, IndexError)  # what PyAV raises for damaged files (IndexError: new streams)
 _OPTIONS = {
@@ -28,102 +46,291 @@ _OPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The samples that one decoded frame holds, and how to find them again."""
+    """Samples of the file and where they stand, and how to find them again."""
 
-    samples: np.ndarray  # (T,) float32, first channel
-    pts: int | None  # the frame's time stamp in units of the stream's time base
-    packet: int  # how many packets of the stream were handed to the decoder before the one that gave this frame
+    samples: np.ndarray
+    """(C, T) float32, full scale 1.0."""
+    position: int
+    """Of the first sample, in samples from the file's 0:00."""
+    pts: int | None
+    """The frame's time stamp in units of the stream's time base."""
+    packet: int
+    """How many packets of the stream were handed to the decoder before the one that gave this frame."""
+    place: "Place | None"
+    """By which it is found again; None where decoding cannot start in the middle."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """After ``packet`` packets comes the frame with time stamp ``pts``; its first sample is sample ``position`` of the
+    file, whose clock was put forward by ``shift`` s before it."""
+
+    packet: int
+    pts: int | None
+    position: int
+    shift: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One of a file's sounds."""
+
+    number: int
+    """From 1, among its sounds."""
+    codec: str
+    """'' for one that cannot be decoded here."""
+    channels: int = 0
+    language: str = ""
+    title: str = ""
+
+    def __str__(self) -> str:
+        parts = [self.title, self.language, self.codec or "cannot be decoded here"]
+        if self.channels:
+            parts.append({1: "mono", 2: "stereo"}.get(self.channels, f"{self.channels} channels"))
+        return ", ".join(part for part in parts if part)
 
 
 class SoundStream:
-    """The sound of an opened file: ``rate`` (Hz) and ``channels``, and its samples in order by ``blocks``."""
+    """The sound of an opened file: ``rate`` (Hz) and ``channels``, and its samples in order by ``blocks``.
 
-    def __init__(self, container: av.container.InputContainer, name: str):
+    ``track``: which of several, from 1; None for the one that players take, or the first that can be decoded.
+    """
+
+    def __init__(self, container: av.container.InputContainer, name: str, track: int | None = None):
         self._container, self._name = container, name
-        self._stream = container.streams.best("audio")
-        if self._stream is None:
-            kind = "video" if container.streams.video else "file"
-            raise AudioError(f"“{name}” is a {kind} without sound.")
-        context = self._stream.codec_context
-        if context is None:
-            raise AudioError(f"“{name}” is encoded in a way that cannot be decoded here.")
+        self.tracks = [_track(number, stream) for number, stream in enumerate(container.streams.audio, 1)]
+        self.track = self._chosen(track)
+        stream = container.streams.audio[self.track - 1]
+        context = stream.codec_context
+        self._stream = stream
         # One thread: the same samples in the same frames every time, and no thread left waiting after a bad packet.
         context.thread_type, context.thread_count = "NONE", 1
+        self._speech = context.name.startswith("amr")
         self.rate = 0
         self.channels = 0
-        self.good = self.damaged = 0  # packets so far
+        self.good = self.damaged = self.pauses = 0  # packets so far
+        self.late = 0.0  # seconds before the first sample
+        self.gaps = 0.0  # seconds of silence put in since
+        self.rates: set[int] = set()  # Hz, of its frames
+        self.restarts = bool(_RESTARTING & set(container.format.name.split(",")))
+        self.unit = stream.time_base
+        # Below 0 stands only what a decoder needs beforehand and no player plays.
+        self.zero = max(Fraction(container.start_time or 0, av.time_base), Fraction(0))
         # Seconds that the header promises; of the formats here only FLAC's counts its samples whenever it gives a
         # number.
-        duration, unit = self._stream.duration, self._stream.time_base
+        duration, unit = stream.duration, stream.time_base
         self.promised = float(duration * unit) if duration and unit and container.format.name == "flac" else None
 
-    def blocks(self, skip_packets: int = 0) -> Iterator[Block]:
-        """Decode, leaving the first ``skip_packets`` packets unread by the decoder.
+    def _chosen(self, track: int | None) -> int:
+        name, tracks = self._name, self.tracks
+        if not tracks:
+            kind = "video" if self._container.streams.video else "file"
+            raise AudioError(f"“{name}” is a {kind} without sound.")
+        if track is not None:
+            if not 1 <= track <= len(tracks):
+                raise BadRequest(f"“{name}” has no sound track {track}: it has {len(tracks)}.")
+            if not tracks[track - 1].codec:
+                raise AudioError(f"Track {track} of “{name}” is encoded in a way that cannot be decoded here.")
+            return track
+        best = self._container.streams.best("audio")
+        order = sorted(tracks, key=lambda one: self._container.streams.audio[one.number - 1] is not best)
+        for one in order:
+            if one.codec:
+                return one.number
+        raise AudioError(f"“{name}” is encoded in a way that cannot be decoded here.")
 
-        Packets that cannot be decoded are counted in ``damaged`` and left out, as players do.
+    def blocks(self, places: Sequence[Place] = ()) -> Iterator[Block]:
+        """Decode; with ``places``, in order, the packets before the first of them are left unread by the decoder, and
+        blocks come from the first frame on that meets one.
+
+        A packet that cannot be decoded is counted in ``damaged`` and leaves silence of its length; one in which a
+        recorder for speech says that there is a pause is counted in ``pauses``.
         """
+        clock = _Clock(self, places)
+        skip = places[0].packet if places else 0
         packets = self._container.demux(self._stream)
         ordinal = -1
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
-                return
+                break
             except _BROKEN:
                 self.damaged += 1  # the container itself breaks off: what came before it counts
-                return
+                break
             ordinal += 1
-            if ordinal < skip_packets and packet.size:
+            if ordinal < skip and packet.size:
                 continue
             try:
                 frames = packet.decode()
             except _BROKEN:
-                self.damaged += 1
+                pause = self._speech and packet.size > 0 and bytes(packet)[0] >> 3 & 15 >= 8
+                if pause:
+                    self.pauses += 1
+                else:
+                    self.damaged += 1
+                clock.lost(packet, pause)
                 continue
             for frame in frames:
                 assert isinstance(frame, av.AudioFrame), "a stream of sound decodes to sound"
                 if self._fits(frame):
-                    yield Block(_first_channel(frame), frame.pts, ordinal)
+                    yield from clock.placed(frame, ordinal)
             self.good += 1
+        yield from clock.end(ordinal)
 
     def _fits(self, frame: av.AudioFrame) -> bool:
-        """Whether the frame continues the sound; its first frame sets the rate (headers may name another)."""
-        if frame.samples == 0:
+        """Whether the frame holds sound; the first one sets the rate (headers may name another)."""
+        if frame.samples == 0 or not frame.layout.nb_channels:
             return False
+        rate = frame.sample_rate
+        if not MIN_RATE <= rate <= MAX_RATE:
+            if not self.rate:
+                raise AudioError(
+                    f"“{self._name}” gives a sampling rate of {rate} Hz; from {MIN_RATE} Hz to {MAX_RATE // 1000} kHz "
+                    "can be opened here."
+                )
+            self.damaged += 1
+            return False
+        if frame.layout.nb_channels > MAX_CHANNELS:
+            raise AudioError(f"“{self._name}” has more than {MAX_CHANNELS} channels, the most that can be opened here.")
         if not self.rate:
-            if not MIN_RATE <= frame.sample_rate <= MAX_RATE:
-                raise AudioError(f"“{self._name}” gives a sampling rate of {frame.sample_rate} Hz, which no sound has.")
-            self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
-        if frame.sample_rate == self.rate:
-            return True
-        self.damaged += 1
-        return False
+            self.rate, self.channels = rate, frame.layout.nb_channels
+        self.rates.add(rate)
+        return True
+
+
+class _Clock:
+    """Gives every frame of a stream its place."""
+
+    def __init__(self, sound: SoundStream, places: Sequence[Place]):
+        self._sound = sound
+        self._known = {(place.packet, place.pts): place for place in places}
+        self._next: int | None = None  # where the next sample stands if it follows the last one
+        self._shift = Fraction(0)
+        self._lost = Fraction(0)  # seconds of packets that gave nothing since the last frame
+        self._paused = Fraction(0)  # those of them at the end that said so
+        self._packet = -1  # of the last block
+        self._resampler: av.AudioResampler | None = None
+        self._resampled = 0  # Hz that it takes
+        self._plain = True  # no rate but the first so far
+
+    def lost(self, packet: "av.Packet[av.AudioStream]", pause: bool) -> None:
+        """A packet gave no frames."""
+        if packet.duration and packet.time_base:
+            seconds = packet.duration * packet.time_base
+            self._lost += seconds
+            self._paused = self._paused + seconds if pause else Fraction(0)
+
+    def placed(self, frame: av.AudioFrame, packet: int) -> Iterator[Block]:
+        """The frame's samples at the sound's rate, with their place."""
+        if self._next is None and self._known:
+            place = self._known.get((packet, frame.pts))
+            if place is None:
+                return  # the decoder is warming up
+            self._next, self._shift, self._lost = place.position, place.shift, Fraction(0)
+            start = place.position
+        else:
+            start = self._start_of(frame)
+        rate, pts = frame.sample_rate, frame.pts
+        if self._resampler is not None and (self._resampled != rate or start != self._next):
+            gap = start - (self._next or 0)
+            yield from self._rest(packet)
+            start = (self._next or 0) + max(0, gap)
+        if rate == self._sound.rate:
+            yield from self._block(all_channels(frame), start, pts, packet)
+            return
+        self._plain = False
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(format="fltp", rate=self._sound.rate)
+            self._resampled, self._next = rate, start
+        frame.pts = None
+        for part in self._resampler.resample(frame):
+            yield from self._block(all_channels(part), self._next or 0, None, packet)
+
+    def end(self, packet: int) -> Iterator[Block]:
+        """What is left at the end of the stream."""
+        yield from self._rest(packet)
+        if self._paused and self._next is not None:
+            silence = np.zeros((self._sound.channels, round(self._paused * self._sound.rate)), np.float32)
+            yield from self._block(silence, self._next, None, packet)
+
+    def _rest(self, packet: int) -> Iterator[Block]:
+        """What the resampler still holds."""
+        if self._resampler is None:
+            return
+        resampler, self._resampler = self._resampler, None
+        for part in resampler.resample(None):
+            yield from self._block(all_channels(part), self._next or 0, None, packet)
+
+    def _block(self, samples: np.ndarray, start: int, pts: int | None, packet: int) -> Iterator[Block]:
+        findable = self._plain and start >= 0 and packet != self._packet
+        place = Place(packet, pts, start, self._shift) if findable else None
+        self._packet = packet
+        if start < 0:
+            samples, start = samples[:, -start:], 0
+        self._next = start + samples.shape[1]
+        if samples.shape[1]:
+            yield Block(samples, start, pts, packet, place)
+
+    def _start_of(self, frame: av.AudioFrame) -> int:
+        """Where the first sample of the frame stands, at the sound's rate."""
+        sound, follows = self._sound, self._next
+        lost, self._lost, self._paused = self._lost, Fraction(0), Fraction(0)
+        unit = frame.time_base or sound.unit
+        if frame.pts is None or not unit:
+            return (follows or 0) + round(lost * sound.rate)
+        if follows is not None and not lost:  # as nearly always: no need of exact fractions
+            beside = frame.pts * float(unit) - float(sound.zero) + float(self._shift) - follows / sound.rate
+            if abs(beside) < 0.9 * JUMP:
+                return follows
+        at = frame.pts * unit - sound.zero + self._shift
+        if follows is None:
+            sound.late = max(0.0, float(at))
+            return round(at * sound.rate)
+        gap = at - Fraction(follows, sound.rate)
+        if sound.restarts and (gap > LEAP + lost or gap < -JUMP):
+            self._shift += lost - gap
+            gap = lost
+        elif gap <= JUMP and not lost:  # also backwards: nothing is thrown away, the sound goes on where it is
+            gap = Fraction(0)
+        gap = max(gap, Fraction(0))
+        sound.gaps += float(gap)
+        return follows + round(gap * sound.rate)
 
 
 @contextmanager
-def open_sound(data: bytes, name: str) -> Iterator[SoundStream]:
-    """Open the sound of a file that is in memory; raises AudioError where there is none that can be read."""
+def open_sound(data: bytes, name: str, track: int | None = None) -> Iterator[SoundStream]:
+    """Open the sound of a file that is in memory; raises AudioError where there is none that can be read, BadRequest
+    for a ``track`` that it does not have."""
     try:
         # Tags in a wrong encoding are no reason to refuse the sound.
         container = av.open(BytesIO(data), mode="r", metadata_errors="ignore", options=_OPTIONS)
     except _BROKEN as error:
         raise AudioError(f"“{name}” is not a sound file that can be read, or it is damaged.") from error
     with container:
-        yield SoundStream(container, name)
+        yield SoundStream(container, name, track)
 
 
-def _first_channel(frame: av.AudioFrame) -> np.ndarray:
-    """The first channel of a frame as (T,) float32, full scale 1.0; the others are not heard (reference code, and
-    mixing down would cancel channels that are out of phase)."""
+def _track(number: int, stream: av.AudioStream) -> Track:
+    context, tags = stream.codec_context, stream.metadata
+    language, title = tags.get("language", ""), tags.get("title", "")
+    if context is None:
+        return Track(number, "", 0, language, title)
+    return Track(number, context.name, context.channels or 0, "" if language == "und" else language, title)
+
+
+def all_channels(frame: av.AudioFrame) -> np.ndarray:
+    """The samples of a frame as (C, T) float32, full scale 1.0."""
     channels = frame.layout.nb_channels
     if frame.format.is_planar and channels >= 8:
         # PyAV 18 looks for the end of the list of planes past its end, where eight or more are in use: interleaved
         # samples are one plane.
         (frame,) = av.AudioResampler(format=frame.format.packed.name).resample(frame)
     values = frame.to_ndarray()
-    first = values[0] if frame.format.is_planar else values[0, ::channels]
-    if first.dtype == np.uint8:
-        return (first.astype(np.float32) - 128) / 128
-    if first.dtype.kind == "i":
-        return (first / np.float64(2 ** (8 * first.itemsize - 1))).astype(np.float32)
-    return first.astype(np.float32)
+    if not frame.format.is_planar:
+        values = values.reshape(-1, channels).T
+    if values.dtype == np.uint8:
+        return (values.astype(np.float32) - 128) / 128
+    if values.dtype.kind == "i":
+        return values.astype(np.float32) * np.float32(2.0 ** (1 - 8 * values.itemsize))
+    return values.astype(np.float32)

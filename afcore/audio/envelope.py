@@ -25,6 +25,28 @@ class EnvelopeBuilder:
         if self._waiting_samples >= 65_536:  # frames are small: work on many at once
             self._drain()
 
+    def add_silence(self, count: int) -> None:
+        """Append ``count`` zeros, which takes no longer for hours than for a second."""
+        if count <= 65_536:
+            if count > 0:
+                self.add(np.zeros(count, dtype=np.float32))
+            return
+        self._drain()
+        while count > 0:
+            if self._used == MAX_SLICES:
+                self._join()
+            # What waits is less than a slice: fill it up, then whole slices of zeros.
+            if self._waiting_samples or count < self._slice:
+                part = min(count, self._slice - self._waiting_samples)
+                self.add(np.zeros(part, dtype=np.float32))
+                self._drain()
+            else:
+                rows = min(count // self._slice, MAX_SLICES - self._used)
+                self._rows[self._used : self._used + rows] = 0
+                self._used += rows
+                part = rows * self._slice
+            count -= part
+
     def finish(self) -> np.ndarray:
         """(n, 2) float32, minimum and maximum of each slice; the last slice may be a shorter one, and row
         ``MAX_SLICES`` + 1."""

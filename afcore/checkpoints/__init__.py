@@ -1,9 +1,16 @@
 """Finding, converting and loading weights."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from afcore.errors import AfcoreError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class CheckpointError(AfcoreError):
@@ -12,6 +19,34 @@ class CheckpointError(AfcoreError):
 
 class Broken(CheckpointError):
     """A file is damaged or incomplete, so that fetching it again may help."""
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
+    """The number of each of ``tokens``."""
+    found = tokenizer.convert_tokens_to_ids(list(tokens))
+    assert isinstance(found, list), "a list was asked for"
+    return found
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Inside, weights of the model ``name`` that are damaged, cut off or another's become `Broken`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Broken(_UNREADABLE.format(name=name)) from error
+    except RuntimeError as error:
+        if "Error(s) in loading state_dict" not in str(error):
+            raise
+        raise Broken(_UNREADABLE.format(name=name)) from error
+
+
+_UNREADABLE = (
+    "The weights of {name} are damaged, cut off or another model's: `python -m afcore check` says which file; restore "
+    "it, or remove the folder that was made on this machine and start again."
+)
 
 
 @contextmanager

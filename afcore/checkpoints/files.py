@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def parts_of(path: str | Path) -> list[Path]:
 
 
 @contextmanager
-def open_checkpoint(path: str | Path, scratch: Path):
+def open_checkpoint(path: str | Path, scratch: Path) -> Iterator[dict[str, Tensor]]:
     """The tensors of a checkpoint, one file or its five parts (any of them named), memory-mapped.
 
     Parts may each be a checkpoint with some of the tensors, or slices of one file's bytes: those are

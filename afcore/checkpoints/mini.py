@@ -13,20 +13,26 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from afcore import paths
-from afcore.checkpoints import without_progress_bars
+from afcore.checkpoints import token_ids, without_progress_bars
 from afcore.checkpoints.rows import packed, unpacked
 from afcore.errors import MissingPart
 from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 NEW_TOKENS = ["<audio>", "<|endofchunk|>", "<SEP>"]
 EMBEDDING = 384  # numbers of a window before its tags, as `afcore.encoders.mini` gives them
 NEW_ROWS = "new_token_embeddings"
-DEFAULTS = {
+DERIVED = {"front_end.tag_text"}
+"""Of what hears, what is made from the language model when mini is put together, and so not in its file."""
+DEFAULTS: dict[str, Any] = {
     "audio_width": 384,
     "audio_layers": 3,
     "audio_heads": 8,
@@ -36,7 +42,8 @@ DEFAULTS = {
     "ff_mult": 2,
     "mask_padded_windows": True,
     "front_end": "tags",
-    "tag_tokens": 5,
+    "tag_tokens": 8,
+    "guidance": 1.0,
 }
 
 
@@ -105,7 +112,7 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def tag_token_ids(tokenizer, labels: list[str]) -> list[list[int]]:
+def tag_token_ids(tokenizer: PreTrainedTokenizerBase, labels: list[str]) -> list[list[int]]:
     """Token ids of each AudioSet class name as a word inside a sentence (with its leading space, in lower case)."""
     return [tokenizer(" " + name.lower(), add_special_tokens=False).input_ids for name in labels]
 
@@ -118,18 +125,18 @@ def build_mini(
     progress: Callable[[str, float], None] | None = None,
     dtype: torch.dtype = torch.float32,
     rank: int = 0,
-):
+) -> tuple[AudioFlamingo, PreTrainedTokenizerBase]:
     """The whole model with its tokenizer. `settings` overrides `DEFAULTS`; `weights`: a folder that `save_mini` wrote.
 
     `rank`: for training, LoRA of that rank stands beside the attention from the first cross-attention on; at 0 what
     `weights` has of it is added into the language model."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder = language_model_folder(progress)
     if progress:
         progress("Loading the language model", 0.3)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    language_model = _language_model(folder, dtype)
     labels = json.loads((Path(encoder_folder) / "audioset.json").read_text())
     config = AudioFlamingoConfig(
         text_config=language_model.config.to_dict(), **config_settings(settings, weights, tokenizer, len(labels))
@@ -139,16 +146,35 @@ def build_mini(
         lora.add_adapters_(model, rank, min(model.config.cross_attention_layers))
     if weights:
         load_trained(model, weights)
+    assert model.front_end is not None, "mini's settings ask for one"
     model.front_end.set_tag_text(model.get_input_embeddings(), tag_token_ids(tokenizer, labels))
     return model.to(dtype), tokenizer
 
 
-def config_settings(settings: dict, weights: str | Path | None, tokenizer, tags: int) -> dict:
+def _language_model(folder: Path, dtype: torch.dtype) -> LlamaForCausalLM:
+    """What `language_model_folder` made, in ``dtype``, tensor by tensor: the whole file in float32 and the model beside
+    it would take more memory than all that comes later."""
+    from safetensors import safe_open
+    from transformers import AutoConfig, LlamaForCausalLM
+
+    file, state = folder / "model.safetensors", {}
+    with safe_open(file, "pt") as opened:
+        names = list(opened.keys())
+    for name in names:
+        with safe_open(file, "pt") as opened:  # anew for each, since what was read of an open file stays in memory
+            state[name] = opened.get_tensor(name).to(dtype, copy=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return LlamaForCausalLM.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
+
+
+def config_settings(
+    settings: dict[str, Any], weights: str | Path | None, tokenizer: PreTrainedTokenizerBase, tags: int
+) -> dict[str, Any]:
     """Settings of `weights` where given, else `DEFAULTS` and `settings`, with everything that follows from them."""
     chosen = DEFAULTS | settings
     if weights:
         chosen = json.loads((Path(weights) / "config.json").read_text())["model"]
-    audio, eoc, sep = tokenizer.convert_tokens_to_ids(NEW_TOKENS)
+    audio, eoc, sep = token_ids(tokenizer, NEW_TOKENS)
     return chosen | {
         "feature_width": EMBEDDING + tags,
         "tag_count": tags,
@@ -167,7 +193,7 @@ def save_mini(model: AudioFlamingo, folder: str | Path, calibration: dict | None
     from safetensors.torch import save_file
 
     folder = Path(folder)
-    state = {k: v for k, v in model.state_dict().items() if AudioFlamingo.is_audio_parameter(k)} | lora.updates(model)
+    state = {k: v for k, v in model.state_dict().items() if k in _stored_keys(model)} | lora.updates(model)
     state = packed(state) | {
         NEW_ROWS: model.get_input_embeddings().weight[-len(NEW_TOKENS) :].detach().half().contiguous()
     }
@@ -181,19 +207,29 @@ def save_mini(model: AudioFlamingo, folder: str | Path, calibration: dict | None
     )
 
 
-def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
-    """Fills `model` from `flamingo.safetensors`; raises MissingPart when it is absent or does not fit."""
+def _stored_keys(model: AudioFlamingo) -> set[str]:
+    return {k for k in model.state_dict() if AudioFlamingo.is_audio_parameter(k)} - DERIVED
+
+
+def read_trained(folder: str | Path) -> dict[str, torch.Tensor]:
+    """The content of `flamingo.safetensors`: what hears, low-rank updates, and the new tokens' rows as `NEW_ROWS`.
+    Raises MissingPart when it is absent."""
     from safetensors.torch import load_file
 
     file = Path(folder) / "flamingo.safetensors"
-    if not file.exists():
+    if not file.is_file():
         raise MissingPart(
             f"Mini's weights are missing ({file.name}): restore the folder assets/mini from the repository."
         )
-    state = unpacked(load_file(file))
+    return unpacked(load_file(file))
+
+
+def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
+    """Fills `model` from `flamingo.safetensors`; raises MissingPart when it is absent or does not fit."""
+    state = read_trained(folder)
     rows = state.pop(NEW_ROWS)
     low_rank = {k: state.pop(k) for k in [k for k in state if k.startswith(lora.PREFIX)]}
-    wanted = {k for k in model.state_dict() if AudioFlamingo.is_audio_parameter(k)}
+    wanted = _stored_keys(model)
     if wanted != set(state):
         raise MissingPart(
             f"Mini's weights do not fit this version ({min(wanted ^ set(state))}): restore the folder assets/mini."

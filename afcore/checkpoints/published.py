@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from afcore.checkpoints import Broken, CheckpointError
 from afcore.model.configuration import AudioFlamingoConfig
+
+if TYPE_CHECKING:
+    from afcore.model import AudioFlamingo
 
 # What the model computes for itself; a file may hold it or not.
 COMPUTED = ("pos_table",)
@@ -85,7 +89,7 @@ def _some(keys: list[str], most: int = 5) -> str:
     return ", ".join(keys[:most]) + more
 
 
-def wanted_keys(model: torch.nn.Module) -> dict[str, torch.Size]:
+def wanted_keys(model: AudioFlamingo) -> dict[str, torch.Size]:
     """State-dict keys and shapes that a checkpoint must fill: a head tied to the embeddings is left out."""
     return {key: value.shape for key, value in model.state_dict().items() if key not in model.all_tied_weights_keys}
 
@@ -130,7 +134,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 def load_published(
     tensors: Mapping[str, Tensor], config: AudioFlamingoConfig, dtype: torch.dtype = torch.float32
-) -> torch.nn.Module:
+) -> AudioFlamingo:
     """`AudioFlamingo(config)` with the weights of a published state dict, in evaluation mode.
 
     tensors: published key -> tensor, as in the file's `model_state_dict`.

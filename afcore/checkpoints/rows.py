@@ -11,12 +11,12 @@ SCALE = ".scale"
 SMALLEST = 4_000  # numbers: what has fewer is kept in half precision
 
 
-def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, ...) → int8 of the same shape and float16 scale (rows, 1), so that each row of weight ≈ row of int8 · its
-    scale."""
+def quantise(weight: Tensor, dtype: torch.dtype = torch.float16) -> tuple[Tensor, Tensor]:
+    """(rows, ...) → int8 of the same shape and scale (rows, 1) in ``dtype``, so that each row of weight ≈ row of int8 ·
+    its scale."""
     rows = weight.float().flatten(1)
-    scale = (rows.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).half().float()
-    return (rows / scale).round().clamp(-127, 127).to(torch.int8).view(weight.shape), scale.half()
+    scale = (rows.abs().amax(1, keepdim=True) / 127).clamp(min=1e-7).to(dtype)
+    return (rows / scale.float()).round_().clamp_(-127, 127).to(torch.int8).view(weight.shape), scale
 
 
 def packed(state: Mapping[str, Tensor], full: tuple[str, ...] = ()) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ def write_published(
             if (value := values(key, tuple(entries[key]["shape"]))) is not None:
                 for start in starts:
                     file.seek(start)
-                    file.write(np.ascontiguousarray(value, np.float32))
+                    file.write(np.ascontiguousarray(value, np.float32).data)
 
 
 def write_opt(folder: str | Path, layers: int = 24, tokens: int = OPT_TOKENS) -> Path:

@@ -14,24 +14,24 @@ import pickle
 import sys
 import threading
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from afcore.audio.recording import normalise
 from afcore.checkpoints import Broken, CheckpointError, without_progress_bars
 from afcore.clap import Clap
-from afcore.errors import MissingPart
+from afcore.errors import MissingPart, first_line
 
 if TYPE_CHECKING:
     from afcore.audio.recording import Clip
 
 RATE = 48_000  # Hz
 LENGTH = 10 * RATE  # samples that the network hears at once
-HOP = 480  # samples per frame of its spectrogram
 LOWEST, HIGHEST = 50, 14_000  # Hz, its mel filterbank; transformers' extractor would begin at 0 Hz
 SENTENCE_BATCH, CLIP_BATCH = 64, 16
 
@@ -128,7 +128,7 @@ def import_laion_clap() -> types.ModuleType:
             with _from_cache(), _torchvision_stand_in():
                 import laion_clap
         except ImportError as error:
-            raise MissingPart(f"The package laion-clap could not be loaded here: {_first_line(error)}.") from error
+            raise MissingPart(f"The package laion-clap could not be loaded here: {_why(error)}.") from error
         finally:
             sys.path[:] = path  # the package appends its own folder, whose `training` would be found as a module
         return laion_clap
@@ -148,7 +148,7 @@ def _from_cache() -> Iterator[None]:
             yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise MissingPart(
-            f"LAION-CLAP could not be opened here ({_first_line(error)}): where a file in the hub's cache is damaged, "
+            f"LAION-CLAP could not be opened here ({_why(error)}): where a file in the hub's cache is damaged, "
             f"remove the folders of {', '.join(HUB_FILES)} there and run `python -m afcore get laion-clap`."
         ) from error
     finally:
@@ -164,8 +164,10 @@ def read_checkpoint(file: str | Path) -> dict[str, Tensor]:
     file = Path(file)
     if not file.is_file():
         raise MissingPart(f"LAION-CLAP's weights are not at {file}: fetch them with `python -m afcore get laion-clap`.")
-    scalar = np.float64(0).__reduce__()[0]  # builds a number again; files name it as numpy 1 or as numpy 2 does
-    numbers = [
+    reduced = np.float64(0).__reduce__()
+    assert isinstance(reduced, tuple), "as of everything that is pickled"
+    scalar = reduced[0]  # builds a number again; files name it as numpy 1 or as numpy 2 does
+    numbers: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (scalar, "numpy.core.multiarray.scalar"),
         (scalar, "numpy._core.multiarray.scalar"),
         np.dtype,
@@ -189,14 +191,16 @@ class LaionClap(Clap):
     """A LAION-CLAP checkpoint as the `Clap` of retrieval; fusion and non-fusion files are told apart by their keys.
 
     ``file``: for the published model ``630k-audioset-fusion-best.pt`` of ``lukewys/laion_clap`` on the hub.
-    Raises `MissingPart` or `CheckpointError` with the reason where it cannot run.
+    A sound is heard as the published code hears it (`heard`): its first 10 s. ``whole`` departs from that: the mean
+    over all its 10 s. Raises `MissingPart` or `CheckpointError` with the reason where it cannot run.
     """
 
     width = 512
 
-    def __init__(self, file: str | Path, device: str | torch.device = "cpu"):
+    def __init__(self, file: str | Path, device: str | torch.device = "cpu", whole: bool = False):
         weights = read_checkpoint(file)
-        self.name = f"laion-clap/{Path(file).stem}"
+        self.whole = whole
+        self.name = f"laion-clap/{Path(file).stem}, {'whole' if whole else 'first 10 s'}"
         self.fusion = any(name.startswith("audio_branch.patch_embed.fusion_model.") for name in weights)
         encoder = HTSAT_BY_WIDTH.get(len(weights["audio_branch.patch_embed.proj.weight"]))
         if encoder is None:
@@ -209,9 +213,7 @@ class LaionClap(Clap):
         try:
             self.net.model.load_state_dict(weights)
         except RuntimeError as error:
-            raise CheckpointError(
-                f"{Path(file).name} does not fit the package laion-clap: {_first_line(error)}."
-            ) from error
+            raise CheckpointError(f"{Path(file).name} does not fit the package laion-clap: {_why(error)}.") from error
         self.net.requires_grad_(False).to(device)
 
     def reads_features(self) -> bool:
@@ -227,8 +229,11 @@ class LaionClap(Clap):
         """n clips -> (n, 512) float32 unit vectors; a clip's vector does not depend on the others of its batch."""
         vectors = [np.zeros((0, self.width), np.float32)]
         for first in range(0, len(clips), CLIP_BATCH):
-            inputs = [self._inputs(clip.resampled(RATE).samples) for clip in clips[first : first + CLIP_BATCH]]
-            vectors.append(self.net.model.get_audio_embedding(inputs).float().cpu().numpy())
+            parts = [heard(clip.resampled(RATE).samples, self.whole) for clip in clips[first : first + CLIP_BATCH]]
+            found = self.net.model.get_audio_embedding([self._inputs(part) for some in parts for part in some])
+            each = np.split(found.float().cpu().numpy(), np.cumsum([len(some) for some in parts])[:-1])
+            means = np.stack([rows.mean(0) for rows in each])
+            vectors.append(means / np.linalg.norm(means, axis=1, keepdims=True).clip(min=1e-12))
         return np.concatenate(vectors)
 
     @torch.inference_mode()
@@ -240,13 +245,9 @@ class LaionClap(Clap):
         return np.concatenate(vectors)
 
     def _inputs(self, samples: np.ndarray) -> dict[str, Tensor]:
-        """What the package's network reads for one sound: samples (T,) at 48 kHz, repeated up to 10 s where shorter.
-
-        Of longer sounds a fusion network gets three 10 s crops and the whole, squeezed; another one crop. The package
-        draws them at random; here the draw is the same for every call, so that a sound keeps its vector.
-        """
+        """What the package's network reads for one part of a sound (`heard`): samples (T,) at 48 kHz, at most 10 s,
+        repeated up to that where shorter."""
         hook = sys.modules["laion_clap.hook"]
-        samples = hook.int16_to_float32(hook.float32_to_int16(samples))
         with _fixed_draws():
             if not self.fusion:
                 return hook.get_audio_features(
@@ -267,7 +268,17 @@ class LaionClap(Clap):
                 return_tensors="pt",
             )["input_features"][0]
         # The extractor marks one sound of a batch as long even where none is, as training did: not wanted here.
-        return {"mel_fusion": mel.float(), "longer": torch.tensor([len(samples) // HOP > LENGTH // HOP])}
+        return {"mel_fusion": mel.float(), "longer": torch.tensor([False])}
+
+
+def heard(samples: np.ndarray, whole: bool = False) -> list[np.ndarray]:
+    """What the network is given of a sound, samples (T,) at 48 kHz: as in the published code the first 10 s, scaled to
+    a peak of 1 and rounded through 16 bits; silence stays silence, where that code gives NaN.
+
+    ``whole``: every 10 s, each scaled by itself; the last part where it has at least 1 s.
+    """
+    starts = [0, *(range(LENGTH, len(samples) - RATE + 1, LENGTH) if whole else ())]
+    return [normalise(samples[start : start + LENGTH]) for start in starts]
 
 
 @contextlib.contextmanager
@@ -282,5 +293,5 @@ def _fixed_draws() -> Iterator[None]:
             np.random.set_state(state)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")
+def _why(error: Exception) -> str:
+    return first_line(error).rstrip(".: ")

@@ -10,7 +10,6 @@ index serves all.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 from functools import cached_property
@@ -26,6 +25,7 @@ from afcore.checkpoints.rows import unpacked
 from afcore.clap import Clap
 from afcore.encoders.mini import EMBEDDING, TAGS
 from afcore.errors import MissingPart
+from afcore.hashing import sha256_of
 
 TEXT = 384  # width of the sentence encoder
 SEMANTIC = 256  # shared width
@@ -131,11 +131,10 @@ class MiniClap(Clap):
         net = MiniClapNet()
         net.load_state_dict(unpacked(load_file(Path(folder) / "clap.safetensors")))
         # The audio side stands on the encoder, so the name that banks keep vectors under changes with both.
-        digest = hashlib.sha256()
-        for file in ("encoder.safetensors", "clap.safetensors", "clap.json"):
-            digest.update((Path(folder) / file).read_bytes())
+        files = ("encoder.safetensors", "clap.safetensors", "clap.json")
+        digest = sha256_of(*((Path(folder) / file).read_bytes() for file in files))
         settings = json.loads((Path(folder) / "clap.json").read_text())
-        return cls(net, settings["semantic_weight"], settings["word_weight"], f"mini-clap-{digest.hexdigest()[:8]}")
+        return cls(net, settings["semantic_weight"], settings["word_weight"], f"mini-clap-{digest[:8]}")
 
     @cached_property
     def sentences(self) -> SentenceEncoder:

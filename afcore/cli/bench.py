@@ -6,33 +6,39 @@ leaves out the prompt, and is compared with the bare language model's: the same 
 same ``generate``, number format, threads and prompt, in turns so that a busy machine slows both.
 
 ``--clips N`` measures Teach instead: how many clips a second are saved, embedded and labelled
-(`afcore.cli.bench_clips`).
+(`afcore.cli.bench_clips`). ``--all`` measures everything that has a bar, row by row, each in a process of its own
+(`afcore.cli.bench_rows`).
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from afcore import threads
+from afcore.cli import bench_speed
 from afcore.cli.bench_clips import clips_table, measure_clips
+from afcore.cli.bench_rows import ROWS, Measure, Measures, from_json, peak_mb, rows_table, to_json
+from afcore.cli.bench_speed import command, decoding_speed, first_token, start_process, ten_seconds
 from afcore.errors import BadRequest, MissingPart
 
 if TYPE_CHECKING:
+    from transformers import GenerationMixin
+
     from afcore.audio.recording import Clip
+    from afcore.cli.shared import Commands
     from afcore.engine.engine import Engine
 
-SECONDS = 10.0  # of the clip
 SHOTS = (0, 4, 8)
-NEW_TOKENS = 64
+CLIPS = 1000  # of Teach, with `--all`
 AIMS = {
     "cold_start_s": "at most 15",
     "first_token_s 0": "at most 1",
@@ -42,7 +48,7 @@ AIMS = {
 }
 
 
-def add_bench(commands) -> None:
+def add_bench(commands: Commands) -> None:
     """Add the command ``bench``."""
     parser = commands.add_parser(
         "bench",
@@ -52,7 +58,7 @@ def add_bench(commands) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
-    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    parser.add_argument("--device", help="cpu, cuda, mps or xpu; default: a GPU if there is one")
     parser.add_argument(
         "--file", metavar="FILE", help="a sound whose first 10 s are used; default: noise made on the spot"
     )
@@ -64,13 +70,32 @@ def add_bench(commands) -> None:
         metavar="N",
         help="instead: embed and label N clips in a project of Teach (1000 take some minutes)",
     )
+    parser.add_argument(
+        "--all", action="store_true", help="instead: every measure that has a bar, with its median and spread"
+    )
+    parser.add_argument(
+        "--rows", metavar="NAMES", help=f"with --all: these alone, with commas between: {', '.join(ROWS)} (default all)"
+    )
+    parser.add_argument(
+        "--examples", type=int, default=1_000_000, metavar="N", help="with --all: of retrieval (default 1000000)"
+    )
+    parser.add_argument("--layers", type=int, default=12, metavar="N", help="with --all: of OPT (default 12)")
+    parser.add_argument("--tokens", type=int, default=64, metavar="N", help="with --all: decoded by OPT (default 64)")
+    parser.add_argument("--row", choices=list(ROWS), help=argparse.SUPPRESS)
     parser.add_argument("--worker", choices=["start", "all"], help=argparse.SUPPRESS)
     parser.set_defaults(run=_run)
 
 
-def _run(options) -> int:
+def _run(options: argparse.Namespace) -> int:
     if options.worker:
         _worker(options)
+        return 0
+    if options.row:
+        print(json.dumps(to_json(ROWS[options.row](options))), flush=True)
+        return 0
+    if options.all:
+        measures = measure_all(options)
+        print(json.dumps(to_json(measures), indent=1) if options.json else rows_table(measures, _head()))
         return 0
     measured = measure(options) if options.clips is None else teach(options)
     show = table if options.clips is None else clips_table
@@ -78,7 +103,7 @@ def _run(options) -> int:
     return 0
 
 
-def teach(options) -> dict:
+def teach(options: argparse.Namespace) -> dict[str, Any]:
     """Figures of ``--clips``, as plain data. Raises BadRequest for no clips, MissingPart where the model cannot
     load."""
     if options.clips < 1:
@@ -87,52 +112,63 @@ def teach(options) -> dict:
     return machine_of(engine) | measure_clips(engine, options.clips)
 
 
-def measure(options) -> dict:
+def measure_all(
+    options: argparse.Namespace, run: Callable[[argparse.Namespace, str], Measures] | None = None
+) -> Measures:
+    """The measures of the rows that were asked for; ``run`` measures one, by default in a fresh process.
+
+    A row that cannot be measured says why in its own place, and the others go on. Raises BadRequest for a row that is
+    not there.
+    """
+    rows = options.rows.split(",") if options.rows else list(ROWS)
+    for row in rows:
+        if row not in ROWS:
+            raise BadRequest(f"There is no row “{row}”: choose among {', '.join(ROWS)}.")
+    if options.clips is None:
+        options.clips = CLIPS
+    if min(options.clips, options.runs, options.starts, options.examples, options.layers, options.tokens) < 1:
+        raise BadRequest("Give --clips, --runs, --starts, --examples, --layers and --tokens a number above 0.")
+    measures: Measures = {}
+    for row in rows:
+        print(f"{row} …", file=sys.stderr, flush=True)
+        try:
+            measures |= (run or _in_a_process)(options, row)
+        except MissingPart as error:
+            measures[row] = Measure(None, "", note=str(error))
+    return measures
+
+
+def _in_a_process(options: argparse.Namespace, row: str) -> Measures:
+    asked = [*command(options), "--row", row, "--starts", str(options.starts), "--clips", str(options.clips)]
+    asked += ["--examples", str(options.examples), "--layers", str(options.layers), "--tokens", str(options.tokens)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise MissingPart(lines[-1] if lines else f"The measuring process ended with code {done.returncode}.")
+    return from_json(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _head() -> str:
+    import torch
+
+    count = threads.cores()
+    return f"{_processor()}, {count} core{'s' * (count != 1)}, {torch.get_num_threads()} threads, {torch.__version__}\n"
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures as plain data; ``options`` as the command has them. Raises MissingPart where the model cannot
     load."""
-    starts = [_child(options, "start")[0] for _ in range(options.starts - 1)]
-    last, measured = _child(options, "all")
+    starts = [start_process(options, "start")[0] for _ in range(options.starts - 1)]
+    last, measured = start_process(options, "all")
     starts.append(last)
     return {**measured, "cold_start_s": statistics.median(starts), "cold_starts_s": starts, "runs": options.runs}
 
 
-def _child(options, what: str) -> tuple[float, dict]:
-    """Runs a fresh process; seconds from its start until it can answer, and what it measured then."""
-    command = [sys.executable, "-m", "afcore", "bench", "--worker", what, "--model", options.model]
-    command += ["--runs", str(options.runs)]
-    command += ["--device", options.device] if options.device else []
-    command += ["--file", options.file] if options.file else []
-    begun = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        ready = process.stdout.readline()
-        seconds = time.perf_counter() - begun
-        rest, errors = process.communicate()
-    if process.returncode:
-        lines = errors.strip().splitlines()
-        raise MissingPart(lines[-1] if lines else f"The measuring process ended with code {process.returncode}.")
-    assert json.loads(ready) == "ready"
-    return seconds, json.loads(rest) if rest.strip() else {}
-
-
-def _worker(options) -> None:
+def _worker(options: argparse.Namespace) -> None:
     engine = options.load(options.model, options.device)
     print(json.dumps("ready"), flush=True)
     if options.worker == "all":
         print(json.dumps(measure_engine(engine, ten_seconds(options.file), options.runs)), flush=True)
-
-
-def ten_seconds(file: str | None = None) -> Clip:
-    """The first 10 s of ``file``, or noise whose loudness comes and goes."""
-    import numpy as np
-
-    from afcore.audio.recording import from_samples, open_recording
-
-    if file:
-        return open_recording(file).clip(0.0, SECONDS)
-    rate = 44_100
-    t = np.arange(round(SECONDS * rate)) / rate
-    noise = np.random.default_rng(0).normal(size=len(t)) * (0.3 + 0.2 * np.sin(2 * np.pi * 1.5 * t))
-    return from_samples(np.clip(noise, -1, 1), rate, "noise").clip()
 
 
 def measure_engine(engine: Engine, clip: Clip, runs: int) -> dict:
@@ -141,10 +177,10 @@ def measure_engine(engine: Engine, clip: Clip, runs: int) -> dict:
     for k in SHOTS:
         if k > engine.max_shots or (k and (engine.bank is None or len(engine.retriever()) < k)):
             continue
-        times = [_first_token(engine, clip, k) for _ in range(runs + 1)][1:]
+        times = [first_token(engine, clip, k) for _ in range(runs + 1)][1:]
         first[str(k)] = statistics.median(sum(t.values()) for t in times)
         stages[str(k)] = {stage: statistics.median(t[stage] for t in times) for stage in times[0]}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_mb()
     decoding = _decoding(engine, clip, runs)
     return {
         **machine_of(engine),
@@ -152,7 +188,7 @@ def measure_engine(engine: Engine, clip: Clip, runs: int) -> dict:
         "first_token_s": first,
         "first_token_stages_s": stages,
         **decoding,
-        "peak_memory_mb": peak / 1e6,
+        "peak_memory_mb": peak,
     }
 
 
@@ -163,32 +199,12 @@ def machine_of(engine: Engine) -> dict:
     return {
         "model": engine.name,
         "machine": f"{_processor()}, {os.cpu_count()} cores",
-        "device": torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else engine.device.type,
         "threads": torch.get_num_threads(),
-        "dtype": str(engine.dtype).removeprefix("torch."),
+        "dtype": engine.number_format,
         "dtype_reason": engine.dtype_reason,
         "torch": torch.__version__,
     }
-
-
-def _first_token(engine: Engine, clip: Clip, k: int) -> dict[str, float]:
-    """Seconds per stage from a clip to the first token of its caption, nothing of it known before."""
-    from afcore.model.generation import GenerationSettings
-    from afcore.prompts import CAPTION
-    from afcore.retrieval.nearest import prompt_order
-
-    engine.forget()
-    heard = engine.hear(clip)
-    timings = {"encode": heard.timings["encode"], "retrieve": 0.0}
-    begun = time.perf_counter()
-    shots = prompt_order(engine.neighbours(heard, k)) if k else []
-    timings["retrieve"] = time.perf_counter() - begun
-    begun = time.perf_counter()
-    prompt = engine.build_prompt(heard, CAPTION, shots)
-    # One token: its text may be empty, so the end of the stream is what is waited for.
-    list(engine.stream(heard, prompt, GenerationSettings(max_new_tokens=1)))
-    timings["first_token"] = time.perf_counter() - begun
-    return timings
 
 
 def _decoding(engine: Engine, clip: Clip, runs: int) -> dict:
@@ -200,72 +216,31 @@ def _decoding(engine: Engine, clip: Clip, runs: int) -> dict:
     heard = engine.hear(clip)
     inputs = engine.inputs(heard, engine.build_prompt(heard, CAPTION))
     bare = bare_language_model(engine)
-    ours, theirs = [], []
+    rates: list[tuple[float, float]] = []
     for _ in range(runs + 1):
-        ours.append(_speed(model, inputs, engine))
-        theirs.append(_speed(bare, {"input_ids": inputs["input_ids"]}, engine))
-    ours, theirs = statistics.median(ours[1:]), statistics.median(theirs[1:])
+        with_audio = decoding_speed(model, inputs, engine)
+        rates.append((with_audio, decoding_speed(bare, {"input_ids": inputs["input_ids"]}, engine)))
+    ours, theirs = map(statistics.median, zip(*rates[1:], strict=True))
     return {
         "prompt_tokens": inputs["input_ids"].shape[1],
-        "new_tokens": NEW_TOKENS,
+        "new_tokens": bench_speed.NEW_TOKENS,
         "tokens_per_s": ours,
         "language_model_tokens_per_s": theirs,
         "share_of_language_model": ours / theirs,
     }
 
 
-def bare_language_model(engine: Engine):
+def bare_language_model(engine: Engine) -> GenerationMixin:
     """The decoder of ``engine`` with its weights and without the audio blocks, as `AutoModelForCausalLM` builds it."""
-    from transformers import AutoModelForCausalLM
-
     from afcore.engine.language import flamingo
+    from afcore.model.flamingo import decoder_layers
 
-    model = flamingo(engine.language).model
-    state = model.language_model.state_dict()
-    kept = {k.replace(".decoder_layer.", "."): v for k, v in state.items() if ".gated_cross_attn_layer." not in k}
-    bare = AutoModelForCausalLM.from_config(model.config.text_config, dtype=engine.dtype)
-    bare.load_state_dict(kept)
-    return bare.eval().to(engine.device)
-
-
-def _speed(model, inputs: dict, engine: Engine) -> float:
-    """Tokens per second of greedy decoding, from the first new token to the last."""
-    import torch
-    from transformers import GenerationConfig
-
-    from afcore.engine.language import flamingo
-
-    tokenizer = flamingo(engine.language).tokenizer
-
-    class Clock:
-        """A streamer that notes when the prompt and each token go by."""
-
-        def __init__(self):
-            self.times: list[float] = []
-
-        def put(self, value) -> None:
-            self.times.append(time.perf_counter())
-
-        def end(self) -> None:
-            pass
-
-    clock = Clock()
-    config = GenerationConfig(
-        max_new_tokens=NEW_TOKENS,
-        min_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    with torch.inference_mode():
-        model.generate(
-            **inputs,
-            attention_mask=torch.ones_like(inputs["input_ids"]),
-            generation_config=config,
-            streamer=clock,
-        )
-    _, first, *_, last = clock.times  # the prompt, then the tokens
-    return (len(clock.times) - 2) / (last - first)
+    bare: Any = copy.deepcopy(flamingo(engine.language).model.language_model)
+    layers = decoder_layers(bare)
+    for i, layer in enumerate(layers):
+        layers[i] = layer.get_submodule("decoder_layer")
+    made: GenerationMixin = bare  # each causal language model of transformers is one
+    return made
 
 
 def _processor() -> str:

@@ -12,12 +12,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from afcore.errors import BadRequest
+from afcore.errors import BadRequest, MissingPart
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
@@ -36,34 +36,48 @@ STAGES = {
 }
 
 
-def varied_cuts(bank: Bank, count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """(name, WAV file) of ``count`` cuts of the bank's sounds in turn, each of another place, loudness and faint noise,
-    so that nothing that is remembered of one helps with another."""
+def varied_cuts(
+    bank: Bank,
+    count: int,
+    seed: int = 0,
+    seconds: tuple[float, float] = SECONDS,
+    ids: Sequence[int] | None = None,
+) -> Iterator[tuple[str, bytes]]:
+    """(name, WAV file) of ``count`` cuts of the bank's sounds in turn (of ``ids`` alone, in that order, where given),
+    each of another place, loudness and faint noise, so that nothing that is remembered of one helps with another.
+    ``seconds``: least and most of a cut."""
     import numpy as np
 
     from afcore.audio.recording import from_samples, open_recording
 
     rng, examples = np.random.default_rng(seed), bank.examples()
+    if ids is not None:
+        by_id = {example.id: example for example in examples}
+        examples = [by_id[i] for i in ids]
     if not examples:
         raise BadRequest("The example bank has no sounds to cut clips from.")
     for n in range(count):
         example = examples[n % len(examples)]
         recording = open_recording(bank.audio_path(example.id), example.label)
-        seconds = min(rng.uniform(*SECONDS), recording.duration)
-        clip = recording.clip(rng.uniform(0, recording.duration - seconds), seconds)
+        length = min(rng.uniform(*seconds), recording.duration)
+        clip = recording.clip(rng.uniform(0, recording.duration - length), length)
         samples = rng.uniform(0.3, 1.0) * clip.samples + rng.normal(scale=1e-3, size=len(clip.samples))
         name = f"cut {n}.wav"
         yield name, from_samples(np.clip(samples, -1, 1).astype(np.float32), clip.rate, name).data
 
 
-def measure_clips(engine: Engine, count: int) -> dict:
+def measure_clips(engine: Engine, count: int) -> dict[str, Any]:
     """Seconds and clips per second of each of `STAGES`. Raises MissingPart where there is no bank, NoSpace."""
+    from afcore.retrieval.bank import Bank
     from afcore.teach.ingest import add_files, add_from_bank
     from afcore.teach.loop import Loop
     from afcore.teach.schema import Settings
     from afcore.teach.store import Store
 
-    bank, who, took = engine.retriever().bank, "bench", {}
+    bank, who = engine.retriever().bank, "bench"
+    took: dict[str, float] = {}
+    if not isinstance(bank, Bank):
+        raise MissingPart("The example bank of this model keeps no sounds to cut clips from.")
     labels = [label for label, _ in Counter(example.label for example in bank.examples()).most_common(LABELS)]
     given = [[example.id for example in bank.examples() if example.label == label][:EACH] for label in labels]
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +91,7 @@ def measure_clips(engine: Engine, count: int) -> dict:
                 Path(folder, name).write_bytes(data)
             clips = [(file.name, file) for file in sorted(Path(folder).glob("*.wav"))]
 
-            def timed(stage: str, work) -> None:
+            def timed(stage: str, work: Callable[[], int]) -> None:
                 print(f"{STAGES[stage]} …", file=sys.stderr, flush=True)
                 begun = time.perf_counter()
                 done = work()

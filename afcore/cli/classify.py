@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afcore.cli.shared import about, add_shots, labels_of, shots_for, sound_command
 
 if TYPE_CHECKING:
+    from afcore.cli.shared import Commands
     from afcore.engine.engine import Engine
     from afcore.engine.results import Heard
     from afcore.retrieval.bank import Bank
 
 
-def add_classify(commands) -> None:
+def add_classify(commands: Commands) -> None:
     parser = sound_command(commands, "classify", "give every label a probability", _classify)
     parser.add_argument("--labels", metavar="A,B,C", help="labels with commas between; default: the folders of --bank")
     add_shots(parser)
 
 
-def _classify(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
+def _classify(
+    engine: Engine, heard: Heard, bank: Bank | None, options: argparse.Namespace
+) -> tuple[dict[str, Any], str]:
     from afcore.engine.results import shot_json
     from afcore.prompts import CLASSIFY
 

@@ -1,4 +1,5 @@
-"""``python -m afcore evaluate mini|mini-card|encoder``: scores what ships, on sounds that no training or tuning saw."""
+"""``python -m afcore evaluate``: scores what ships, on sounds that no training or tuning saw (mini, mini-card, encoder,
+questions, transcripts), and the paper's benchmarks (`afcore.cli.evaluate_benchmark`)."""
 
 from __future__ import annotations
 
@@ -7,25 +8,47 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from afcore.cli.evaluate_benchmark import REPORT, add_benchmark_options, run_benchmark, run_report
+from afcore.errors import BadRequest
+from afcore.evaluation.benchmarks.table import FILES
+
+if TYPE_CHECKING:
+    from afcore.cli.shared import Commands
+
+OWN = ("mini", "mini-card", "encoder", "questions", "transcripts")
+"""Of what ships; the others are benchmarks."""
 
 
-def add_evaluate(commands: Any) -> None:
+def add_evaluate(commands: Commands) -> None:
     """Adds `evaluate` to the command line."""
-    parser = commands.add_parser("evaluate", help="score mini on held-out packages")
+    parser = commands.add_parser("evaluate", help="score a model: the paper's benchmarks, your own folder, mini's card")
     parser.add_argument(
         "what",
-        choices=["mini", "mini-card", "encoder"],
-        help="mini: ten options; mini-card: every row of the model card; encoder: mini's ears against their teacher's",
+        choices=[*OWN, *FILES, REPORT],
+        metavar="WHAT",
+        help="mini: ten options; mini-card: every row of the model card; encoder: mini's ears against their teacher's; "
+        "questions: what people ask about a sound, by kind; transcripts: captions and dialogues to be read; "
+        "report: finished runs beside the paper; "
+        "or a benchmark, see below",
     )
-    parser.add_argument("--work", type=Path, required=True, help="folder made by python -m afcore.training")
+    parser.add_argument("--work", type=Path, help="what ships: folder made by python -m afcore.training")
     parser.add_argument(
-        "--limit", type=int, help="only so many items, drawn with a fixed seed (mini-card: of each ability)"
+        "--limit",
+        type=int,
+        help="only so many items, drawn with a fixed seed (mini-card: of each ability; questions: of each kind, "
+        "default 60)",
     )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", metavar="A,B", help="mini-card: only these abilities (docs/mini-card.md)")
     parser.add_argument(
-        "--controls", type=_count, default=60, help="mini-card: items per ability asked with controls too (default 60)"
+        "--only", metavar="A,B", help="mini-card: only these abilities (docs/mini-card.md); questions: only these kinds"
+    )
+    parser.add_argument(
+        "--controls",
+        type=_count,
+        default=60,
+        help="mini-card, questions: items per ability or kind asked with controls too (default 60)",
     )
     parser.add_argument(
         "--processes", type=_count, default=os.cpu_count() or 1, help="mini-card: processes of one thread each"
@@ -39,9 +62,16 @@ def add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "--split",
         choices=["validation", "test"],
-        default="validation",
-        help="encoder: of which split (default validation)",
+        help="encoder, questions, transcripts: of which split (default validation); benchmarks: default test",
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="transcripts: where they are written, as Markdown; report: a .md or .html file; "
+        "benchmarks: the run's folder",
+    )
+    add_benchmark_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -52,16 +82,24 @@ def _count(text: str) -> int:
     return number
 
 
-def _run(options: argparse.Namespace) -> None:
-    from afcore.evaluation import card, encoder, split_scores
+def _run(options: argparse.Namespace) -> int | None:
+    if options.what == REPORT:
+        return run_report(options)
+    if options.what in FILES:
+        return run_benchmark(options)
+    if options.work is None:
+        raise BadRequest(f"evaluate {options.what} needs --work, the folder that python -m afcore.training made.")
+    options.split = options.split or "validation"
+    from afcore.evaluation import card, encoder, questions, split_scores, transcripts
 
-    if options.what == "mini-card":
-        return card.run(options)
-    if options.what == "encoder":
-        return encoder.run(options)
+    ran = {"mini-card": card, "encoder": encoder, "questions": questions, "transcripts": transcripts}
+    if options.what in ran:
+        ran[options.what].run(options)
+        return None
 
     def say(n: int, of: int) -> None:
         print(f"{n} of {of}", file=sys.stderr, flush=True)
 
     result = split_scores.evaluate(options.work, options.limit, options.load, say)
     print(json.dumps(result, indent=1) if options.json else split_scores.table(result))
+    return None

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from afcore import paths
 from afcore.errors import AfcoreError
 
+if TYPE_CHECKING:
+    from afcore.cli.shared import Commands
 
-def add_failures(commands: Any) -> None:
+
+def add_failures(commands: Commands) -> None:
     """Adds ``failures`` to the command line."""
     parser = commands.add_parser("failures", help="ask the model card's failure cases again, or look for others")
     parser.add_argument("--look", type=int, metavar="N", help="try N sounds of the bank for each kind of failure")
@@ -23,16 +26,16 @@ def add_failures(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per case, each on a line of its own")
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
-    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    parser.add_argument("--device", help="cpu, cuda, mps or xpu; default: a GPU if there is one")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from afcore.evaluation.failures import KINDS, Case, Sounds, read, verdicts, write
+    from afcore.evaluation.failures import KINDS, Case, CaseSounds, read, verdicts, write
     from afcore.evaluation.failures_search import candidates
     from afcore.retrieval.bank import Bank
 
-    sounds = Sounds(Bank(paths.SHIPPED_BANK))
+    sounds = CaseSounds(Bank(paths.SHIPPED_BANK))
     if options.look:
         cases: Sequence[Case] = [case for kind in KINDS for case in candidates(sounds.bank, kind, options.look)]
     else:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from afcore.cli.shared import progress_line
+from afcore.engine.loading import PEER
 from afcore.errors import BadRequest
 from afcore.published import folders
+
+if TYPE_CHECKING:
+    from afcore.cli.shared import Commands
+    from afcore.published.items import ModelFiles
 
 NAMES = ("mini", *folders.NAMES, "laion-clap")
 
@@ -23,12 +29,12 @@ with all of these. They are only read.
 """
 
 
-def add_get(commands) -> None:
+def add_get(commands: Commands) -> None:
     """Add the command ``get``."""
     parser = commands.add_parser(
         "get", help="make a model's files ready", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(NAMES)}")
+    parser.add_argument("name", metavar="NAME", help=f"one of: {', '.join(NAMES)}, or hf:OWNER/NAME")
     parser.add_argument(
         "--agree", action="store_true", help="agree to the licences that are shown, without being asked"
     )
@@ -36,7 +42,10 @@ def add_get(commands) -> None:
     parser.set_defaults(run=_get)
 
 
-def _get(options) -> None:
+def _get(options: argparse.Namespace) -> None:
+    if options.name.startswith(PEER):
+        _get_peer(options)
+        return
     if options.name not in NAMES:
         raise BadRequest(f"There is nothing called “{options.name}” to get: choose {' or '.join(NAMES)}.")
     if options.name == "mini":
@@ -56,7 +65,24 @@ def _get(options) -> None:
     print(download.get(options.name, agreed, options.given, progress_line()))
 
 
-def table(wanted) -> str:
+def _get_peer(options: argparse.Namespace) -> None:
+    from afcore.published import download, peer_files
+
+    if options.given:
+        raise BadRequest(f"Files at hand need no get: name their folder as the model, {PEER}FOLDER.")
+    peer_files.repository_of(options.name)
+    if peer_files.folder_of(options.name) is not None:
+        print(f"{options.name} is here already.")
+        return
+    item, _ = peer_files.files_of(options.name)
+    print(f"What is needed: {item.shown_size} of {item.repository}. Its licence: {item.licence}.")
+    agreed = options.agree or _asked(
+        f"Have you read the licence on huggingface.co/{item.repository}, and do you agree?"
+    )
+    print(download.get(options.name, agreed, progress=progress_line()))
+
+
+def table(wanted: Sequence[ModelFiles]) -> str:
     """What would come, for people: sizes are rounded, and exact once the hub is asked."""
     from afcore.published.items import CONVERTED
 
@@ -73,8 +99,11 @@ def table(wanted) -> str:
     return "\n".join(["What is needed:", *lines, together])
 
 
-def _asked(ask: Callable[[str], str] = input) -> bool:
+def _asked(
+    question: str = "Some of these are for non-commercial use only. Do you agree to their licences?",
+    ask: Callable[[str], str] = input,
+) -> bool:
     if not sys.stdin.isatty():
         return False
-    answer = ask("Some of these are for non-commercial use only. Do you agree to their licences? [y/N] ")
+    answer = ask(f"{question} [y/N] ")
     return answer.strip().lower() in ("y", "yes")

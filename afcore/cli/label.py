@@ -6,17 +6,21 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from afcore.teach import exports
+from afcore.cli.shared import REFUSED, add_what_is_heard, print_json
 from afcore.teach.batch import chosen, label_folder, open_project
 from afcore.teach.changes import METHODS
 from afcore.teach.labeller import How
 
+if TYPE_CHECKING:
+    from afcore.cli.shared import Commands
 
-def add_label(commands: Any) -> None:
+
+def add_label(commands: Commands) -> None:
     """Adds ``label`` to the command line."""
     parser = commands.add_parser("label", help="label a folder of sounds by a project of the Teach page")
     parser.add_argument("project", metavar="PROJECT", help="its name, its folder, or its exported zip")
@@ -42,11 +46,12 @@ def add_label(commands: Any) -> None:
         "--json", action="store_true", help="also print every row as a JSON object on a line of its own"
     )
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
-    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    parser.add_argument("--device", help="cpu, cuda, mps or xpu; default: a GPU if there is one")
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="run on this Ray cluster (“local” starts one here); see requirements-ray.lock"
     )
-    parser.set_defaults(run=_run)
+    add_what_is_heard(parser, "as the project says", "label silent files too, which hold nothing to hear")
+    parser.set_defaults(run=_run, channels=None)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -59,7 +64,8 @@ def _run(options: argparse.Namespace) -> int:
             print(f"\r\033[K{done} of {total} files", end="", file=sys.stderr, flush=True)
 
     with open_project(options.project) as project:
-        how = How(chosen(project.settings, options.method, options.shots), options.segments)
+        settings = chosen(project.settings, options.method, options.shots, options.channels)
+        how = How(settings, options.segments, options.track, options.even_silence)
         make_engine = partial(options.load, options.model, options.device)
         try:
             rows = label_folder(
@@ -72,11 +78,12 @@ def _run(options: argparse.Namespace) -> int:
             if shown:
                 print("\r\033[K", end="", file=sys.stderr, flush=True)
     if options.json:
-        print(exports.to_jsonl(rows), end="")
+        for row in rows:
+            print_json(asdict(row))
     for row in rows:
         if row.error:
             print(row.error, file=sys.stderr)
     files, bad = len({row.file for row in rows}), sum(1 for row in rows if row.error)
     seconds = time.perf_counter() - begun
     print(f"{files - bad} of {files} files are labelled in {options.out} ({seconds:.0f} s).", file=sys.stderr)
-    return 2 if bad else 0
+    return REFUSED if bad else 0

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afcore.cli.shared import about, add_bank_option, between, sound_command
 
 if TYPE_CHECKING:
+    from afcore.cli.shared import Commands
     from afcore.engine.engine import Engine
     from afcore.engine.results import Heard
     from afcore.retrieval.bank import Bank
 
 
-def add_neighbours(commands) -> None:
+def add_neighbours(commands: Commands) -> None:
     parser = sound_command(commands, "neighbours", "find the most similar sounds of the bank", _neighbours)
     parser.add_argument("-k", type=between(int, 0), default=5, help="how many (default 5)")
     add_bank_option(parser)
 
 
-def _neighbours(engine: Engine, heard: Heard, bank: Bank | None, options) -> tuple[dict, str]:
+def _neighbours(
+    engine: Engine, heard: Heard, bank: Bank | None, options: argparse.Namespace
+) -> tuple[dict[str, Any], str]:
     from afcore.engine.results import shot_json
 
     begun = time.perf_counter()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from afcore.clap.mini import MiniClap
+from afcore.clap import Clap
 
 NO_TAG = -12.0
 """Logit of a tag that is hidden."""
@@ -52,6 +52,13 @@ class ClipSet:
     def __getitem__(self, i: int) -> ClipInfo:
         return self.info[i]
 
+    def label_of(self, i: int) -> str:
+        """The label of clip i. Raises ValueError where it has none."""
+        label = self.info[i].label
+        if label is None:
+            raise ValueError(f"clip {i} has no label")
+        return label
+
     def of(self, i: int) -> np.ndarray:
         """Features of clip i: (windows, 911) float16."""
         start, count = self.slices[i]
@@ -61,7 +68,7 @@ class ClipSet:
         """`of` as the encoder gave it: (windows, 911) float32."""
         return torch.from_numpy(self.of(i).astype(np.float32))
 
-    def clap_vectors(self, clap: MiniClap, rows: Iterable[int]) -> np.ndarray:
+    def clap_vectors(self, clap: Clap, rows: Iterable[int]) -> np.ndarray:
         """CLAP vectors of the clips `rows`, (len(rows), d) float32 unit."""
         return np.stack([clap.audio_from_features(self.tensor(i)) for i in rows])
 

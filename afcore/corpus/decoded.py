@@ -18,7 +18,7 @@ RATE = 32_000  # Hz of everything decoded
 
 def read_index(folder: str | Path) -> list[dict]:
     """The lines of a folder's `index.jsonl`."""
-    return [json.loads(line) for line in (Path(folder) / "index.jsonl").open()]
+    return [json.loads(line) for line in (Path(folder) / "index.jsonl").read_text().splitlines()]
 
 
 def splits_of(rows: list[dict]) -> list[str]:

@@ -7,7 +7,6 @@ teacher hears (at least 0.3 sure: an event; at least 0.05: "maybe", never used a
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,9 @@ from afcore.corpus.decoded import RATE, Sounds, coloured_noise, room
 from afcore.corpus.held_out import is_held_out
 from afcore.corpus.instruments import ALSO
 from afcore.corpus.labels import caption as caption_of
+from afcore.corpus.labels import labelled_rows
 from afcore.corpus.splits import dropped, split_of
+from afcore.encoders import AudioEncoder
 from afcore.encoders.mini import MiniEncoder
 
 WINDOWS_KEPT = 4  # what follows the first 12.25 s of a piece is more of the same
@@ -59,7 +60,7 @@ def merge(label: str | None, sure: list[str]) -> list[str]:
 
 def pieces(corpus: Path, sounds: Sounds, names: list[str], rng: np.random.Generator) -> list[ClipInfo]:
     """What is known of each piece of the corpus, in the index's order. `names`: of the 527 AudioSet classes."""
-    labels = {row["id"]: row for row in map(json.loads, (corpus / "labels.jsonl").read_text().splitlines())}
+    labels = {row["id"]: row for row in labelled_rows(corpus)}
     logits = np.load(corpus / "teacher.npy", mmap_mode="r")[:, -527:]
     gone, infos = dropped([r["package"] for r in sounds.index], [r["cluster"] for r in sounds.index]), []
     for i, row in enumerate(sounds.index):
@@ -104,7 +105,7 @@ def describe(
         if i % 2000 == 0:
             print(f"features of {i} of {len(infos)} pieces", flush=True)
     pool = [i for i, info in enumerate(infos) if info.split == "train" and info.label and info.category != "music"]
-    draw = drawer([infos[i].label for i in pool], rng)
+    draw = drawer([label for i in pool if (label := infos[i].label)], rng)
     for _ in range(mixtures if pool else 0):
         a, b = pool[draw()], pool[draw()]
         if infos[a].label == infos[b].label:
@@ -200,11 +201,11 @@ def scene_sources(
     corpus: Path, sounds: Sounds, known: list[ClipInfo], split: str, rng: np.random.Generator
 ) -> Callable[[], scenes.Source]:
     """Draws labelled pieces of a split, none held out of training; rare labels more often."""
-    phrases = {row["id"]: row["phrase"] for row in map(json.loads, (corpus / "labels.jsonl").read_text().splitlines())}
+    phrases = {row["id"]: row["phrase"] for row in labelled_rows(corpus)}
     pool = [
         info for info in known if info.split == split and info.label and info.label != "music" and not is_held_out(info)
     ]
-    draw = drawer([info.label for info in pool], rng)
+    draw = drawer([label for info in pool if (label := info.label)], rng)
 
     def source() -> scenes.Source:
         info = pool[draw()]
@@ -274,13 +275,13 @@ def mix(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def mixed_info(a: ClipInfo, b: ClipInfo, rng: np.random.Generator) -> ClipInfo:
-    first, second = a.label, b.label
-    caption = rng.choice(("{} and {}", "{} together with {}", "{} with {} in the background")).format(first, second)
+    labels = [label for label in (a.label, b.label) if label]  # both have one
+    caption = rng.choice(("{} and {}", "{} together with {}", "{} with {} in the background")).format(*labels)
     return ClipInfo(
         None,
         str(caption),
         "something else",
-        [first, second],
+        labels,
         sorted({*a.events, *b.events, *a.maybe, *b.maybe}),
         a.package,
         a.group,
@@ -290,7 +291,7 @@ def mixed_info(a: ClipInfo, b: ClipInfo, rng: np.random.Generator) -> ClipInfo:
     )
 
 
-def embed(encoder: MiniEncoder, samples: np.ndarray) -> np.ndarray:
+def embed(encoder: AudioEncoder, samples: np.ndarray) -> np.ndarray:
     longest = encoder.plan.window + (WINDOWS_KEPT - 1) * encoder.plan.hop
     return encoder.embed(samples[:longest]).half().numpy()
 

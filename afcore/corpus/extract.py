@@ -12,13 +12,13 @@ and why).
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import multiprocessing
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 
 from afcore.corpus import packages
 from afcore.corpus.fingerprint import fingerprint, near_duplicates
+from afcore.hashing import sha256_of
 
 RATE = 32_000  # Hz of everything decoded here
 LONGEST = 60.0  # s of a file that are kept; of longer ones PIECES pieces of PIECE seconds, spread evenly
@@ -87,12 +88,15 @@ def decode(data: bytes) -> tuple[list[tuple[float, np.ndarray]], float, int]:
 
     Raises av.error.FFmpegError, or ValueError where there is no audio stream or no sample.
     """
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         if not container.streams.audio:
             raise ValueError("no audio stream")
         stream = container.streams.audio[0]
         rate = stream.codec_context.sample_rate
-        known = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
+        if stream.duration and stream.time_base:
+            known = float(stream.duration * stream.time_base)
+        else:
+            known = (container.duration or 0) / 1e6
         out = []
         for start, length in spans(known):
             if start:
@@ -104,8 +108,10 @@ def decode(data: bytes) -> tuple[list[tuple[float, np.ndarray]], float, int]:
     return kept, known or len(kept[0][1]) / RATE, rate
 
 
-def _read(container, stream, start: float, length: float) -> np.ndarray:
-    resampler, parts, have, want = None, [], 0, int(length * RATE)
+def _read(container: av.container.InputContainer, stream: av.AudioStream, start: float, length: float) -> np.ndarray:
+    resampler: av.AudioResampler | None = None
+    parts: list[np.ndarray] = []
+    have, want = 0, int(length * RATE)
     for frame in container.decode(stream):
         if frame.time is not None and frame.time + frame.samples / frame.sample_rate < start:
             continue
@@ -168,7 +174,7 @@ def extract_package(deb: Path, folder: Path) -> str:
                         length=len(x),
                         peak=int(np.abs(x.astype(np.int32)).max()),
                         active=round(active_seconds(x), 2),
-                        sha256=hashlib.sha256(x.tobytes()).hexdigest(),
+                        sha256=sha256_of(x.tobytes()),
                         group=group_key(name, path),
                         fingerprint=fingerprint(x),
                         source_rate=rate,
@@ -196,7 +202,7 @@ def fetch(work: Path) -> None:
     packages.fetch(work / "debs")
 
 
-def extract(work: Path, processes: int, progress=SAY) -> None:
+def extract(work: Path, processes: int, progress: Callable[[str], None] = SAY) -> None:
     """Decodes every package of `work/debs`, the smallest first, `processes` at a time; `progress` hears a line about
     each."""
     (work / "corpus" / "parts").mkdir(parents=True, exist_ok=True)
@@ -206,7 +212,7 @@ def extract(work: Path, processes: int, progress=SAY) -> None:
             progress(f"{n + 1} of {len(debs)}, {line}")
 
 
-def index(work: Path, progress=SAY) -> None:
+def index(work: Path, progress: Callable[[str], None] = SAY) -> None:
     """Joins the parts into `audio.i16`, drops exact repeats, and numbers near-duplicates; `progress` hears what there
     is."""
     folder = work / "corpus"

@@ -137,8 +137,8 @@ def instruments() -> list[Instrument]:
     for line in _MELODIC.strip().splitlines():
         name, programs, family, source, notes = (part.strip() for part in line.split("|"))
         low, high = map(int, notes.split("-"))
-        known = [None if fact == "-" else fact for fact in (family, source)]
-        out.append(Instrument(name, *known, tuple(map(int, programs.split())), (low, high)))
+        of_family, of_source = (None if fact == "-" else fact for fact in (family, source))
+        out.append(Instrument(name, of_family, of_source, tuple(map(int, programs.split())), (low, high)))
     for line in _HITS.strip().splitlines():
         name, keys = (part.strip() for part in line.split("|"))
         out.append(Instrument(name, "percussion", "acoustic", tuple(map(int, keys.split())), None))
@@ -146,7 +146,7 @@ def instruments() -> list[Instrument]:
 
 
 @dataclass
-class Score:
+class MusicScore:
     """What is played in one clip: notes (start s, length s, key, velocity), on a program or kit."""
 
     instrument: Instrument
@@ -160,7 +160,7 @@ class Score:
         return 0 if self.instrument.notes else DRUMS
 
 
-def compose(instrument: Instrument, rng: np.random.Generator) -> Score:
+def compose(instrument: Instrument, rng: np.random.Generator) -> MusicScore:
     """A clip of `instrument`: hits, a note, chords, a melody or a pattern; the last two are steady, slow or fast."""
     seconds, velocity = float(rng.uniform(2, 7)), int(rng.integers(70, 120))
     facts = {"instrument": instrument.name, "family": instrument.family, "source": instrument.source}
@@ -172,12 +172,12 @@ def compose(instrument: Instrument, rng: np.random.Generator) -> Score:
         for k in range(int(seconds / beat)):
             notes.append((k * beat, 0.1, 38 if k % 2 and backbeat else 36, velocity))
             notes += [(k * beat + half * beat / 2, 0.1, ride, velocity - 20) for half in range(2)]
-        return Score(instrument, kit, notes, seconds, facts)
+        return MusicScore(instrument, kit, notes, seconds, facts)
     if instrument.notes is None:
         key = int(rng.choice(instrument.programs))
         step = float(rng.uniform(0.35, 1.2))
-        count = int(min(rng.integers(1, 6), max(1, seconds // step)))
-        return Score(
+        count = int(min(float(rng.integers(1, 6)), max(1.0, seconds // step)))
+        return MusicScore(
             instrument, 0, [(k * step, 0.3, key, velocity) for k in range(count)], max(count * step, 1.0), facts
         )
     low, high = instrument.notes
@@ -202,7 +202,7 @@ def compose(instrument: Instrument, rng: np.random.Generator) -> Score:
         for k in range(int(seconds / beat)):
             at = int(np.clip(at + rng.integers(-2, 3), 0, 7))
             notes.append((k * beat, beat * 0.85, root + scale[at], velocity))
-    return Score(instrument, used, notes, seconds, facts)
+    return MusicScore(instrument, used, notes, seconds, facts)
 
 
 def _beat(facts: dict, rng: np.random.Generator) -> float:
@@ -212,7 +212,7 @@ def _beat(facts: dict, rng: np.random.Generator) -> float:
     return 60 / float(rng.uniform(low, high))
 
 
-def midi(scores: list[Score]) -> bytes:
+def midi(scores: list[MusicScore]) -> bytes:
     """A MIDI file (format 0) that plays the scores one after the other, each followed by `GAP`."""
     events, start = [], 0.0  # (tick, order at one tick, bytes)
     for score in scores:
@@ -248,7 +248,7 @@ def check() -> None:
             raise MissingPart(f"Rendering instruments needs the sound font {file}: apt-get install {package}.")
 
 
-def play(scores: list[Score], font: Path) -> list[np.ndarray]:
+def play(scores: list[MusicScore], font: Path) -> list[np.ndarray]:
     """The clips that the scores make on a font, each (T,) float32 at 32 kHz without the silence around it."""
     with tempfile.TemporaryDirectory() as folder:
         score, wave = Path(folder) / "score.mid", Path(folder) / "out.wav"

@@ -40,7 +40,8 @@ def make_items(clips: ClipSet, split: str, labels: set[str], options: int = 10, 
     distractors share the label's category where it has as many. The same `seed` gives the same options."""
     rng = np.random.default_rng(seed)
     fine = {clips[i].label: clips[i].extra.get("fine") for i in range(len(clips)) if clips[i].label in labels}
-    every, taken, items = sorted(labels), {}, []
+    every, items = sorted(labels), []
+    taken: dict[str, int] = {}
     of_label: dict[str, int] = {}
     for i in rng.permutation(len(clips)).tolist():
         info = clips[i]

@@ -10,7 +10,6 @@ wrong label hurts more than a missing one. Writes `corpus/labels.jsonl`: id, lab
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 from collections import Counter, defaultdict
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from afcore.hashing import number_of
 
 SHORTEST = 0.1  # s of sound that is not quiet; shorter files get no label
 # The teacher contradicts a label when no class that may be heard in it reaches DOUBT and another reaches CERTAIN.
@@ -104,7 +105,7 @@ def words(path: str) -> str:
     return "/".join(out)
 
 
-class Labeller:
+class PathLabeller:
     """File → label by the rules."""
 
     def __init__(self):
@@ -125,8 +126,7 @@ class Labeller:
 
 def caption(phrase: str, identity: str) -> str:
     """One sentence; the template depends on the file only."""
-    number = int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16)
-    return TEMPLATES[number % len(TEMPLATES)].format(phrase)
+    return TEMPLATES[number_of(identity) % len(TEMPLATES)].format(phrase)
 
 
 def agreement(name: Name, probabilities: np.ndarray, audioset: list[str]) -> tuple[float, float, str]:
@@ -139,7 +139,7 @@ def agreement(name: Name, probabilities: np.ndarray, audioset: list[str]) -> tup
 def label_all(corpus: Path, audioset: list[str] | None = None) -> tuple[list[dict], list[dict]]:
     """(labelled rows, rows whose label the teacher contradicts). `audioset`: the 527 names; needed where teacher.npy
     exists."""
-    labeller = Labeller()
+    labeller = PathLabeller()
     index = [json.loads(line) for line in (corpus / "index.jsonl").read_text().splitlines()]
     logits = np.load(corpus / "teacher.npy", mmap_mode="r")[:, -527:] if audioset else None
     rows, doubted = [], []
@@ -160,7 +160,7 @@ def label_all(corpus: Path, audioset: list[str] | None = None) -> tuple[list[dic
             "package": piece["package"],
             "group": piece["group"],
         }
-        if logits is None:
+        if logits is None or audioset is None:
             if unsure:
                 continue
         else:
@@ -179,8 +179,9 @@ def write(corpus: Path, teacher: Path | None = None) -> list[dict]:
     With the teacher's folder and the `tags` step's output, labels that the teacher contradicts are dropped."""
     from afcore.corpus.teacher import read_labels
 
-    known = teacher is not None and (corpus / "teacher.npy").exists()
-    audioset = read_labels(teacher / "audioset_labels.csv") if known else None
+    audioset = None
+    if teacher is not None and (corpus / "teacher.npy").exists():
+        audioset = read_labels(teacher / "audioset_labels.csv")
     if audioset:
         (corpus / "audioset.json").write_text(
             json.dumps(audioset)
@@ -191,11 +192,22 @@ def write(corpus: Path, teacher: Path | None = None) -> list[dict]:
     return rows
 
 
+def labelled_rows(corpus: Path) -> list[dict]:
+    """What `write` wrote, in the index's order. Raises OSError where the step has not run."""
+    return [json.loads(line) for line in (corpus / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def label_by_id(folder: Path) -> dict[str, str]:
+    """Sound → label, of a folder of decoded sounds; empty where the step has not run there."""
+    return {row["id"]: row["label"] for row in labelled_rows(folder)} if (folder / "labels.jsonl").exists() else {}
+
+
 def summary(rows: list[dict]) -> str:
     """A line per label: clips, and the packages of each split that have it."""
     from afcore.corpus.splits import split_of
 
-    clips, where = Counter(r["label"] for r in rows), defaultdict(lambda: defaultdict(Counter))
+    clips = Counter(r["label"] for r in rows)
+    where: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for row in rows:
         where[row["label"]][split_of(row["package"])][row["package"]] += 1
     both = sum(1 for w in where.values() if w["train"] and w["test"])

@@ -8,6 +8,10 @@ ADDRESSES = {
     "CC BY-SA 3.0": "https://creativecommons.org/licenses/by-sa/3.0/legalcode",
     "CC BY-SA 4.0": "https://creativecommons.org/licenses/by-sa/4.0/legalcode",
     "Free Art License": "https://artlibre.org/licence/lal/en/",
+    "Artistic": "https://opensource.org/license/artistic-1-0",
+    "MPL 2.0": "https://www.mozilla.org/en-US/MPL/2.0/",
+    "ODbL 1.0": "https://opendatacommons.org/licenses/odbl/1-0/",
+    "DbCL 1.0": "https://opendatacommons.org/licenses/dbcl/1-0/",
 }
 
 _BSD_WARRANTY = """THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS" AND ANY EXPRESS OR IMPLIED WARRANTIES,

@@ -13,6 +13,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # What may stand in the shipped bank: (pattern of the short name in the copyright file, the name that is shown).
 _VERSION = r"[ -]?v?(?P<v>[0-9]\.[0-9]|[0-9])?"
@@ -63,8 +64,9 @@ def free_name(synopsis: str) -> str | None:
         return None
     for alternative in re.split(r",?\s+or\s+|\s*\|\s*", text):
         names = [_free(part) for part in re.split(r",?\s+and\s+|\s*,\s*", alternative)]
-        if names and all(names):
-            return " and ".join(dict.fromkeys(names))
+        free = [name for name in names if name]
+        if free and len(free) == len(names):
+            return " and ".join(dict.fromkeys(free))
     return None
 
 
@@ -73,6 +75,7 @@ def _free(part: str) -> str | None:
         if found := pattern.match(part.strip()):
             version = found.groupdict().get("v")
             return name.format(v=f"{version}.0" if version and "." not in version else version or "").strip()
+    return None
     return None
 
 
@@ -138,9 +141,9 @@ class Copyright:
         try:
             with open(file, encoding="utf-8", errors="replace") as text:
                 parsed = Parsed(text, strict=False)
-            self.source = (
-                re.split(r"[\s<>]+", (parsed.header.source or "").strip("<> \n"))[0] if parsed.header.source else ""
-            )
+            header: Any = parsed.header  # the library's types lack what its fields give
+            self.source = re.split(r"[\s<>]+", header.source.strip("<> \n"))[0] if header.source else ""
+            paragraph: Any
             for paragraph in parsed.all_files_paragraphs():
                 licence = paragraph.license.synopsis if paragraph.license else ""
                 self.paragraphs.append((list(paragraph.files), licence, paragraph.copyright or ""))

@@ -3,7 +3,6 @@ names."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import struct
@@ -12,12 +11,15 @@ import sys
 import tarfile
 import tempfile
 import wave
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
+
+from afcore.hashing import number_of
+from afcore.safe_files import DamagedZip, NotAZip, Unpacking, opened_zip
 
 PACKAGES = """
 0ad-data aclock.app adonthell-data afterstep-data alienblaster-data alsa-utils amoebax-data amphetamine-data ardentryst
@@ -78,6 +80,7 @@ SPOKEN = [
 ]
 
 MAX_FILE = 200 << 20  # bytes
+MAX_INNER, MAX_DIRECTORY = 500_000, 128 << 20  # files in an archive, and bytes of their list: a game may be one zip
 
 
 def is_text(path: str) -> bool:
@@ -89,7 +92,7 @@ def kept(path: str) -> bool:
     """False for the spoken words that are left out."""
     for pattern, keep in SPOKEN:
         if pattern.search(path):
-            return int(hashlib.sha256(path.encode()).hexdigest()[:8], 16) % keep == 0
+            return number_of(path) % keep == 0
     return True
 
 
@@ -162,13 +165,16 @@ def _zipped(path: str, stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     with tempfile.TemporaryFile() as file:
         while block := stream.read(1 << 22):
             file.write(block)
-        try:
-            archive = zipfile.ZipFile(file)
-        except zipfile.BadZipFile:
-            return
-        for item in archive.infolist():
-            if SOUND.search(item.filename) and item.file_size <= MAX_FILE:
-                yield f"{path}!{item.filename}", archive.read(item)
+        name = path or "The wheel"
+        with ExitStack() as stack:
+            try:
+                opened = stack.enter_context(opened_zip(file, name, MAX_DIRECTORY, MAX_INNER))
+            except (NotAZip, DamagedZip):  # named like an archive, and none
+                return
+            unpacking = Unpacking(opened, name)
+            for member in opened.infolist():
+                if SOUND.search(member.filename) and member.file_size <= MAX_FILE:
+                    yield f"{path}!{member.filename}", unpacking.read(member, MAX_FILE)
 
 
 def cat(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -47,9 +47,9 @@ def program(name: str, package: str) -> str:
     return found
 
 
-def run(command: list[str], **more) -> None:
+def run(command: list[str]) -> None:
     """Runs a program quietly; raises MissingPart with what it said where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", **more)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
         raise MissingPart(f"{Path(command[0]).name} failed: {said[-1].rstrip('.')}.")

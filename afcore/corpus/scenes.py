@@ -7,7 +7,7 @@ that is asked about (`afcore.training.mini.samples`) and said in captions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +102,8 @@ def sequence(sources: Sequence[Source], rng: np.random.Generator) -> tuple[np.nd
     first, then = (sources[i] for i in rng.permutation(2))
     parts = [prepared(s.samples, float(rng.uniform(1.0, 3.2))) * 10 ** (rng.uniform(-2, 2) / 20) for s in (first, then)]
     y = np.concatenate([parts[0], np.zeros(int(rng.uniform(0.05, 0.5) * RATE), np.float32), parts[1]])
-    said, forms = [first.phrase, then.phrase], THEN
+    said = [first.phrase, then.phrase]
+    forms: tuple[str, ...] = THEN
     if "first" not in CARRIED:
         said, forms = [said[i] for i in rng.permutation(2)], TOGETHER[:1]
     return normalised(y), {"first": first.info.label, "then": then.info.label}, str(rng.choice(forms)).format(*said)
@@ -125,11 +126,12 @@ def is_short(x: np.ndarray) -> bool:
     return bool(0.06 <= (loud[-1] - loud[0] + 1) * FRAME / RATE <= SHORT)
 
 
-def scene(draw, rng: np.random.Generator) -> tuple[np.ndarray, ClipInfo]:
+def scene(draw: Callable[[], Source], rng: np.random.Generator) -> tuple[np.ndarray, ClipInfo]:
     """A scene of one kind or another. `draw()` gives a `Source`; those of one scene have different labels.
 
     Raises BadRequest where `DRAWS` sounds have but one label."""
-    roll, sources = rng.random(), []
+    roll = rng.random()
+    sources: list[Source] = []
     if roll < 0.2:
         for _ in range(DRAWS):
             if is_short((source := draw()).samples):
@@ -150,8 +152,8 @@ def scene(draw, rng: np.random.Generator) -> tuple[np.ndarray, ClipInfo]:
 def described(sources: Sequence[Source], facts: dict, caption: str) -> ClipInfo:
     """What is known of a scene: the labels of its parts, and as "maybe" all that the teacher hears in them."""
     infos = [s.info for s in sources]
-    labels = [facts.get("louder") or facts.get("first") or infos[0].label]
-    labels += [i.label for i in infos if i.label not in labels]
+    first = facts.get("louder") or facts.get("first") or infos[0].label
+    labels = [label for label in (first, *(i.label for i in infos if i.label != first)) if label]
     maybe = {word for i in infos for word in (*i.events, *i.maybe)} - set(labels)
     category = "something else" if not {i.category for i in infos} & {"speech", "music"} else None
     return ClipInfo(

@@ -2,13 +2,12 @@
 
 A folder of sets has a folder per set, with Opus files and `manifest.csv` (path, label, source, author, licence,
 seconds). What lies in DIR/sounds afterwards: `audio.i16` and `index.jsonl` as `afcore.corpus.extract` writes them,
-`package` being the set; a line has `label` and `source` of the manifest too.
+`package` being the set; a line has `label`, `source`, `author` and `licence` of the manifest too.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 
 from afcore.corpus.extract import RATE, SAY, active_seconds, decode, group_key
 from afcore.corpus.fingerprint import fingerprint
+from afcore.hashing import sha256_of
 
 
 def decode_sets(sets: Path, out: Path, progress: Callable[[str], None] = SAY) -> None:
@@ -39,12 +39,14 @@ def decode_sets(sets: Path, out: Path, progress: Callable[[str], None] = SAY) ->
                         "path": line["path"],
                         "label": line["label"],
                         "source": line["source"],
+                        "author": line["author"],
+                        "licence": line["licence"],
                         "seconds": round(len(x) / RATE, 3),
                         "offset": offset,
                         "length": len(x),
                         "peak": int(np.abs(x.astype(np.int32)).max()),
                         "active": round(active_seconds(x), 2),
-                        "sha256": hashlib.sha256(x.tobytes()).hexdigest(),
+                        "sha256": sha256_of(x.tobytes()),
                         "group": group_key(folder.name, line["path"]),
                         "fingerprint": fingerprint(x),
                         "source_rate": rate,

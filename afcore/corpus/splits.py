@@ -18,8 +18,9 @@ looked for over packages and sets together.
 
 from __future__ import annotations
 
-import hashlib
 import re
+
+from afcore.hashing import number_of
 
 TEST = frozenset(
     """
@@ -69,7 +70,7 @@ def split_of_clip(collection: str, path: str, source: str = "") -> str:
     """ "train", "validation" or "test" of one clip, of packages and sets alike."""
     if collection not in BY_RECORDING:
         return split_of(collection)
-    quarter = int(hashlib.sha256(recording_of(collection, path, source).encode()).hexdigest()[:8], 16) % 4
+    quarter = number_of(recording_of(collection, path, source)) % 4
     return ("validation", "test", "train", "train")[quarter]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from afcore.encoders.mini import EMBEDDING, LogMel, MiniEncoderNet
+from afcore.encoders.mini import EMBEDDING, LogMel, MiniEncoderNet, channels_last
 
 RATE = 32_000  # Hz
 WIDTH = 384  # embedding
@@ -43,22 +43,30 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-class SqueezeExcitation(nn.Module):
+class Squeeze(nn.Module):
+    """(batch, channels) → the scale of each channel, 0 to 1."""
+
     def __init__(self, channels: int):
         super().__init__()
         squeezed = make_divisible(channels / 4)
-        layer = nn.Module()
-        layer.fc1, layer.fc2 = nn.Linear(channels, squeezed), nn.Linear(squeezed, channels)
-        self.conc_se_layers = nn.ModuleList([layer])
+        self.fc1, self.fc2 = nn.Linear(channels, squeezed), nn.Linear(squeezed, channels)
+
+    def forward(self, means: Tensor) -> Tensor:
+        return self.fc2(self.fc1(means).relu()).sigmoid()
+
+
+class SqueezeExcitation(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conc_se_layers = nn.ModuleList([Squeeze(channels)])  # the weights' own name for it
 
     def forward(self, x: Tensor) -> Tensor:
-        fc = self.conc_se_layers[0]
-        scale = fc.fc2(fc.fc1(x.mean((2, 3))).relu()).sigmoid()
+        scale = self.conc_se_layers[0](x.mean((2, 3)))
         return x * scale[:, :, None, None]
 
 
 def conv(cin: int, cout: int, kernel: int, stride: int, groups: int, act: type[nn.Module] | None) -> nn.Sequential:
-    layers = [
+    layers: list[nn.Module] = [
         nn.Conv2d(cin, cout, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
         nn.BatchNorm2d(cout, eps=1e-3, momentum=0.01),
     ]
@@ -69,7 +77,7 @@ class InvertedResidual(nn.Module):
     def __init__(self, cin: int, kernel: int, expanded: int, out: int, se: bool, act: type[nn.Module], stride: int):
         super().__init__()
         self.residual = stride == 1 and cin == out
-        layers = [conv(cin, expanded, 1, 1, 1, act)] if expanded != cin else []
+        layers: list[nn.Module] = [conv(cin, expanded, 1, 1, 1, act)] if expanded != cin else []
         layers.append(conv(expanded, expanded, kernel, stride, expanded, act))
         if se:
             layers.append(SqueezeExcitation(expanded))
@@ -83,13 +91,14 @@ class InvertedResidual(nn.Module):
 class Teacher(nn.Module):
     """mel (batch, 1, 128, frames) → AudioSet logits (batch, 527) and embedding (batch, 384)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-        def width(c):
-            return make_divisible(c * 0.4)
+        def width(channels: int) -> int:
+            return make_divisible(channels * 0.4)
 
-        layers, cin = [conv(1, width(16), 3, 2, 1, nn.Hardswish)], width(16)
+        cin = width(16)
+        layers: list[nn.Module] = [conv(1, cin, 3, 2, 1, nn.Hardswish)]
         for kernel, expanded, out, se, hs, stride in TABLE:
             layers.append(
                 InvertedResidual(
@@ -116,11 +125,14 @@ class Teacher(nn.Module):
 class TeacherMel(nn.Module):
     """Samples (batch, T) at 32 kHz → (batch, 1, 128, frames); 10 ms hop, Kaldi-style triangles."""
 
+    bank: Tensor
+    window: Tensor
+
     def __init__(self, n_mels: int = 128, fmax: float = 15_000.0):
         super().__init__()
 
-        def to_mel(f):
-            return 1127.0 * np.log1p(f / 700.0)
+        def to_mel(hertz: np.ndarray | float) -> np.ndarray:
+            return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
 
         edges = np.linspace(to_mel(0.0), to_mel(fmax), n_mels + 2)
         bins = to_mel(np.arange(512) * RATE / 1024)[None]
@@ -145,28 +157,37 @@ def load_teacher(folder: str | Path) -> tuple[TeacherMel, Teacher]:
     return TeacherMel().eval(), model.eval()
 
 
+def folded_norm(kernel: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that does what a convolution by `kernel` and then `norm`, its statistics
+    frozen, do together."""
+    assert norm.running_mean is not None and norm.running_var is not None, "it keeps statistics"
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return kernel * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+
+
 def folded_teacher(folder: str | Path) -> tuple[LogMel, MiniEncoderNet]:
     """The teacher's input and, in mini's own classes, the teacher, its norms folded into its convolutions."""
     _, teacher = load_teacher(folder)
     net = MiniEncoderNet(1.0)
-    pairs, linears = [], []
+    pairs: list[tuple[Tensor, nn.BatchNorm2d]] = []
+    linears: list[nn.Linear] = []
     for module in teacher.modules():
         if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
-            pairs.append((module[0], module[1]))
+            pairs.append((module[0].get_parameter("weight"), module[1]))
         elif isinstance(module, nn.Linear):
             linears.append(module)
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     with torch.no_grad():
         for conv, (kernel, norm) in zip(convs, pairs, strict=True):
-            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-            conv.weight.copy_(kernel.weight * scale[:, None, None, None])
-            conv.bias.copy_(norm.bias - norm.running_mean * scale)
+            weight, bias = folded_norm(kernel, norm)
+            conv.weight.copy_(weight)
+            conv.get_parameter("bias").copy_(bias)
         for linear, taught in zip([m for m in net.modules() if isinstance(m, nn.Linear)], linears, strict=True):
             linear.load_state_dict(taught.state_dict())
     for module in net.modules():  # it is only asked, never fitted
         if isinstance(module, nn.Hardswish | nn.ReLU):
             module.inplace = True
-    return LogMel().eval(), net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return LogMel().eval(), channels_last(net.eval().requires_grad_(False))
 
 
 def compare(got: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,7 +1,6 @@
 """ClapCap, the published model's audio encoder: Microsoft CLAP's captioning model (`clapcap_weights_2023.pth`,
 Elizalde et al. 2023), an HTSAT and a projection, kept frozen (Audio Flamingo paper section 3.1)."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,6 +15,7 @@ from transformers import ClapAudioConfig, ClapAudioModel
 from afcore.audio.windows import PUBLISHED, WindowPlan
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.files import read_torch
+from afcore.hashing import sha256_of_file
 
 N_FFT = 1024  # samples, also the length of the Hann window
 HOP = 320  # samples: 965 frames for a window of 7 s
@@ -43,7 +43,10 @@ DROPPED = re.compile(
 class LogMel(nn.Module):
     """Samples (B, T) at 44.1 kHz -> log-mel in dB (B, 1, frames, 64), as `ClapAudioModel` takes it."""
 
-    def __init__(self):
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         from librosa.filters import mel  # librosa takes a second to import
 
@@ -62,7 +65,7 @@ class LogMel(nn.Module):
 class Projection(nn.Module):
     """(B, 768) -> (B, 1024), the embedding that Audio Flamingo reads."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.linear1 = nn.Linear(768, 1024, bias=False)
         self.linear2 = nn.Linear(1024, 1024, bias=False)
@@ -140,9 +143,7 @@ class ClapCap(nn.Module):
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return cls.from_published(load_file(path), f"clapcap-{digest[:12]}")
+            return cls.from_published(load_file(path), f"clapcap-{sha256_of_file(path)[:12]}")
         content = read_torch(path)
         if not isinstance(content.get("model"), Mapping):
             raise CheckpointError(f"{path.name} is not the ClapCap file clapcap_weights_2023.pth: it has no “model”.")

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from afcore import prompts
+from afcore.audio.channels import AUTO
 from afcore.audio.recording import Clip, open_recording
-from afcore.engine import comparing, memory, scoring
+from afcore.engine import comparing, memory, model_folder, scoring
 from afcore.engine.calibration import Calibration
 from afcore.engine.hearing import Ear, silent_clip
 from afcore.engine.results import Answer, Heard, LabelScores
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     from afcore.clap import Clap
     from afcore.encoders import AudioEncoder
     from afcore.engine.language import TextModel
+    from afcore.engine.model_folder import Source
     from afcore.engine.precision import Precision
     from afcore.retrieval import ExampleBank
-    from afcore.retrieval.bank import Example
+    from afcore.retrieval.example import Example
 
 __all__ = ["Engine"]
 
@@ -60,6 +62,8 @@ class Engine:
 
     ``judges``: who says how probable labels are besides the language side; ``weights``: how far each is believed.
     ``retrieval_notice``: a sentence for people where retrieval is not by the CLAP that belongs to the model.
+    ``source``: where the files of its other parts lie, for `save`. ``finder``: the CLAP that finds neighbours, and
+    sounds by text, where that is not ``clap``, the model's own, by which it judges labels and ranks candidates.
     """
 
     def __init__(
@@ -74,36 +78,49 @@ class Engine:
         retrieval_notice: str = "",
         judges: Sequence[Judge] = (),
         weights: JudgeWeights = EQUAL,
+        source: Source | None = None,
+        finder: Clap | None = None,
     ):
         self.name, self.kind = name, language.kind
-        self.weights = weights
+        self.weights, self.source = weights, source
         self.bank, self.calibration = bank, calibration
-        self.features_name, self.clap_name = encoder.name, clap.name
+        self.features_name, self.own_clap_name = encoder.name, clap.name
+        self.clap_name = clap.name if finder is None else finder.name
         self.max_shots = language.max_shots
         self.device, self.dtype = language.device, language.dtype
+        self.paddings, self.padding = language.paddings, next(iter(language.paddings), "")
         self.precision, self.retrieval_notice = precision, retrieval_notice
         self.turns = TurnQueue()
         self._retrievers: dict[int, Retriever] = {}
+        self._own_vectors: dict[int, dict[int, np.ndarray]] = {}  # of banks in `_retrievers`, whose ids stay taken
         judge = LanguageJudge(language, calibration, self.sounds, self.references)
-        self._parts: _Parts | None = _Parts(language, Ear(encoder, clap), judge, (judge, *judges))
+        self._parts: _Parts | None = _Parts(language, Ear(encoder, clap, finder), judge, (judge, *judges))
 
     def with_calibration(self, calibration: Calibration) -> Engine:
         """Another engine of the same parts that reads label scores otherwise. Closing either leaves the other as it
         is."""
+        return self._with(calibration, self._open.judges[1:], self.weights)
+
+    def with_judges(self, judges: Sequence[Judge], weights: JudgeWeights) -> Engine:
+        """Another engine of the same parts with other judges beside the language side."""
+        return self._with(self.calibration, judges, weights)
+
+    def _with(self, calibration: Calibration, judges: Sequence[Judge], weights: JudgeWeights) -> Engine:
         parts = self._open
-        judges = parts.judges[1:]
-        return Engine(
-            self.name,
-            parts.language,
-            parts.ear.encoder,
-            parts.ear.clap,
-            self.bank,
-            calibration,
-            self.precision,
-            self.retrieval_notice,
-            judges,
-            self.weights,
-        )
+        ear, notice = parts.ear, self.retrieval_notice
+        made = (self.name, parts.language, ear.encoder, ear.clap, self.bank, calibration, self.precision, notice)
+        other = Engine(*made, judges, weights, self.source, ear.finder)
+        other.use_padding(self.padding)
+        return other
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model to ``folder``, new or empty, so that `load_engine` gives an engine of equal probabilities;
+        returns its full path. The bank is not part of it, nor is LAION-CLAP.
+
+        Raises BadRequest where the folder holds something, or an engine was put together from parts without files.
+        """
+        with self._working() as parts:
+            return model_folder.save(folder, parts.language, self.source, self.calibration, self.name)
 
     # Its parts
 
@@ -135,13 +152,25 @@ class Engine:
 
     @property
     def clap(self) -> Clap:
-        """Gives the vectors that retrieval compares."""
+        """The model's own CLAP: judges and candidates are compared by its vectors, and neighbours where there is no
+        `finder`."""
         return self._open.ear.clap
+
+    @property
+    def finder(self) -> Clap:
+        """Gives the vectors that retrieval compares, named `clap_name`."""
+        ear = self._open.ear
+        return ear.clap if ear.finder is None else ear.finder
 
     @property
     def language_judge(self) -> LanguageJudge:
         """The language side as a judge of labels."""
         return self._open.language_judge
+
+    @property
+    def number_format(self) -> str:
+        """In what it computes, in words: "bfloat16", or "bfloat16, weights in 8 bits"."""
+        return str(self.dtype).removeprefix("torch.") if self.precision is None else self.precision.name
 
     @property
     def dtype_reason(self) -> str:
@@ -151,9 +180,36 @@ class Engine:
         return self.precision.reason
 
     @property
+    def device_notice(self) -> str:
+        """Where a GPU is there but not used: why, and what to install; else ''."""
+        return "" if self.precision is None else self.precision.notice
+
+    @property
     def dialogues(self) -> bool:
         """Whether a question is asked with the turns before it; the foundation model answers each by itself."""
         return self.kind != "foundation"
+
+    def found_by(self, finder: Clap | None, bank: ExampleBank | None) -> Engine:
+        """Another engine of the same parts whose neighbours are found by ``finder`` (None: the model's own CLAP) in
+        ``bank``. Closing either leaves the other as it is."""
+        parts, notice = self._open, "" if finder is not None else self.retrieval_notice
+        ear = parts.ear
+        made = (self.name, parts.language, ear.encoder, ear.clap, bank, self.calibration, self.precision, notice)
+        other = Engine(*made, parts.judges[1:], self.weights, self.source, finder)
+        other.use_padding(self.padding)
+        return other
+
+    def use_padding(self, way: str) -> None:
+        """Pad samples from now on as ``way`` says, one of `paddings`: `prompts.DEMO` or `prompts.BENCHMARK`.
+
+        Raises BadRequest for another, also where the model pads nothing.
+        """
+        if way == self.padding:
+            return
+        if way not in self.paddings:
+            ways = f"choose {' or '.join(self.paddings)}" if self.paddings else "only the published models pad"
+            raise BadRequest(f"The model {self.name} has no padding “{way}”: {ways}.")
+        self.padding = way
 
     def forget(self) -> None:
         """Drop everything that is kept to answer faster: clips heard, prompts read."""
@@ -170,6 +226,7 @@ class Engine:
         with self.turns.wait():
             self.forget()
             self._retrievers.clear()
+            self._own_vectors.clear()
             self._parts = None
         memory.release()
 
@@ -181,19 +238,27 @@ class Engine:
 
     # Hearing
 
-    def hear(self, clip: Clip) -> Heard:
+    def hear(self, clip: Clip, remember: bool = True) -> Heard:
         """Window features, CLAP embedding and tags of ``clip``; heard once per content and then remembered.
 
-        Raises OutOfMemory where the GPU has too little.
+        ``remember``: False for one of very many, which would push out what others come back to. Raises OutOfMemory
+        where the GPU has too little.
         """
         with self._working() as parts:
-            return parts.ear.hear(clip)
+            return parts.ear.hear(clip, remember)
 
-    def hear_file(self, source: str | Path | bytes | BinaryIO, name: str | None = None, start: float = 0.0) -> Heard:
-        """As `hear`, for a sound file (path, bytes or open file) from ``start`` in seconds; raises AudioError,
-        BadRequest."""
+    def hear_file(
+        self,
+        source: str | Path | bytes | BinaryIO,
+        name: str | None = None,
+        start: float = 0.0,
+        channels: str | int = AUTO,
+        track: int | None = None,
+    ) -> Heard:
+        """As `hear`, for a sound file (path, bytes or open file) from ``start`` in seconds; ``channels`` and ``track``
+        as in `open_recording`. Raises AudioError, BadRequest."""
         begun = time.perf_counter()
-        clip = open_recording(source, name).clip(start)
+        clip = open_recording(source, name, channels, track).clip(start)
         decoded = time.perf_counter() - begun
         heard = self.hear(clip)
         return replace(heard, timings={"decode_audio": decoded, **heard.timings})
@@ -204,8 +269,15 @@ class Engine:
 
     def recall(self, bank: ExampleBank, example: Example) -> Heard:
         """An embedded example of ``bank`` as heard when it was embedded. Raises BadRequest where it was not."""
-        vector = self.retriever(bank).vector(example.id)
-        return Heard.of_features(example.sha256, self._features(bank, example), vector, example.sha256)
+        near = self.retriever(bank).vector(example.id)
+        own = near if self.clap_name == self.own_clap_name else self._own_vector(bank, example)
+        return Heard.of_features(example.sha256, self._features(bank, example), own, example.sha256, near)
+
+    def _own_vector(self, bank: ExampleBank, example: Example) -> np.ndarray:
+        if id(bank) not in self._own_vectors:
+            ids, matrix = bank.clap_matrix(self.own_clap_name)
+            self._own_vectors[id(bank)] = dict(zip(ids, matrix, strict=True))
+        return self._own_vectors[id(bank)][example.id]
 
     # Retrieval
 
@@ -230,23 +302,32 @@ class Engine:
     ) -> list[Shot]:
         """The ``k`` nearest examples, nearest first (`prompt_order` turns them), without the query itself, its copies,
         and the ids in ``exclude``; ``how`` goes to `Retriever.nearest`."""
-        return self.retriever(bank).nearest(heard.vector, k, exclude_sha=heard.sha256, exclude_ids=exclude, **how)
+        return self.retriever(bank).nearest(heard.query, k, exclude_sha=heard.sha256, exclude_ids=exclude, **how)
 
     def search(self, text: str, k: int = 10, bank: ExampleBank | None = None) -> list[Shot]:
         """The ``k`` examples nearest to a description such as "glass breaking", best first."""
         if not text.strip():
             raise BadRequest("Say what to search for.")
-        return self.retriever(bank).search(self.clap.text([text.strip()])[0], k)
+        return self.retriever(bank).search(self.finder.text([text.strip()])[0], k)
 
     def as_shot(self, heard: Heard, example: Example, pinned: bool = True, bank: ExampleBank | None = None) -> Shot:
         """An example that the person chose, with its similarity to the clip."""
-        return self.retriever(bank).shot(example.id, heard.vector, pinned)
+        return self.retriever(bank).shot(example.id, heard.query, pinned)
 
     # Asking
 
+    @property
+    def text_notice(self) -> str:
+        """What to know of answers to questions about no sound, in a sentence; '' where there is nothing."""
+        if self.kind in ("chat", "foundation"):
+            return "The published models were never trained on text without a sound: this answer may be anything."
+        if self.kind == "mini":
+            return "Without a sound mini's small language model speaks alone. It was not trained on that: it guesses."
+        return ""
+
     def build_prompt(
         self,
-        heard: Heard,
+        heard: Heard | None,
         question: str,
         shots: Sequence[Shot] = (),
         history: Sequence[tuple[str, str]] = (),
@@ -258,11 +339,15 @@ class Engine:
         ``shots`` stand in the order given. With ``labels``, or a prompt that asks for a class, they answer with their
         label, else with their caption. A question for yes or no lists these as its options. ``history``, earlier
         (question, answer) pairs, makes it a dialogue; so does ``chat``. A chat model is always asked in a dialogue, the
-        foundation model never (`dialogues`): it was not trained on any. Raises BadRequest for too many shots or no
-        question.
+        foundation model never (`dialogues`): it was not trained on any. Without ``heard`` the question is about no
+        sound (`text_notice`), and has neither shots nor labels. Raises BadRequest for too many shots or no question.
         """
         if not question.strip():
             raise BadRequest("Ask a question.")
+        if heard is None:
+            if shots or labels:
+                raise BadRequest("Without a sound there are neither examples nor labels.")
+            return prompts.without_sound(history, question.strip(), self.kind)
         if len(shots) > self.max_shots:
             raise BadRequest(f"This model takes at most {self.max_shots} examples beside the sound itself.")
         dialogue = self.kind == "chat" or (self.dialogues and (chat or bool(history)))
@@ -273,13 +358,19 @@ class Engine:
         shown = prompts.CAPTION if not by_label else prompts.CLASSIFY if dialogue else asked
         texts = [(shown, answer_of_shot(shot, by_label)) for shot in shots]
         if dialogue:
-            return prompts.chat(history, question, shots=texts, kind=self.kind, references=shots)
-        options = labels if self.calibration.options else None
-        return prompts.with_shots(asked, prompts.task_of(asked), texts, options, kind=self.kind, references=shots)
+            prompt = prompts.chat(history, question, shots=texts, kind=self.kind, references=shots)
+        else:
+            options = labels if self.calibration.options else None
+            task, space = prompts.task_of(asked), self.padding == prompts.DEMO
+            prompt = prompts.with_shots(asked, task, texts, options, kind=self.kind, references=shots, space=space)
+        return replace(prompt, padding=self.padding)
 
-    def sounds(self, heard: Heard, prompt: Prompt) -> list[Tensor]:
+    def sounds(self, heard: Heard | None, prompt: Prompt) -> list[Tensor]:
         """Window features (n, E) float32 of each sound of ``prompt``, in its order."""
-        return [heard.features if audio == prompts.QUERY else self.features_of(audio) for audio in prompt.audios]
+        return [
+            heard.features if audio == prompts.QUERY and heard is not None else self.features_of(audio)
+            for audio in prompt.audios
+        ]
 
     def features_of(self, shot: Shot) -> Tensor:
         """Window features (n, E) float32 of a shot, from its bank."""
@@ -300,7 +391,7 @@ class Engine:
 
     def stream(
         self,
-        heard: Heard,
+        heard: Heard | None,
         prompt: Prompt,
         settings: GenerationSettings = GREEDY,
         stop: threading.Event | None = None,
@@ -309,7 +400,8 @@ class Engine:
         """Yields the answer piece by piece; ``stop`` ends it within one token and keeps what was said.
 
         A prompt that begins like an earlier one about the same sounds, the next turn of a chat for instance, is read
-        from there on. ``timings`` gets ``first_token`` and ``generate``, in seconds from the call.
+        from there on. ``heard``: None for a prompt without a sound. ``timings`` gets ``first_token`` and ``generate``,
+        in seconds from the call.
         """
         begun = time.perf_counter()
         timings = {} if timings is None else timings

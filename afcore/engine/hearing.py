@@ -38,10 +38,13 @@ def silent_clip(plan: WindowPlan) -> Clip:
 
 
 class Ear:
-    """An encoder and a CLAP; a clip is heard once per content and then remembered."""
+    """An encoder and a CLAP; a clip is heard once per content and then remembered.
 
-    def __init__(self, encoder: AudioEncoder, clap: Clap):
-        self.encoder, self.clap = encoder, clap
+    ``finder``: the CLAP that finds neighbours, where that is not ``clap``, the model's own.
+    """
+
+    def __init__(self, encoder: AudioEncoder, clap: Clap, finder: Clap | None = None):
+        self.encoder, self.clap, self.finder = encoder, clap, finder
         self._heard: OrderedDict[str, Heard] = OrderedDict()
 
     def __len__(self) -> int:
@@ -52,8 +55,9 @@ class Ear:
         """Drop what is remembered."""
         self._heard.clear()
 
-    def hear(self, clip: Clip) -> Heard:
-        """Window features, CLAP embedding and tags of ``clip``."""
+    def hear(self, clip: Clip, remember: bool = True) -> Heard:
+        """Window features, CLAP embedding and tags of ``clip``; without ``remember`` it is not kept for the next
+        time."""
         if clip.key in self._heard:
             self._heard.move_to_end(clip.key)
             # The same stretch may come from a file of another name; nothing was computed for it this time.
@@ -67,8 +71,11 @@ class Ear:
             vector=embed_sound(self.clap, clip, features),
             tags=top_tags(self.encoder, features),
             timings={},
+            near=None if self.finder is None else embed_sound(self.finder, clip, features),
         )
         heard.timings["encode"] = time.perf_counter() - begun
+        if not remember:
+            return heard
         self._heard[clip.key] = heard
         if len(self._heard) > HEARD_KEPT:
             self._heard.popitem(last=False)

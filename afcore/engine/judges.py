@@ -24,7 +24,8 @@ from torch import Tensor
 from afcore import prompts
 from afcore.clap import Clap
 from afcore.encoders import AudioEncoder
-from afcore.engine.scoring import LabelQuestion, Opinion
+from afcore.engine.results import Opinion
+from afcore.engine.scoring import LabelQuestion
 from afcore.knowledge.names import ClassVectors, NameJudge, class_texts
 from afcore.retrieval import ExampleBank
 

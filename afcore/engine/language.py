@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from afcore.audio.windows import pad_audios
+from afcore.checkpoints.eight_bits import is_rounded
 from afcore.errors import BadRequest
-from afcore.model.generation import GenerationSettings, candidates, score_continuations, stream
+from afcore.model.generation import GenerationSettings, answers, candidates, score_continuations, stream
 from afcore.model.prompt_cache import PromptCache
 from afcore.prompts import Prompt
 
@@ -59,8 +60,17 @@ class TextModel(Protocol):
         """How many are remembered."""
         ...
 
+    @property
+    def paddings(self) -> tuple[str, ...]:
+        """Ways in which a sample can be padded with empty audios, the usual one first; empty where there is none."""
+        ...
+
     def forget(self) -> None:
         """Drop what was read."""
+        ...
+
+    def tokens(self, text: str) -> int:
+        """How many tokens an answer has."""
         ...
 
     def inputs(self, prompt: Prompt, sounds: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -101,9 +111,10 @@ class TextModel(Protocol):
 class FlamingoText:
     """An `AudioFlamingo` with its tokenizer as a `TextModel`.
 
-    ``silence``: (E,) the encoder's features of nothing, for padded places. ``pad_audios_to``: how many audios a sample
-    has with padding, given the number there is; None leaves them unpadded (mini masks what is padded). ``max_shots``:
-    where the model was trained with fewer than its position table has room for.
+    ``silence``: (E,) the encoder's features of nothing, for padded places. ``padded``: by the names of `paddings`, how
+    many audios a sample has with padding, given the number there is; empty leaves them unpadded (mini masks what is
+    padded). ``max_shots``: where the model was trained with fewer than its position table has room for. ``as_stored``:
+    reads the model anew, for `whole_model`; needed where its weights are rounded.
     """
 
     def __init__(
@@ -112,13 +123,16 @@ class FlamingoText:
         tokenizer: PreTrainedTokenizerBase,
         kind: str,
         silence: Tensor,
-        pad_audios_to: Callable[[int], int] | None = None,
+        padded: Mapping[str, Callable[[int], int]] | None = None,
         max_shots: int | None = None,
+        as_stored: Callable[[], AudioFlamingo] | None = None,
     ):
         self.model, self.tokenizer, self.kind = model, tokenizer, kind
-        self.silence, self.pad_audios_to = silence.cpu(), pad_audios_to
+        self.silence, self._padded, self._as_stored = silence.cpu(), dict(padded or {}), as_stored
         self.device: torch.device = model.device
-        self.dtype: torch.dtype = model.dtype
+        self.dtype: torch.dtype = next(
+            model.language_model.parameters()
+        ).dtype  # what hears may be in float32 beside it
         config = model.config
         room = config.max_positions // (config.max_windows_per_audio * config.tokens_per_window) - 1
         self.max_shots: int = room if max_shots is None else min(room, max_shots)
@@ -129,17 +143,34 @@ class FlamingoText:
         """How many are remembered."""
         return len(self._caches)
 
+    @property
+    def paddings(self) -> tuple[str, ...]:
+        """As `TextModel.paddings`."""
+        return tuple(self._padded)
+
+    def whole_model(self) -> AudioFlamingo:
+        """The model for whoever saves it: where its weights are in 8 bits, it is read anew."""
+        return self._as_stored() if self._as_stored and is_rounded(self.model) else self.model
+
     def forget(self) -> None:
         """Drop what was read."""
         self._caches.clear()
 
+    def tokens(self, text: str) -> int:
+        """How many tokens an answer has."""
+        return len(self.tokenizer(text, add_special_tokens=False).input_ids)
+
     def inputs(self, prompt: Prompt, sounds: Sequence[Tensor]) -> dict[str, Tensor]:
-        """What the forward pass takes: ``input_ids`` (1, T), ``audio_embeds`` (1, A·W, E), ``audio_mask`` (1, A·W)."""
-        count = self.pad_audios_to(len(sounds)) if self.pad_audios_to else None
+        """What the forward pass takes: ``input_ids`` (1, T) and, of a prompt with sounds, ``audio_embeds`` (1, A·W, E)
+        and ``audio_mask`` (1, A·W). Without any the cross-attention is left out."""
+        ids = self.tokenizer(prompt.text, return_tensors="pt").input_ids.to(self.device)
+        if not sounds:
+            return {"input_ids": ids}
+        way = prompt.padding or next(iter(self._padded), "")
+        count = self._padded[way](len(sounds)) if way else None
         embeds, mask = pad_audios(sounds, self.silence, self.model.config.max_windows_per_audio, count)
-        ids = self.tokenizer(prompt.text, return_tensors="pt").input_ids
         return {
-            "input_ids": ids.to(self.device),
+            "input_ids": ids,
             "audio_embeds": embeds[None].to(self.device),
             "audio_mask": mask[None].to(self.device),
         }
@@ -154,6 +185,13 @@ class FlamingoText:
     ) -> Iterator[str]:
         """As `TextModel.stream`. A prompt that begins like an earlier one of its conversation is read from there on."""
         return stream(self.model, self.tokenizer, self.inputs(prompt, sounds), settings, stop, self._cache(key))
+
+    def answers(
+        self, asked: Sequence[tuple[Prompt, Sequence[Tensor]]], settings: GenerationSettings | None = None
+    ) -> list[str]:
+        """The likeliest answer to each of several prompts, (prompt, its sounds), read and answered together."""
+        prepared = [self.inputs(*one) for one in asked]
+        return answers(self.model, self.tokenizer, prepared, settings or GenerationSettings())
 
     def candidates(
         self,

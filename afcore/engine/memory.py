@@ -21,18 +21,32 @@ class OutOfMemory(AfcoreError):
 def release() -> None:
     """Hand memory that nothing refers to any more back to the GPU and to the system."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
+    trim()
+
+
+def trim() -> None:
+    """Hand freed pages back to the system, where the C library keeps them otherwise."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # other C libraries than glibc have no such call
-            ctypes.CDLL("libc.so.6").malloc_trim(0)  # freed pages are kept otherwise
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+class GpuLost(AfcoreError):
+    """The GPU does not answer any more; only a new process can reach it again."""
 
 
 @contextmanager
 def enough(forget: Callable[[], None]) -> Iterator[None]:
-    """Inside, a GPU without enough memory becomes `OutOfMemory`, after ``forget`` has dropped the caches."""
+    """Inside, a GPU without enough memory becomes `OutOfMemory`, after ``forget`` has dropped the caches, and one that
+    does not answer any more `GpuLost`."""
     try:
         yield
+    except torch.AcceleratorError as error:
+        raise GpuLost(
+            "The graphics card does not answer any more. What was saved is safe; start this server again."
+        ) from error
     except torch.OutOfMemoryError as error:
         traceback.clear_frames(error.__traceback__)  # their local variables hold what filled the memory
         forget()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from afcore.audio.notices import Notice
 from afcore.audio.recording import Clip
 from afcore.prompts import Prompt
 
@@ -33,16 +34,25 @@ class Heard:
     """Seconds per stage."""
     sha256: str = ""
     """Of the bank's file that this sound is, so that retrieval leaves it out; '' for any other."""
+    near: np.ndarray | None = field(default=None, repr=False)
+    """(d,) float32 unit embedding by the CLAP that finds the neighbours, where that is not the model's own."""
     in_passing: bool = False
     """Scored among many others: what the model has read of it is not kept, or it would push out somebody's
     conversation."""
 
     @classmethod
-    def of_features(cls, key: str, features: Tensor, vector: np.ndarray, sha256: str = "") -> Heard:
+    def of_features(
+        cls, key: str, features: Tensor, vector: np.ndarray, sha256: str = "", near: np.ndarray | None = None
+    ) -> Heard:
         """A sound of which only ``features`` (n, E) and the CLAP ``vector`` (d,) are kept; ``key`` names its
         content."""
         clip = Clip(np.zeros(0, np.float32), 1, 0.0, key, key)  # no samples, so any rate is as good
-        return cls(clip, features, [], vector, [], {}, sha256, in_passing=True)
+        return cls(clip, features, [], vector, [], {}, sha256, near, in_passing=True)
+
+    @property
+    def query(self) -> np.ndarray:
+        """(d,) what neighbours are found by: `near` where there is one, else `vector`."""
+        return self.vector if self.near is None else self.near
 
     @property
     def key(self) -> str:
@@ -50,9 +60,14 @@ class Heard:
         return self.clip.key
 
     @property
-    def notices(self) -> tuple[str, ...]:
-        """Sentences for the person about what is unusual."""
+    def notices(self) -> tuple[Notice, ...]:
+        """What is unusual about the clip."""
         return self.clip.notices
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to hear in it."""
+        return self.clip.silent
 
 
 @dataclass(frozen=True)
@@ -151,6 +166,7 @@ class Answer:
             "shots": [shot_json(shot) for shot in self.shots],
             "windows": [{"start": start, "end": end} for start, end in self.heard.times],
             "prompt": self.prompt.text,
+            **({"padding": self.prompt.padding} if self.prompt.padding else {}),
             "timings": self.timings,
             "model": self.model,
         }
@@ -159,4 +175,10 @@ class Answer:
 def shot_json(shot: Shot) -> dict[str, Any]:
     """A shot as plain data."""
     example = shot.example
-    return {"id": example.id, "label": example.label, "caption": example.caption, "similarity": shot.similarity}
+    return {
+        "id": example.id,
+        "label": example.label,
+        "caption": example.caption,
+        "similarity": shot.similarity,
+        "notices": [notice.to_json() for notice in example.notices],
+    }

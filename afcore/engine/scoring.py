@@ -62,7 +62,7 @@ class Judge(Protocol):
 @dataclass(frozen=True)
 class JudgeWeights:
     """How far each judge is believed, without and with examples; chosen on validation sounds. Whom nothing is said of
-    counts fully, who has 0 is not asked."""
+    counts fully. Who has 0 is asked only where no other judge has anything to say, and counts fully there."""
 
     alone: Mapping[str, float] = field(default_factory=dict)
     with_examples: Mapping[str, float] = field(default_factory=dict)
@@ -82,12 +82,15 @@ EQUAL = JudgeWeights()
 def score(judges: Sequence[Judge], asked: LabelQuestion, weights: JudgeWeights = EQUAL) -> LabelScores:
     """The judges' opinions as one answer. Raises BadRequest for labels that cannot be told apart."""
     prompts.check_labels(asked.labels)
-    opinions = []
-    for judge in judges:
-        weight = weights.of(judge.name, asked)
-        if weight and (said := judge.opinion(asked)) is not None:
-            opinions.append(replace(said, weight=weight * said.weight))
+    weight_of = {judge.name: weights.of(judge.name, asked) for judge in judges}
+    believed = [judge for judge in judges if weight_of[judge.name]]
+    opinions = _opinions(believed, asked) or _opinions([judge for judge in judges if judge not in believed], asked)
+    opinions = [replace(said, weight=said.weight * (weight_of[said.judge] or 1.0)) for said in opinions]
     return LabelScores(pooled(asked.labels, opinions), tuple(opinions))
+
+
+def _opinions(judges: Sequence[Judge], asked: LabelQuestion) -> list[Opinion]:
+    return [said for judge in judges if (said := judge.opinion(asked)) is not None]
 
 
 def pooled(labels: Sequence[str], opinions: Sequence[Opinion]) -> dict[str, float]:
@@ -181,10 +184,12 @@ class LanguageJudge:
 
 
 def audio_key(prompt: Prompt, query: str) -> Key:
-    """Names the sounds of ``prompt`` by content, ``query`` in the place of the one that is asked about."""
-    return tuple(query if audio == prompts.QUERY else audio.example.sha256 for audio in prompt.audios)
+    """Names the sounds of ``prompt`` by content, ``query`` in the place of the one that is asked about, and how they
+    are padded."""
+    sounds = tuple(query if audio == prompts.QUERY else audio.example.sha256 for audio in prompt.audios)
+    return (*sounds, f"padding {prompt.padding}") if prompt.padding else sounds
 
 
-def conversation(heard: Heard, prompt: Prompt) -> Key | None:
+def conversation(heard: Heard | None, prompt: Prompt) -> Key | None:
     """The conversation that a prompt about ``heard`` belongs to; None for one that is not kept."""
-    return None if heard.in_passing else audio_key(prompt, heard.key)
+    return None if heard is None or heard.in_passing else audio_key(prompt, heard.key)

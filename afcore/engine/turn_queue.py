@@ -13,11 +13,13 @@ _POLL = 0.05  # seconds between looks at a ``stop`` event, which cannot wake the
 
 
 class TurnQueue:
-    """First come, first served, across all threads of the process."""
+    """First come, first served, across all threads of the process; background work lets people pass."""
 
     def __init__(self) -> None:
         self._news = threading.Condition()
         self._queue: deque[object] = deque()
+        self._background: set[object] = set()
+        """Those in the queue who let people pass."""
         self._holder: int | None = None
 
     def __len__(self) -> int:
@@ -25,8 +27,15 @@ class TurnQueue:
         return len(self._queue)
 
     @contextmanager
-    def wait(self, on_wait: Callable[[int], None] | None = None, stop: threading.Event | None = None) -> Iterator[None]:
+    def wait(
+        self,
+        on_wait: Callable[[int], None] | None = None,
+        stop: threading.Event | None = None,
+        background: bool = False,
+    ) -> Iterator[None]:
         """Hold the turn while in the context; a thread that has it already goes straight in.
+
+        ``background``: work that nobody waits for; whoever comes later without this goes before it.
 
         ``on_wait`` hears how many are ahead, on every change; 0 when the turn has come. ``stop`` ends the wait:
         raises Cancelled. However the context is left, the turn goes to the next.
@@ -37,7 +46,7 @@ class TurnQueue:
             return
         ticket = object()
         with self._news:
-            self._queue.append(ticket)
+            self._enter(ticket, background)
         try:
             self._reach_the_front(ticket, on_wait, stop)
             self._holder = me
@@ -47,7 +56,18 @@ class TurnQueue:
                 if self._holder == me:
                     self._holder = None
                 self._queue.remove(ticket)
+                self._background.discard(ticket)
                 self._news.notify_all()
+
+    def _enter(self, ticket: object, background: bool) -> None:
+        if background:
+            self._background.add(ticket)
+            self._queue.append(ticket)
+            return
+        # The first has the turn, or is about to take it.
+        place = next((n for n, other in enumerate(self._queue) if n and other in self._background), len(self._queue))
+        self._queue.insert(place, ticket)
+        self._news.notify_all()  # those behind have one more before them
 
     def _reach_the_front(
         self, ticket: object, on_wait: Callable[[int], None] | None, stop: threading.Event | None

@@ -9,14 +9,13 @@ weights).
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from afcore.errors import BadRequest
 from afcore.evaluation import caption_rows, dialogue_rows, hearing_rows, label_rows, present_rows, unknown_rows
 from afcore.evaluation.card_context import Context
 from afcore.evaluation.card_rows import Ability, Scores, table
+from afcore.hashing import sha256_of
 from afcore.published.weights import weights_of
 
 MODULES = (hearing_rows, label_rows, present_rows, caption_rows, dialogue_rows, unknown_rows)
@@ -87,11 +87,14 @@ def _begin(work: Path, threads: int) -> None:
 
 
 def _work(task: tuple[str, int, bool]) -> tuple[tuple[str, int, dict], dict]:
+    assert _context is not None, "`_begin` has run"
     done = answer_one(_context, *task)
     return done, _context.sounds.take_new()
 
 
-def answers(context: Context, tasks: list[tuple[str, int, bool]], processes: int) -> Iterator[tuple[str, int, dict]]:
+def answers(
+    context: Context, tasks: list[tuple[str, int, bool]], processes: int
+) -> Generator[tuple[str, int, dict], None, None]:
     """What `answer_one` gives for every task, as it comes. Several processes of one thread each beat one of several
     threads: a sentence is hundreds of small products. Each loads a model of its own, some 1.3 GB."""
     if processes < 2:
@@ -112,7 +115,7 @@ def answers(context: Context, tasks: list[tuple[str, int, bool]], processes: int
 
 def about(item: Any) -> Any:
     """The item as its line of the answers has it."""
-    return json.loads(json.dumps(asdict(item))) if is_dataclass(item) else item
+    return json.loads(json.dumps(asdict(item))) if is_dataclass(item) and not isinstance(item, type) else item
 
 
 def kept_answers(file: Path, items: Sequence, controls: int) -> dict[int, dict]:
@@ -201,7 +204,7 @@ def evaluate(
 
 def weights_key() -> str:
     """Names what mini's answers depend on: its weights and settings, and the shipped bank."""
-    return hashlib.sha256(weights_of("mini").encode() + (paths.BANK / "bank.sqlite").read_bytes()).hexdigest()[:12]
+    return sha256_of(weights_of("mini"), (paths.BANK / "bank.sqlite").read_bytes())[:12]
 
 
 def run(options: argparse.Namespace) -> None:

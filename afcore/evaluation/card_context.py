@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from afcore.clap import Clap
 from afcore.corpus.clips import ClipSet
 from afcore.corpus.items import PER_GROUP
 from afcore.corpus.labels import Name, read_names
@@ -18,7 +19,7 @@ from afcore.evaluation.naming import everyday
 from afcore.evaluation.ontology import shared
 from afcore.evaluation.sounds import CardSounds, Subject
 from afcore.retrieval import ExampleBank
-from afcore.retrieval.bank import Example
+from afcore.retrieval.example import Example
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
@@ -30,13 +31,13 @@ OF_LABEL_BANK = 120  # clips of one label in the bank of training clips
 class ClipBank(ExampleBank):
     """Clips of a `ClipSet` as an example bank in memory: what `Retriever` and `Engine.features_of` ask of a `Bank`."""
 
-    def __init__(self, clips: ClipSet, rows: Sequence[int], clap):
+    def __init__(self, clips: ClipSet, rows: Sequence[int], clap: Clap):
         self._clips, self._rows = clips, list(rows)
         self._vectors = clips.clap_vectors(clap, self._rows)
         self._examples = [
             Example(
                 i,
-                clips[i].label,
+                clips.label_of(i),
                 clips[i].caption,
                 f"clip {i}",
                 0.0,
@@ -80,7 +81,8 @@ class Context:
     def training_bank(self) -> ClipBank:
         """Labelled clips of the training packages, none of which is a test package, at most `OF_LABEL_BANK` of a
         label."""
-        rng, taken, rows = np.random.default_rng(0), {}, []
+        rng, rows = np.random.default_rng(0), []
+        taken: dict[str, int] = {}
         for i in rng.permutation(len(self.clips)).tolist():
             info = self.clips[i]
             if info.split == "train" and info.source >= 0 and info.label and taken.get(info.label, 0) < OF_LABEL_BANK:
@@ -91,7 +93,10 @@ class Context:
     def test_clips(self, labels: set[str], seed: int = 0) -> list[int]:
         """Test clips with one of `labels`, at most `PER_GROUP` takes of a source: one of each label, then a second of
         each, and so on up to `OF_LABEL_TEST`, so that the first few cover all labels too."""
-        rng, of_group, of_label, ranked = np.random.default_rng(seed), {}, {}, []
+        rng = np.random.default_rng(seed)
+        ranked: list[tuple[int, int, int]] = []
+        of_group: dict[str, int] = {}
+        of_label: dict[str, int] = {}
         for i in rng.permutation(len(self.clips)).tolist():
             info = self.clips[i]
             if info.split != "test" or info.label not in labels or info.source < 0:
@@ -102,7 +107,7 @@ class Context:
                 ranked.append((of_label[info.label], len(ranked), i))
         return [i for _, _, i in sorted(ranked)]
 
-    def heard(self, subject: Subject, how: str = "") -> Heard:
+    def hear(self, subject: Subject, how: str = "") -> Heard:
         """The subject as the engine would have heard it. With hidden tags retrieval still goes by what was there."""
         features = self.sounds.features(subject, how)
         seen = self.sounds.features(subject) if how == "no tags" else features
@@ -111,7 +116,7 @@ class Context:
 
     def labels_of(self, subject: Subject) -> list[str]:
         """The labels of the clips that it was made of."""
-        return [self.clips[i].label for i in subject.clips]
+        return [self.clips.label_of(i) for i in subject.clips]
 
     def fine(self, label: str) -> str:
         """The label's own category, such as "animals"."""
@@ -120,7 +125,7 @@ class Context:
 
 def ten_options(
     rng: np.random.Generator, label: str, labels: Sequence[str], context: Context, count: int = 10
-) -> tuple:
+) -> tuple[str, ...]:
     """`label` among `count`: half of the others are its nearest in AudioSet's ontology, where it has as many in its
     branch; the rest are of other branches as far as these last. None is kept apart from it."""
     apart = context.everyday[label].apart if label in context.everyday else frozenset()

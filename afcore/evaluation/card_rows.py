@@ -12,12 +12,17 @@ from afcore.evaluation.card_context import Context
 from afcore.stats import bootstrap_interval, macro_over
 
 DRAWS = 500  # of the bootstrap
+Measured = tuple[float, tuple[float, float]]
+"""A value and its 95 % interval."""
 OTHER, PERMUTED = "another clip's audio", "shot labels permuted"
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the card. `measured` with its 95 % interval, over `n` items; `met` is None where there is no bar."""
+class CardRow:
+    """A line of the card. `measured` with its 95 % interval, over `n` items; `met` is None where there is no bar.
+
+    Where other judges answer beside the language side, `measured` and the bar are of the whole, and `alone` is what the
+    language side reaches alone, with its interval."""
 
     ability: str
     measured: float
@@ -29,6 +34,7 @@ class Row:
     note: str = ""
     plain: bool = False
     """A number, not a share."""
+    alone: Measured | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Control:
 
 @dataclass
 class Scores:
-    rows: list[Row] = field(default_factory=list)
+    rows: list[CardRow] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
 
 
@@ -66,26 +72,26 @@ class Ability:
     most: int = 600  # items, where nothing else limits them
 
 
-def mean(correct: Sequence[float], labels: Sequence[str], groups: Sequence[str]) -> tuple[float, tuple[float, float]]:
+def mean(correct: Sequence[float] | np.ndarray, labels: Sequence[str], groups: Sequence[str]) -> Measured:
     """Mean over labels of the mean within each, and its 95 % interval over redrawn sources."""
     over = macro_over(correct, labels)
     every = np.arange(len(correct))
     return over(every), bootstrap_interval(every, list(groups), over, draws=DRAWS)
 
 
-def share(correct: Sequence[float], groups: Sequence[str]) -> tuple[float, tuple[float, float]]:
+def share(correct: Sequence[float], groups: Sequence[str]) -> Measured:
     """Plain mean and its 95 % interval over redrawn sources."""
     values = np.asarray(correct, float)
     return float(values.mean()), bootstrap_interval(values, list(groups), draws=DRAWS)
 
 
-def other_audio(ability: str, value: tuple, n: int, beside: float, chance: float) -> Control:
+def other_audio(ability: str, value: Measured, n: int, beside: float, chance: float) -> Control:
     """The control with another clip's audio: chance must lie within its interval or above it."""
     measured, (low, high) = value
     return Control(ability, OTHER, measured, (low, high), n, beside, chance, "falls to chance", bool(low <= chance))
 
 
-def hidden_tags(ability: str, value: tuple, n: int, beside: float, chance: float) -> Control:
+def hidden_tags(ability: str, value: Measured, n: int, beside: float, chance: float) -> Control:
     """The control without tag words: at least half of the lead over chance must be left."""
     measured, bounds = value
     return Control(
@@ -101,12 +107,12 @@ def hidden_tags(ability: str, value: tuple, n: int, beside: float, chance: float
     )
 
 
-def degraded(ability: str, how: str, value: tuple, n: int, beside: float, chance: float | None) -> Control:
+def degraded(ability: str, how: str, value: Measured, n: int, beside: float, chance: float | None) -> Control:
     """Through the simulated phone or room, or whatever has no bar: only shown."""
     return Control(ability, how, value[0], value[1], n, beside, chance, "shown")
 
 
-def usual_controls(ability: str, told: dict[str, tuple], n: int, beside: float, chance: float) -> list[Control]:
+def usual_controls(ability: str, told: dict[str, Measured], n: int, beside: float, chance: float) -> list[Control]:
     """The four that every score has; `told`: "other", "no tags", "phone" and "room" → value with its interval."""
     line = n, beside, chance
     return [
@@ -127,12 +133,13 @@ def table(scores: Scores) -> str:
     def span(bounds, plain):
         return f"{show(bounds[0], plain)} to {show(bounds[1], plain)}"
 
-    lines = ["| ability | measured | 95 % | n | chance | bar | met? |", "|---|---|---|---|---|---|---|"]
+    lines = ["| ability | measured | 95 % | language side alone | n | chance | bar | met? |", "|---" * 8 + "|"]
     for r in scores.rows:
         chance = "" if r.chance is None else show(r.chance, r.plain)
         name = f"{r.ability} ({r.note})" if r.note else r.ability
+        alone = "" if r.alone is None else f"{show(r.alone[0], r.plain)} ({span(r.alone[1], r.plain)})"
         lines.append(
-            f"| {name} | {show(r.measured, r.plain)} | {span(r.interval, r.plain)} | {r.n} | {chance} "
+            f"| {name} | {show(r.measured, r.plain)} | {span(r.interval, r.plain)} | {alone} | {r.n} | {chance} "
             f"| {r.bar} | {mark[r.met]} |"
         )
     if scores.controls:

@@ -10,7 +10,6 @@ of `python -m afcore.training labels`.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -21,9 +20,11 @@ import torch
 
 from afcore import paths
 from afcore.corpus.decoded import first_window, read_index, splits_of
+from afcore.corpus.labels import label_by_id
 from afcore.corpus.teacher import compare, folded_teacher
 from afcore.encoders.mini import EMBEDDING, MiniEncoder
 from afcore.errors import MissingPart
+from afcore.hashing import sha256_of_file
 from afcore.stats import bootstrap_interval
 
 FOLDERS = ("corpus", "sounds")
@@ -39,7 +40,7 @@ MEASURES = {
 BARS = {"best": 0.80, "three": 0.95, "logits": 0.97, "cosine": 0.95, "share": 0.97}
 
 
-class HeldOut:
+class HeldOutSounds:
     """Held-out sounds of a split and, as the bank of neighbours, the labelled training sounds."""
 
     def __init__(self, work: Path, split: str):
@@ -49,7 +50,8 @@ class HeldOut:
                 f"There are no decoded sounds in {work}: make them with `python -m afcore.training corpus`."
             )
         rows = [(folder, row) for folder in self.folders for row in read_index(folder)]
-        splits, labels = splits_of([row for _, row in rows]), self._labels()
+        splits = splits_of([row for _, row in rows])
+        labels = {name: label for folder in self.folders for name, label in label_by_id(folder).items()}
         self.sounds, self.labels, self.sets, self.held = [], [], [], []
         for (folder, row), where in zip(rows, splits, strict=True):
             label = row.get("label") or labels.get(row["id"])
@@ -59,11 +61,6 @@ class HeldOut:
                 self.sets.append(row["package"] if "label" in row else PACKAGES)
                 self.held.append(where == split)
         self.audio = {folder: np.memmap(folder / "audio.i16", np.int16, "r") for folder in self.folders}
-
-    def _labels(self) -> dict[str, str]:
-        files = [folder / "labels.jsonl" for folder in self.folders if (folder / "labels.jsonl").exists()]
-        rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-        return {row["id"]: row["label"] for row in rows}
 
     def window(self, i: int) -> np.ndarray:
         """(T,) float32 at 32 kHz, 1 to 7 s: the first window of a sound, short ones with silence up to 1 s."""
@@ -123,9 +120,9 @@ def evaluate(
 ) -> dict:
     """The table as data: {"split", "weights", "rows": [{"set", "n", measure: {"value", "interval"}, …, "share",
     "labelled"}]}."""
-    held_out = HeldOut(work, split)
+    held_out = HeldOutSounds(work, split)
     encoder = MiniEncoder.load(folder)
-    weights = hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest()[:8]
+    weights = sha256_of_file(folder / "encoder.safetensors")[:8]
     with torch.inference_mode():
         wanted = held_out.features(ears_of(teacher), work / "encoder" / "teacher.npz", progress)
         got = held_out.features(encoder.hear, work / "encoder" / f"{weights}.npz", progress)

@@ -117,7 +117,7 @@ def write(cases: Sequence[Case], file: Path) -> None:
     file.write_text(json.dumps([asdict(case) for case in cases], indent=1) + "\n", encoding="utf-8")
 
 
-class Sounds:
+class CaseSounds:
     """The sounds of cases, from the shipped bank or one that has the same files."""
 
     def __init__(self, bank: Bank):
@@ -156,13 +156,13 @@ def ask(engine: Engine, case: Case, clip: Clip) -> Verdict:
     heard = engine.hear(clip)
     if case.kind == ALIKE:
         found = engine.classify(heard, case.options)
-        said = max(found, key=found.get)
+        said = max(found, key=lambda label: found[label])
     else:
         said = engine.ask(heard, case.question, settings=GenerationSettings(max_new_tokens=LENGTH)).text
     return Verdict(said, case.is_right(said))
 
 
-def verdicts(engine: Engine, sounds: Sounds, cases: Sequence[Case]) -> Iterator[tuple[Case, Verdict]]:
+def verdicts(engine: Engine, sounds: CaseSounds, cases: Sequence[Case]) -> Iterator[tuple[Case, Verdict]]:
     """Each case with what the model says now."""
     for case in cases:
         yield case, ask(engine, case, sounds.clip(case))

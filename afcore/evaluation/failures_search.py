@@ -15,7 +15,8 @@ from afcore.evaluation import failures, naming
 from afcore.evaluation.failures import ALIKE, COUNT, NEW, NUMBERS, ORDER, QUIET, WORDS, Case, Part
 
 if TYPE_CHECKING:
-    from afcore.retrieval.bank import Bank, Example
+    from afcore.retrieval.bank import Bank
+    from afcore.retrieval.example import Example
 
 FAINT = -14.0  # dB, of a quiet sound against the loud one, both with one peak level before
 PAUSE = 0.6  # s between sounds that follow one another

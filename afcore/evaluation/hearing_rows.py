@@ -7,7 +7,7 @@ import numpy as np
 
 from afcore.evaluation.caption_rows import SUFFIX
 from afcore.evaluation.card_context import Context
-from afcore.evaluation.card_rows import DRAWS, Ability, Row, Scores, mean, share
+from afcore.evaluation.card_rows import DRAWS, Ability, CardRow, Scores, mean, share
 from afcore.evaluation.split_scores import neighbour_hits, teacher_rows
 from afcore.stats import bootstrap_interval, macro_over
 
@@ -33,7 +33,7 @@ def _embedding_score(context: Context, items: list, records: list[dict]) -> Scor
     chance = 1 / len(set(truth))
     return Scores(
         [
-            Row(
+            CardRow(
                 "1-nearest-neighbour accuracy of the embedding, share of the teacher's own",
                 share_of,
                 bootstrap_interval(np.arange(n), groups, ratio, draws=DRAWS),
@@ -43,8 +43,8 @@ def _embedding_score(context: Context, items: list, records: list[dict]) -> Scor
                 share_of >= 0.95,
                 f"against {found['bank']} training clips",
             ),
-            Row("of it, the student's embedding", *mean(found["student"], truth, groups), n, chance),
-            Row("of it, the teacher's embedding", *mean(found["teacher"], truth, groups), n, chance),
+            CardRow("of it, the student's embedding", *mean(found["student"], truth, groups), n, chance),
+            CardRow("of it, the teacher's embedding", *mean(found["teacher"], truth, groups), n, chance),
         ]
     )
 
@@ -52,7 +52,8 @@ def _embedding_score(context: Context, items: list, records: list[dict]) -> Scor
 def distinct(context: Context, named_only: bool) -> list[tuple[int, str]]:
     """(test clip, caption) with each caption once, at most `POOL`: those by file name first, then those by the
     teacher's tags."""
-    drawn, taken = np.random.default_rng(61).permutation(len(context.clips)).tolist(), {}
+    drawn = np.random.default_rng(61).permutation(len(context.clips)).tolist()
+    taken: dict[str, int] = {}
     order = [i for i in drawn if context.clips[i].split == "test" and context.clips[i].caption]
     for i in sorted(
         order, key=lambda i: context.clips[i].label is None
@@ -79,7 +80,7 @@ def _search_score(context: Context, items: list[bool], records: list[dict]) -> S
         every = f"all {n} distinct captions that the test packages give" if n < POOL else ""
         bar, met = ("reported", None) if named_only else ("60 %", value[0] >= 0.60)
         rows.append(
-            Row(
+            CardRow(
                 f"mini CLAP, text → audio, recall at {AT}",
                 *value,
                 n,

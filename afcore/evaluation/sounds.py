@@ -75,7 +75,8 @@ class CardSounds:
         elif len(subject.clips) == 1:
             x = self.piece(subject.clips[0])
         else:  # the mixture itself must not depend on `how`
-            x = mix(*map(self.piece, subject.clips), np.random.default_rng(zlib.crc32(subject.key.encode())))
+            first, second = map(self.piece, subject.clips)
+            x = mix(first, second, np.random.default_rng(zlib.crc32(subject.key.encode())))
         x = phone(x) if how == "phone" else room(x, rng) if how == "room" else x
         peak = np.abs(x).max(initial=0)
         return x / peak if peak else x
@@ -111,7 +112,7 @@ class CardSounds:
         """Writes the file where anything is new."""
         if self.take_new():
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(self.file, **self._made)
+            np.savez(self.file, allow_pickle=False, **self._made)
 
 
 def phone(x: np.ndarray) -> np.ndarray:

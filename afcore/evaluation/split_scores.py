@@ -7,8 +7,9 @@ shipped bank, whose packages are all on the training side.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from afcore.errors import MissingPart
 from afcore.stats import bootstrap_interval, macro_mean
 
 if TYPE_CHECKING:
+    from afcore.engine.engine import Engine
     from afcore.engine.loading import LoadEngine
 
 SHOTS = 4
@@ -28,13 +30,23 @@ ANY, AMONG = (
 )  # the second is what `classify` takes
 
 
-def neighbour_hits(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> dict[str, np.ndarray | list | int]:
-    """Whether the nearest training clip has the test clip's label, by the student's embedding and by the teacher's own:
-    `student` and `teacher` (n,) of 0 and 1, with the test clips' `truth` and `groups` (n,), and the size of the
+class NeighbourHits(TypedDict):
+    """`student` and `teacher` (n,) of 0 and 1, with the test clips' `truth` and `groups` (n,), and the size of the
     `bank`."""
-    known = ~np.isnan(teacher[:, 0])
-    bank = [i for i in np.flatnonzero(known) if clips[i].split == "train" and clips[i].label in labels]
-    test = [i for i in np.flatnonzero(known) if clips[i].split == "test" and clips[i].label in labels]
+
+    student: np.ndarray
+    teacher: np.ndarray
+    truth: list[str]
+    groups: list[str]
+    bank: int
+
+
+def neighbour_hits(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> NeighbourHits:
+    """Whether the nearest training clip has the test clip's label, by the student's embedding and by the teacher's
+    own."""
+    known = np.flatnonzero(~np.isnan(teacher[:, 0])).tolist()
+    bank = [i for i in known if clips[i].split == "train" and clips[i].label in labels]
+    test = [i for i in known if clips[i].split == "test" and clips[i].label in labels]
     teacher = np.nan_to_num(teacher)
     truth = np.array([clips[i].label for i in test])
     names = np.array([clips[i].label for i in bank])
@@ -83,7 +95,9 @@ def teacher_rows(corpus: Path, clips: ClipSet) -> np.ndarray:
     return found
 
 
-def conditions(engine, clips: ClipSet, items: list[NamingItem], progress=None) -> dict[str, np.ndarray]:
+def conditions(
+    engine: Engine, clips: ClipSet, items: list[NamingItem], progress: Callable[[int, int], None] | None = None
+) -> dict[str, np.ndarray]:
     """For every item and condition the chosen label (as text); 'shuffled answer' is what permuted shots would say."""
     from afcore.retrieval.nearest import prompt_order
     from afcore.retrieval.shuffling import shuffled
@@ -93,15 +107,15 @@ def conditions(engine, clips: ClipSet, items: list[NamingItem], progress=None) -
     said = dict(zip(labels, engine.clap.text([f"the sound of {label}" for label in labels]), strict=False))
     chosen: dict[str, list[str]] = {}
 
-    def say(name, label):
-        return chosen.setdefault(name, []).append(label)
+    def say(name: str, label: str) -> None:
+        chosen.setdefault(name, []).append(label)
 
     for n, item in enumerate(items):
         sound, options = heard_clip(clips, item.clip, engine.clap), list(item.options)
         shots = prompt_order(engine.neighbours(sound, SHOTS))
 
-        def best(found):
-            return max(found, key=found.get)
+        def best(found: dict[str, float]) -> str:
+            return max(found, key=lambda label: found[label])
 
         say("zero-shot", best(engine.classify(sound, options)))
         other = items[int(rng.integers(len(items)))]
@@ -124,7 +138,9 @@ def conditions(engine, clips: ClipSet, items: list[NamingItem], progress=None) -
     return {k: np.array(v) for k, v in chosen.items()}
 
 
-def evaluate(work: Path, limit: int | None, load: LoadEngine, progress=None) -> dict:
+def evaluate(
+    work: Path, limit: int | None, load: LoadEngine, progress: Callable[[int, int], None] | None = None
+) -> dict:
     """All scores as one dictionary. Raises MissingPart without `work/clips` or the shipped bank."""
     if not (work / "clips" / "clips.jsonl").exists():
         raise MissingPart(
@@ -132,11 +148,12 @@ def evaluate(work: Path, limit: int | None, load: LoadEngine, progress=None) -> 
         )
     clips = ClipSet(work / "clips")
     engine = load("mini")
-    bank_labels = {example.label for example in engine.bank.examples()}
-    test = {clips[i].label for i in range(len(clips)) if clips[i].split == "test" and clips[i].label}
-    train = {clips[i].label for i in range(len(clips)) if clips[i].split == "train" and clips[i].label}
+    examples = engine.retriever().bank.examples()
+    bank_labels = {example.label for example in examples}
+    test = {info.label for info in clips.info if info.split == "test" and info.label}
+    train = {info.label for info in clips.info if info.split == "train" and info.label}
     labels = test & train & bank_labels
-    packages = {example.package for example in engine.bank.examples()}
+    packages = {example.package for example in examples}
     items = make_items(clips, "test", labels)
     overlap = packages & {item.package for item in items}
     if overlap:
@@ -158,7 +175,7 @@ def evaluate(work: Path, limit: int | None, load: LoadEngine, progress=None) -> 
         }
     hit = {name: (answers == truth).astype(float) for name, answers in chosen.items()}
 
-    def line(values, rows):
+    def line(values: np.ndarray, rows: np.ndarray) -> dict:
         return {
             "mean": float(values[rows].mean()),
             "interval": bootstrap_interval(values[rows], [groups[i] for i in rows]),

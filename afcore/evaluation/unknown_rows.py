@@ -9,9 +9,11 @@ import numpy as np
 from afcore import prompts
 from afcore.corpus.held_out import HELD_OUT
 from afcore.evaluation.card_context import Context
-from afcore.evaluation.card_rows import Ability, Control, Row, Scores, share
+from afcore.evaluation.card_rows import Ability, CardRow, Control, Scores, share
 from afcore.evaluation.dialogue_rows import SENTENCE
-from afcore.evaluation.naming import claims, names_noise_only, refuses
+from afcore.evaluation.grading import declines
+from afcore.evaluation.mentions import mentions
+from afcore.evaluation.naming import claims, names_noise_only
 from afcore.evaluation.sounds import HOWS, NOISES, Subject
 
 # Nobody can tell these from a sound. None is worded as in training.
@@ -60,7 +62,7 @@ def _items(context: Context) -> list[UnknownItem]:
 
 def _answer(context: Context, item: UnknownItem, controls: bool) -> dict:
     def say(how):
-        return context.engine.ask(context.heard(item.subject, how), item.question, settings=SENTENCE).text
+        return context.engine.ask(context.hear(item.subject, how), item.question, settings=SENTENCE).text
 
     record = {"said": say("")}
     if controls:
@@ -69,25 +71,26 @@ def _answer(context: Context, item: UnknownItem, controls: bool) -> dict:
 
 
 def at_fault(item: UnknownItem, said: str) -> bool:
-    """Noise: names something else than noise. Unanswerable: does not decline. Answerable: declines or says nothing."""
+    """Noise: names something else than noise. Unanswerable: does not decline. Answerable: names nothing; an answer in
+    doubt that names something ("I am not sure: perhaps a pop") is one."""
     if item.kind == "noise":
-        return not refuses(said) and bool(claims(said)) and not names_noise_only(said)
-    return not refuses(said) if item.kind == "unanswerable" else refuses(said) or not claims(said)
+        return not declines(said) and bool(claims(said)) and not names_noise_only(said)
+    return not declines(said) if item.kind == "unanswerable" else not any(not one.denied for one in mentions(said))
 
 
 def _score(context: Context, items: list[UnknownItem], records: list[dict]) -> Scores:
     pairs, scores = list(zip(items, records, strict=True)), Scores()
     for name, kinds, bar in (
-        ("names a sound in silence or noise, or answers the unanswerable", ("noise", "unanswerable"), "at most 10 %"),
+        ("names a sound in silence or noise, or answers the unanswerable", ("noise", "unanswerable"), "at most 5 %"),
         ("of these, names a sound in silence or noise", ("noise",), "reported"),
         ("of these, answers the unanswerable", ("unanswerable",), "reported"),
-        ("refuses answerable questions", ("answerable",), "at most 10 %"),
+        ("refuses answerable questions", ("answerable",), "at most 5 %"),
     ):
         some = [(i, r) for i, r in pairs if i.kind in kinds]
         if not some:
             continue
         value = share([at_fault(i, r["said"]) for i, r in some], [i.group for i, _ in some])
-        scores.rows.append(Row(name, *value, len(some), None, bar, value[0] <= 0.1 if bar != "reported" else None))
+        scores.rows.append(CardRow(name, *value, len(some), None, bar, value[0] <= 0.05 if bar != "reported" else None))
         for how in HOWS if bar != "reported" else ():
             asked = [(i, r) for i, r in some if how in r]
             if asked:

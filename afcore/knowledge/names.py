@@ -14,7 +14,6 @@ so `ClassVectors` can be kept in a file.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from afcore.hashing import sha256_of
 from afcore.knowledge.table import COUNT, SoundClass, implied_by, table
 from afcore.knowledge.words import stems
 
@@ -74,7 +74,7 @@ class ClassTexts:
     @property
     def digest(self) -> str:
         """Changes whenever a text does."""
-        return hashlib.sha256("\n".join((*self.shown, *self.names, *self.clauses)).encode()).hexdigest()[:16]
+        return sha256_of("\n".join((*self.shown, *self.names, *self.clauses)))[:16]
 
 
 @cache

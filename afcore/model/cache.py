@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,28 +25,49 @@ class AudioMemory:
     def __init__(self, keys_values: dict[int, tuple[Tensor, Tensor]], mask: Tensor, audio_index: Tensor):
         self.keys_values, self.mask, self.audio_index = keys_values, mask, audio_index
         self.audios = int(audio_index.max()) + 1 if len(audio_index) else 0
+        # Looked at once: a look makes the CPU wait for the GPU, and decoding asks for every token.
         self.all_real = bool(mask.all())
+        self.nobody_deaf = bool(mask[:, audio_index == 0].any(1).all())
 
-    def context(self, audios_before: Tensor) -> AudioContext:
+    def context(self, audios_before: Tensor, all_before: bool | None = None) -> AudioContext:
         """Who may look where: block upper-triangular (paper section 3.3, published `mask_op = ge`).
 
         audios_before: (B, T) how many `<audio>` tokens stand at or before each text position. A position sees
         the real windows of audios 1 ... max(1, audios_before), so text before the first `<audio>` sees the first.
+        all_before: whether every audio stands before every position; None: to be looked at here.
         """
+        if all_before is None:
+            all_before = max(1, int(audios_before.min())) >= self.audios
         keys_values, rows = self.keys_values, len(audios_before)
         if len(self.mask) == 1 < rows:
             keys_values = {
                 layer: (k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for layer, (k, v) in keys_values.items()
             }
-        if self.all_real and max(1, int(audios_before.min())) >= self.audios:
+        if self.all_real and all_before:
             return AudioContext(keys_values, None, None)
         mask = self.mask[:, None, :] & (self.audio_index < audios_before.clamp_min(1)[:, :, None])
-        deaf = ~mask.any(-1, keepdim=True)
-        if not deaf.any():
+        if self.nobody_deaf:
             return AudioContext(keys_values, mask[:, None], None)
+        deaf = ~mask.any(-1, keepdim=True)
         # Attention over nothing is not a number: let those positions look anywhere, then drop what they saw.
         dtype = next(iter(keys_values.values()))[0].dtype
         return AudioContext(keys_values, (mask | deaf)[:, None], (~deaf).to(dtype))
+
+    def silenced(self) -> AudioMemory:
+        """The same places with nothing to hear in them."""
+        return AudioMemory(self.keys_values, torch.zeros_like(self.mask), self.audio_index)
+
+    @classmethod
+    def stacked(cls, memories: Sequence[AudioMemory]) -> AudioMemory:
+        """The rows of several memories of the same places under each other."""
+        pairs = {
+            layer: (
+                torch.cat([memory.keys_values[layer][0] for memory in memories]),
+                torch.cat([memory.keys_values[layer][1] for memory in memories]),
+            )
+            for layer in memories[0].keys_values
+        }
+        return cls(pairs, torch.cat([memory.mask for memory in memories]), memories[0].audio_index)
 
     def select(self, rows: Tensor) -> AudioMemory:
         """The memory of the batch rows `rows` (B',), in that order, repeats allowed."""
@@ -63,6 +86,8 @@ class FlamingoCache(DynamicCache):
     audios_before: (B, T) count of `<audio>` tokens at or before each cached text position.
     """
 
+    _all_read: bool | None = None  # whether every audio stands before what comes next; None: to be looked at
+
     def __init__(self, text_config: PretrainedConfig):
         super().__init__(config=text_config)
         self.audio: AudioMemory | None = None
@@ -74,6 +99,33 @@ class FlamingoCache(DynamicCache):
         fork = copy.copy(self)
         fork.layers = [copy.copy(layer) for layer in self.layers]
         return fork
+
+    @classmethod
+    def stacked(cls, caches: Sequence[FlamingoCache]) -> FlamingoCache:
+        """The rows of caches that have read equally many tokens of equally many audios, under each other."""
+        whole, read = caches[0].fork(), [list[Any](cache.layers) for cache in caches]
+        for layer, *same in zip(whole.layers, *read, strict=True):
+            layer.keys = torch.cat([one.keys for one in same])
+            layer.values = torch.cat([one.values for one in same])
+        whole._all_read = None
+        whole.audio = AudioMemory.stacked([cache.audio for cache in caches if cache.audio is not None])
+        whole.audios_before = torch.cat([cache.audios_before for cache in caches if cache.audios_before is not None])
+        return whole
+
+    def listen(self, is_audio_token: Tensor) -> AudioContext | None:
+        """What new text positions, (B, T) bool, may look at; None where there is no audio.
+
+        Whether all audios stand before them is looked at when a prompt is read: single tokens follow what was read, so
+        that decoding never waits for the device here.
+        """
+        audios_before = self.hear(is_audio_token)
+        if self.audio is None:
+            return None
+        all_before = bool(self._all_read)
+        if not all_before and (self._all_read is None or audios_before.shape[1] > 1):
+            least, last = (max(1, int(counts.min())) for counts in (audios_before, audios_before[:, -1]))
+            all_before, self._all_read = least >= self.audio.audios, last >= self.audio.audios
+        return self.audio.context(audios_before, all_before)
 
     def hear(self, is_audio_token: Tensor) -> Tensor:
         """Counts on from what is cached: (B, T) bool for the new text positions -> (B, T) counts."""
@@ -112,6 +164,7 @@ class FlamingoCache(DynamicCache):
         super().crop(tokens_to_remove)
         if self.audios_before is not None:
             self.audios_before = self.audios_before[:, : self.get_seq_length()]
+        self._all_read = None
 
     def keep_first(self, length: int) -> None:
         """Forgets what follows the first `length` text positions."""
@@ -119,4 +172,4 @@ class FlamingoCache(DynamicCache):
 
     def reset(self) -> None:
         super().reset()  # type: ignore[no-untyped-call]  # transformers has no types on it
-        self.audio = self.audios_before = None
+        self.audio = self.audios_before = self._all_read = None

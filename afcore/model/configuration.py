@@ -26,6 +26,8 @@ class AudioFlamingoConfig(PretrainedConfig):
     front_end: None (features go in as they are; E must be D) or "tags" (`afcore.model.front_end`).
     tag_count, tag_tokens: for "tags": how many tag logits end each feature row, and how many of the
         strongest tags become audio tokens of their own.
+    guidance: how far answers are moved away from what would be said without the sound, unless asked
+        otherwise (`afcore.model.generation`); 1 is not at all, as published.
     audio_token_id, endofchunk_token_id, sep_token_id: `<audio>`, `<|endofchunk|>` and `<SEP>`.
     """
 
@@ -52,6 +54,7 @@ class AudioFlamingoConfig(PretrainedConfig):
         front_end: str | None = None,
         tag_count: int = 527,
         tag_tokens: int = 5,
+        guidance: float = 1.0,
         audio_token_id: int | None = None,
         endofchunk_token_id: int | None = None,
         sep_token_id: int | None = None,
@@ -79,6 +82,7 @@ class AudioFlamingoConfig(PretrainedConfig):
         self.front_end = front_end
         self.tag_count = tag_count
         self.tag_tokens = tag_tokens
+        self.guidance = guidance
         self.audio_token_id = audio_token_id
         self.endofchunk_token_id = endofchunk_token_id
         kwargs["sep_token_id"] = sep_token_id  # an argument of the base class, which would set it back to None

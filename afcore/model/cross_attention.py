@@ -44,6 +44,7 @@ class MaskedCrossAttention(nn.Module):
 
     def keys_values(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """audio (B, N, D) -> keys and values, each (B, heads, N, head size)."""
+        audio = audio.to(self.to_kv.weight.dtype)  # which may be float16 where what hears is in float32
         keys, values = self.to_kv(audio).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2).chunk(2, 1)
         return keys, values
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from afcore.model.configuration import AudioFlamingoConfig
 from afcore.model.cross_attention import FlamingoLayer, GatedCrossAttention
 from afcore.model.front_end import TagFrontEnd
 
+if TYPE_CHECKING:
+    from typing import Self
+
 
 def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
     """The list of decoder layers of any `AutoModelForCausalLM`, whatever it is called there."""
@@ -25,6 +28,11 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
     raise ValueError(f"{type(language_model).__name__} has no list of {count} decoder layers.")
+
+
+def block_of(layer: nn.Module) -> GatedCrossAttention | None:
+    """The block before a decoder layer, which may stand inside a wrapper; None where there is none."""
+    return next((module for module in layer.modules() if isinstance(module, GatedCrossAttention)), None)
 
 
 class AudioFlamingo(PreTrainedModel, GenerationMixin):
@@ -38,12 +46,15 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
     random weights is built from `config.text_config`.
     """
 
+    config: AudioFlamingoConfig
     config_class = AudioFlamingoConfig
     base_model_prefix = "flamingo"
     main_input_name = "input_ids"
     _no_split_modules = ["FlamingoLayer", "AudioTransformer"]  # noqa: RUF012  # as transformers declares it
     _skip_keys_device_placement = ["cache"]  # noqa: RUF012
     _supports_sdpa = True
+    # Loaded in float16, these stay in float32: features times the root of the width go beyond what float16 holds.
+    _keep_in_fp32_modules = ["audio_transformer", "front_end"]  # noqa: RUF012
 
     def __init__(self, config: AudioFlamingoConfig, language_model: PreTrainedModel | None = None):
         super().__init__(config)
@@ -68,15 +79,23 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         elif callable(reset := getattr(module, "reset_parameters", None)):
             reset()
 
+    if TYPE_CHECKING:  # transformers wraps or declares them without types
+
+        def to(self, *args: Any, **kwargs: Any) -> Self: ...  # type: ignore[override]  # theirs is a bare wrapper
+
+        def eval(self) -> Self: ...
+
     # The language model owns both ends.
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
+    def get_input_embeddings(self) -> nn.Embedding:
+        table = self.language_model.get_input_embeddings()
+        assert isinstance(table, nn.Embedding), "as every decoder of transformers has it"
+        return table
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_input_embeddings(value)
 
-    def get_output_embeddings(self) -> nn.Module:
-        head: nn.Module = self.language_model.get_output_embeddings()
+    def get_output_embeddings(self) -> nn.Linear:
+        head: nn.Linear = self.language_model.get_output_embeddings()
         return head
 
     def set_output_embeddings(self, value: nn.Module) -> None:
@@ -129,10 +148,11 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         kept = mask.any(0)
         if not kept.all() and kept.any():
             audio, mask, audio_index = audio[:, kept], mask[:, kept], audio_index[kept]
-        layers = decoder_layers(self.language_model)
-        keys_values = {
-            i: layers[i].gated_cross_attn_layer.attn.keys_values(audio) for i in self.config.cross_attention_layers
-        }
+        layers, keys_values = decoder_layers(self.language_model), {}
+        for i in self.config.cross_attention_layers:
+            block = block_of(layers[i])
+            assert block is not None, "the config says so"
+            keys_values[i] = block.attn.keys_values(audio)
         return AudioMemory(keys_values, mask, audio_index)
 
     def _decoder_inputs(
@@ -165,9 +185,13 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         if memory is not None:
             if input_ids is None:
                 raise ValueError("With audio, input_ids is needed beside inputs_embeds, to find the <audio> tokens.")
+            if self.config.audio_token_id is None:
+                raise ValueError("With audio, the config must say which token is <audio>.")
             is_audio_token = input_ids == self.config.audio_token_id
-            audios_before = cache.hear(is_audio_token) if cache is not None else is_audio_token.long().cumsum(1)
-            context = memory.context(audios_before)
+            if cache is not None:
+                context = cache.listen(is_audio_token)
+            else:
+                context = memory.context(is_audio_token.long().cumsum(1))
 
         if attention_mask is not None and position_ids is None:
             # So that a padded row gets the same positions as alone.

@@ -22,7 +22,7 @@ class TagFrontEnd(nn.Module):
     and to each a learned vector that says which of the T it is.
 
     `tag_text` (tag_count, H) holds the class names' text embeddings. It is derived from the language
-    model's own embeddings (`set_tag_text`) and therefore not stored with the weights.
+    model's own embeddings as they were at first (`set_tag_text`), so a whole saved model has it with the weights.
     """
 
     tag_text: Tensor
@@ -38,12 +38,11 @@ class TagFrontEnd(nn.Module):
         self.mean_proj = nn.Linear(text, width)
         self.tag_proj = nn.Linear(text, width)
         self.type_embedding = nn.Parameter(torch.empty(2 + self.tag_tokens, width))
-        self.register_buffer("tag_text", torch.zeros(self.tag_count, text), persistent=False)
+        self.register_buffer("tag_text", torch.zeros(self.tag_count, text))
         self.reset_()
 
     def reset_(self) -> None:
-        """Starting values of what is this module's own. `tag_text` is zero until it is set: `from_pretrained` builds
-        the model without values, and no file holds it."""
+        """Starting values of what is this module's own. `tag_text` is zero until it is set or read from a file."""
         init.normal_(self.type_embedding, std=0.02)
         init.zeros_(self.tag_text)
 
@@ -56,8 +55,8 @@ class TagFrontEnd(nn.Module):
         """
         if len(tag_token_ids) != self.tag_count:
             raise ValueError(f"{len(tag_token_ids)} class names for {self.tag_count} tags.")
-        weight = token_embeddings.weight.float()
-        text = torch.stack([weight[ids].mean(0) for ids in tag_token_ids])
+        weight = token_embeddings.weight
+        text = torch.stack([weight[ids].float().mean(0) for ids in tag_token_ids])
         text = (text - text.mean(0)) / text.std(0).clamp_min(1e-6)
         self.tag_text.copy_(text)
 

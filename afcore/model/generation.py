@@ -5,6 +5,7 @@ there is sound, `audio_embeds` (1, A·W, E) and `audio_mask` (1, A·W), on the m
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,24 +15,40 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from torch.nn import functional as F
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from afcore.errors import BadRequest
-from afcore.model.cache import FlamingoCache
+from afcore.model.cache import AudioMemory, FlamingoCache
 from afcore.model.flamingo import AudioFlamingo
 from afcore.model.prompt_cache import PromptCache
 
 Piece = str | BaseException | None
 """What a stream hands on: text, what went wrong, or the end."""
 
+PLAUSIBLE = 0.1
+"""Share of the likeliest token's probability that a token needs with the sound, so that guidance cannot choose what
+the sound makes unlikely (as in contrastive decoding: Li et al., ACL 2023)."""
 SCORED_AT_ONCE = 16  # continuations per batch: the text cache is repeated for each
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
     """How to decode. temperature 0 is greedy (or beam search with num_beams > 1); top_k 0 and top_p 1
-    cut nothing off. seed: makes sampling repeatable; None leaves the generator as it is."""
+    cut nothing off. seed: makes sampling repeatable; None leaves the generator as it is. guidance: how far an answer is
+    moved away from what would be said without the sound (`_Guidance`); 1 is not at all, None as the model's config
+    says; beam search knows none."""
 
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -39,6 +56,7 @@ class GenerationSettings:
     top_p: float = 1.0
     num_beams: int = 1
     seed: int | None = None
+    guidance: float | None = None
 
 
 # What the paper's benchmarks and the published demos decode with.
@@ -49,7 +67,7 @@ PRESETS = {
 }
 
 
-class _StopAsked(StoppingCriteria):
+class StopAsked(StoppingCriteria):
     """Ends generation at the next token once the person has pressed stop."""
 
     def __init__(self, stop: threading.Event | _Either):
@@ -57,6 +75,51 @@ class _StopAsked(StoppingCriteria):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         return torch.full((len(input_ids),), self.stop.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+class _Guidance(LogitsProcessor):
+    """Classifier-free guidance by the sound (Ho and Salimans, 2022; for text Sanchez et al., 2023): the token's
+    log-probability with the sound, plus `strength` − 1 times what the sound adds to it.
+
+    Of 2n rows the first n have the sound, the other n read the same tokens without it; both get the same scores.
+    """
+
+    def __init__(self, strength: float):
+        self.strength = strength
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        hearing, deaf = torch.log_softmax(scores.float(), -1).chunk(2)
+        guided = deaf + self.strength * (hearing - deaf)
+        least = hearing.max(-1, keepdim=True).values + math.log(PLAUSIBLE)
+        return guided.masked_fill(hearing < least, -math.inf).repeat(2, 1)
+
+
+class _Draw(LogitsProcessor):
+    """Makes the likeliest token a draw (the Gumbel-max trick), the same one in both halves of the rows."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        drawn, _ = scores.chunk(2)
+        return (drawn - torch.empty_like(drawn).exponential_().log()).repeat(2, 1)
+
+
+def _guided(strength: float, settings: GenerationSettings) -> LogitsProcessorList:
+    """What `generate` does to the scores of rows with and without the sound."""
+    steps = LogitsProcessorList([_Guidance(strength)])
+    if settings.temperature > 0:
+        steps.append(TemperatureLogitsWarper(settings.temperature))
+        if settings.top_k:
+            steps.append(TopKLogitsWarper(settings.top_k))
+        if settings.top_p < 1:
+            steps.append(TopPLogitsWarper(settings.top_p))
+        steps.append(_Draw())
+    return steps
+
+
+def _strength(model: AudioFlamingo, inputs: dict[str, Tensor], settings: GenerationSettings) -> float:
+    """How strongly an answer to `inputs` is guided by its sounds."""
+    if settings.num_beams > 1 or inputs.get("audio_embeds") is None:
+        return 1.0
+    return model.config.guidance if settings.guidance is None else settings.guidance
 
 
 class _Pieces(BaseStreamer):
@@ -71,7 +134,8 @@ class _Pieces(BaseStreamer):
         if self.tokens is None:
             self.tokens = []
             return
-        self.tokens += [token for token in value.flatten().tolist() if token not in self.ends]
+        (token,) = value.flatten()[:1].tolist()  # the rows without the sound say the same
+        self.tokens += [token] if token not in self.ends else []
         self._send(last=False)
 
     def end(self) -> None:
@@ -146,26 +210,46 @@ def _generate(
     ids = inputs["input_ids"]
     if len(ids) != 1:
         raise ValueError("One prompt at a time.")
+    strength = _strength(model, inputs, settings)
     config = _generation_config(model, settings, end_tokens(model, tokenizer), ids.shape[1], returned)
     prompt_cache = prompt_cache or PromptCache()
-    rows = max(returned, settings.num_beams)
+    rows, read = max(returned, settings.num_beams), [prompt_cache]
     with torch.inference_mode(), _seeded(settings.seed):
-        past = prompt_cache.past(model, inputs)
-        if rows > 1:
+        past, steps = prompt_cache.past(model, inputs), LogitsProcessorList()
+        if strength != 1:
+            read.append(prompt_cache.deaf)
+            pasts = [past, prompt_cache.deaf.past(model, inputs)]
+            for one in pasts:
+                _read(model, ids[:, :-1], one)
+            past, steps = FlamingoCache.stacked(pasts), _guided(strength, settings)
+            config.update(do_sample=False, num_return_sequences=1, temperature=None, top_k=None, top_p=None)
+        elif rows > 1:
             _read(model, ids[:, :-1], past)
-            prompt_cache.keep(ids[0].tolist(), past)
+        if rows > 1:
+            _keep(read, ids[0].tolist(), past)
             past.batch_repeat_interleave(rows)
+        asked = ids.expand(rows * 2, -1) if strength != 1 else ids
         out: Any = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
+            asked,
+            attention_mask=torch.ones_like(asked),
             cache=past,
             generation_config=config,
+            logits_processor=steps,
             streamer=streamer,
-            stopping_criteria=StoppingCriteriaList([_StopAsked(stop)] if stop is not None else []),
+            stopping_criteria=StoppingCriteriaList([StopAsked(stop)] if stop is not None else []),
         )
     if rows == 1:
-        prompt_cache.keep(out.sequences[0].tolist(), out.cache)
-    return [row[ids.shape[1] :].tolist() for row in out.sequences]
+        _keep(read, out.sequences[0].tolist(), out.cache)
+    return [row[ids.shape[1] :].tolist() for row in out.sequences[:rows]]
+
+
+def _keep(read: Sequence[PromptCache], tokens: list[int], past: FlamingoCache) -> None:
+    """Lets each of `read` remember its row of `past`."""
+    for n, prompt_cache in enumerate(read):
+        own = past.fork()
+        if len(read) > 1:
+            own.batch_select_indices(torch.tensor([n]))
+        prompt_cache.keep(tokens, own)
 
 
 def _read(model: AudioFlamingo, ids: Tensor, past: FlamingoCache) -> None:
@@ -244,6 +328,51 @@ def candidates(
     ends = end_tokens(model, tokenizer)
     answers = _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=n)
     return [_text(tokenizer, answer, ends) for answer in answers]
+
+
+def answers(
+    model: AudioFlamingo,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[dict[str, Tensor]],
+    settings: GenerationSettings,
+) -> list[str]:
+    """The likeliest answer to each of several prompts, which are read and answered together: for whoever asks many.
+
+    asked: `inputs` of each. Prompts are padded on the left, audios with absent windows, which nobody looks at where the
+    model masks them: an answer is then the one that the prompt alone gives, up to rounding. Raises BadRequest for
+    settings that draw or use beams, or a prompt longer than the model reads.
+    """
+    if settings.temperature > 0 or settings.num_beams > 1:
+        raise BadRequest("Many prompts are answered by the likeliest words alone.")
+    ids = [inputs["input_ids"][0] for inputs in asked]
+    ends, length = end_tokens(model, tokenizer), max(map(len, ids))
+    padded = torch.full((len(ids), length), min(ends), dtype=torch.long, device=ids[0].device)
+    mask = torch.zeros_like(padded)
+    for row, own in enumerate(ids):
+        padded[row, length - len(own) :] = own
+        mask[row, length - len(own) :] = 1
+    windows = max(inputs["audio_embeds"].shape[1] for inputs in asked)
+    embeds, real = (
+        torch.cat(
+            [
+                F.pad(inputs[name], (0, 0) * (inputs[name].dim() - 2) + (0, windows - inputs[name].shape[1]))
+                for inputs in asked
+            ]
+        )
+        for name in ("audio_embeds", "audio_mask")
+    )
+    past = FlamingoCache(model.config.text_config)
+    with torch.inference_mode():
+        past.audio = model.remember_audio(embeds, real)
+        config, steps = _generation_config(model, settings, ends, length, 1), LogitsProcessorList()
+        strength = _strength(model, asked[0], settings)
+        if strength != 1:
+            past.audio = AudioMemory.stacked([past.audio, past.audio.silenced()])
+            padded, mask, steps = padded.repeat(2, 1), mask.repeat(2, 1), _guided(strength, settings)
+        out: Any = model.generate(
+            padded, attention_mask=mask, cache=past, generation_config=config, logits_processor=steps
+        )
+    return [_text(tokenizer, row[length:].tolist(), ends) for row in out.sequences[: len(ids)]]
 
 
 @torch.inference_mode()

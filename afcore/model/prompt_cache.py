@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,12 +17,18 @@ class PromptCache:
     new: the next turn of a chat, or another answer to the same question. Keep one per conversation;
     it forgets by itself when the model or the audio changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, deaf: bool = False) -> None:
+        self._deaf = deaf
         self._past: FlamingoCache | None = None
         self._tokens: list[int] = []
         self._audio: tuple[Tensor, Tensor] | None = None
         # Weak: a model that is put away must not stay in memory for this.
         self._model: weakref.ref[AudioFlamingo] | None = None
+
+    @cached_property
+    def deaf(self) -> PromptCache:
+        """The same for a reader that hears nothing of the audio."""
+        return PromptCache(deaf=True)
 
     def past(self, model: AudioFlamingo, inputs: dict[str, Tensor]) -> FlamingoCache:
         """A cache of the longest beginning of the prompt that is known, short of its last token.
@@ -32,7 +39,8 @@ class PromptCache:
             self._model, self._audio, self._tokens = weakref.ref(model), audio, []
             self._past = FlamingoCache(model.config.text_config)
             if audio is not None:
-                self._past.audio = model.remember_audio(*audio)
+                memory = model.remember_audio(*audio)
+                self._past.audio = memory.silenced() if self._deaf else memory
         past = self._past.fork()
         past.keep_first(min(_common_length(tokens, self._tokens), len(tokens) - 1))
         return past

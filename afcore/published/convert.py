@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from afcore.checkpoints import Broken, CheckpointError
+from afcore.checkpoints import Broken, CheckpointError, token_ids
 from afcore.checkpoints.files import open_checkpoint, read_torch, require_space
 from afcore.checkpoints.published import checked_tensors, embedding_rows, wanted_keys
 from afcore.errors import MissingPart
@@ -51,7 +51,7 @@ def published_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 def published_config(text_config: dict, tokenizer: PreTrainedTokenizerBase) -> AudioFlamingoConfig:
     """The published models' configuration: NVIDIA's `configs/chat.yaml` and `foundation.yaml` around
     OPT's own `config.json` (`text_config`), token ids from `tokenizer` with the added tokens."""
-    audio, eoc, sep = tokenizer.convert_tokens_to_ids(["<audio>", "<|endofchunk|>", "<SEP>"])
+    audio, eoc, sep = token_ids(tokenizer, ["<audio>", "<|endofchunk|>", "<SEP>"])
     return AudioFlamingoConfig(text_config=text_config, audio_token_id=audio, endofchunk_token_id=eoc, sep_token_id=sep)
 
 
@@ -132,7 +132,7 @@ def _wanted(config: AudioFlamingoConfig) -> dict[str, torch.Size]:
         return wanted_keys(AudioFlamingo(config))
 
 
-def _write_shards(tensors, folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
+def _write_shards(tensors: Iterable[tuple[str, Tensor]], folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
     """`model-00001-of-0000N.safetensors` … and `model.safetensors.index.json`, as transformers reads them."""
     from safetensors.torch import save_file
 
@@ -168,7 +168,7 @@ def _write_shards(tensors, folder: Path, dtype: torch.dtype, shard_bytes: int) -
 
 
 @contextmanager
-def _unfinished(destination: Path):
+def _unfinished(destination: Path) -> Iterator[Path]:
     """A folder beside `destination` that becomes it at the end, or is gone."""
     folder = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
     with disk_errors(destination):
@@ -182,7 +182,7 @@ def _unfinished(destination: Path):
 
 
 @contextmanager
-def disk_errors(target: Path):
+def disk_errors(target: Path) -> Iterator[None]:
     """Says in one sentence what the disk refused."""
     try:
         yield

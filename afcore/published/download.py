@@ -20,8 +20,9 @@ import psutil
 from afcore.checkpoints import Broken, CheckpointError
 from afcore.checkpoints.files import PARTS, joined_bytes, require_space
 from afcore.clap import laion
+from afcore.engine.loading import PEER
 from afcore.errors import BadRequest, Cancelled, MissingPart
-from afcore.published import hub
+from afcore.published import hub, peer_files
 from afcore.published.convert import (
     CLAPCAP,
     convert_clapcap,
@@ -53,8 +54,10 @@ def get(
     Raises BadRequest without agreement or for files of another kind, MissingPart for what the connection or the disk
     refuse, CheckpointError for a broken or wrong file. Nothing half-made stays; downloads go on where they stopped.
     """
-    wanted = files_of(name)
     progress = _stoppable(progress, stop)
+    if name.startswith(PEER):
+        return peer_files.get(name, agreed, progress, stop)
+    wanted = files_of(name)
     here = sort_given(given)
     _check_weights(name, here.get("weights"))
     if not agreed and any(item.agree for item in wanted):

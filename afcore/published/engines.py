@@ -6,10 +6,9 @@ Source: Audio Flamingo (arXiv 2402.01831) and the published configurations (NVID
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,14 +23,17 @@ from afcore.clap import Clap
 from afcore.clap.laion import LaionClap
 from afcore.clap.mini import MiniClap
 from afcore.encoders.mini import MiniEncoder
-from afcore.engine import precision
+from afcore.engine import model_folder, own_models, precision
 from afcore.engine.calibration import Calibration
 from afcore.engine.engine import Engine
 from afcore.engine.hearing import listen
 from afcore.engine.language import FlamingoText
 from afcore.engine.loading import Progress
+from afcore.engine.model_folder import Facts, Source
 from afcore.engine.precision import Precision
 from afcore.errors import BadRequest, MissingPart
+from afcore.hashing import sha256_of_file
+from afcore.prompts import BENCHMARK, DEMO
 from afcore.published.converted import load_converted
 from afcore.published.folders import folder_of, laion_file, name_of
 from afcore.retrieval import ExampleBank
@@ -45,22 +47,28 @@ class Kind:
     """What a published model was trained with."""
 
     max_shots: int
-    padded: Callable[[int], int]
-    """Number of audios in a sample -> with padding, as in the configuration that it was run with."""
+    padded: Mapping[str, Callable[[int], int]]
+    """Number of audios in a sample -> with padding, as in the configurations that it was run with: that of the demo
+    and that of the benchmarks."""
     calibration: Calibration
 
 
 KINDS = {
     # Chat was trained on 4 audios in a sample, and never on options in a question.
-    "chat": Kind(3, lambda audios: 4, Calibration(options=False)),
-    "foundation": Kind(7, lambda audios: 1 if audios == 1 else 4 if audios <= 4 else 8, Calibration()),
+    "chat": Kind(3, {DEMO: lambda audios: 4, BENCHMARK: lambda audios: 4}, Calibration(options=False)),
+    # foundation.pt is the 8-shot fine-tune: with examples a sample always had 8 audios. The demo gave it a single clip
+    # alone, the benchmarks padded that to 8 too.
+    "foundation": Kind(7, {DEMO: lambda audios: 1 if audios == 1 else 8, BENCHMARK: lambda audios: 8}, Calibration()),
 }
 
 
 def choose_precision(device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Precision:
-    """As `afcore.engine.precision.choose_precision`, but bfloat16 on a CPU that has no room for a model of 2.2 B in
-    float32."""
+    """As `afcore.engine.precision.choose_precision`, but for a model of 2.2 B: bfloat16 on a CPU that has no room for
+    it in float32, and float16 on a GPU without bfloat16 (before Ampere), where what hears stays in float32."""
     chosen = precision.choose_precision(device, dtype)
+    if dtype is None and chosen.device.type == "cuda" and chosen.dtype == torch.float32:
+        reason = "float16, since this GPU has no bfloat16; what hears is in float32."
+        return replace(chosen, dtype=torch.float16, reason=reason)
     small = chosen.device.type == "cpu" and psutil.virtual_memory().available < FLOAT32_ROOM
     if dtype is None and chosen.dtype == torch.float32 and small:
         reason = "bfloat16, since float32 needs more memory than there is."
@@ -75,8 +83,11 @@ def load_published_engine(
     progress: Progress | None = None,
     bank: ExampleBank | None = None,
     laion: str | Path | None = None,
+    facts: Facts | None = None,
+    name: str | None = None,
 ) -> Engine:
-    """The engine of a converted ``folder`` (`load_converted`); ``kind``: a key of `KINDS`.
+    """The engine of a converted ``folder`` (`load_converted`); ``kind``: a key of `KINDS`; ``facts``: where they are
+    not those of the kind; ``name``: the engine's, by default that of the kind.
 
     ``laion``: the checkpoint of LAION-CLAP, by default `laion_file`. Where it cannot run, retrieval is by mini CLAP,
     and
@@ -91,8 +102,22 @@ def load_published_engine(
     progress("Loading the retrieval", 0.4)
     clap, notice = retrieval_clap(laion, precision.device)
     trained = KINDS[kind]
-    language = FlamingoText(model, tokenizer, kind, encoder.silence, trained.padded, trained.max_shots)
-    return Engine(name_of(kind), language, encoder, clap, bank, trained.calibration, precision, notice)
+    most, calibration = (facts.max_shots, facts.calibration) if facts else (trained.max_shots, trained.calibration)
+    language = FlamingoText(model, tokenizer, kind, encoder.silence, trained.padded, most)
+    source = Source("published", Path(folder))
+    return Engine(name or name_of(kind), language, encoder, clap, bank, calibration, precision, notice, source=source)
+
+
+def load_folder(
+    folder: Path, device: str | torch.device | None, dtype: torch.dtype | None, progress: Progress
+) -> Engine:
+    """A saved model in the published layout (`afcore.engine.model_folder`), over the shipped bank.
+
+    Raises MissingPart, CheckpointError.
+    """
+    chosen, facts = choose_precision(device, dtype), model_folder.read(folder)
+    bank, name = own_bank(), own_models.name_of(folder)
+    return load_published_engine(folder, facts.kind, chosen, progress, bank, facts=facts, name=name)
 
 
 def load_chat(device: str | torch.device | None, dtype: torch.dtype | None, progress: Progress) -> Engine:
@@ -148,7 +173,7 @@ class OwnBank(Bank):
 
     def __init__(self, shipped: Path):
         source = shipped / "bank.sqlite"
-        folder = paths.DATA / "banks" / f"shipped-{_digest(source)}"
+        folder = paths.DATA / "banks" / f"shipped-{sha256_of_file(source)[:12]}"
         if not (folder / "bank.sqlite").exists():
             folder.mkdir(parents=True, exist_ok=True)
             partial = folder / f"bank.sqlite.{os.getpid()}.partial"
@@ -164,8 +189,3 @@ class OwnBank(Bank):
 def own_bank() -> Bank | None:
     """`OwnBank` of the shipped bank, if there is one."""
     return OwnBank(paths.BANK) if (paths.BANK / "bank.sqlite").exists() else None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:12]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from afcore import paths
 
+MINI, LAION = "mini", "laion"
+"""Names of CLAPs that find neighbours, see `afcore.published.finders`."""
 KINDS = ("chat", "foundation")
 LAION_FILE = "630k-audioset-fusion-best.pt"  # the paper's; another LAION-CLAP checkpoint in its place is taken too
 
@@ -43,6 +45,17 @@ def downloads() -> Path:
 def laion_folder() -> Path:
     """Where LAION-CLAP's checkpoint lies."""
     return home() / "laion-clap"
+
+
+def claps() -> list[str]:
+    """CLAPs on this machine by which neighbours can be found: names for `afcore.published.finders.clap_of`.
+
+    Beside mini's these are the checkpoints of LAION-CLAP in `laion_folder` and the folders in ``claps``, each a CLAP of
+    `transformers`.
+    """
+    usual, others = laion_file(), sorted(laion_folder().glob("*.pt"))
+    folders = sorted(file.parent for file in (home() / "claps").glob("*/config.json"))
+    return [MINI, *([LAION] if usual.is_file() else []), *(str(p) for p in (*others, *folders) if p != usual)]
 
 
 def laion_file() -> Path:

@@ -1,15 +1,14 @@
 """Files of the Hugging Face hub, fetched in a process of their own: it can be stopped at any moment, and what it has
 fetched by then of a file that goes into a folder is taken up again the next time.
 
-``python -m afcore.published.hub sizes REPOSITORY NAME...`` and ``fetch REPOSITORY NAME [FOLDER]`` are what that process
-runs; it prints one JSON object, and ends when its standard input is closed, so that it never outlives the one who
-asked.
+``python -m afcore.published.hub sizes REPOSITORY NAME...``, ``list REPOSITORY -`` and ``fetch REPOSITORY NAME
+[FOLDER]`` are what that process runs; it prints one JSON object, and ends when its standard input is closed, so that it
+never outlives the one who asked.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import subprocess
@@ -17,11 +16,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from afcore.checkpoints import Broken
 from afcore.errors import Cancelled, MissingPart
+from afcore.hashing import sha256_of
+from afcore.published import pins
 
 TICK = 0.3  # seconds between looks at how far a download is
 STOPPED = "Stopped; what has been downloaded is kept for the next time."
@@ -32,6 +35,22 @@ def sizes(repository: str, names: Sequence[str], stop: threading.Event | None = 
     Cancelled."""
     found: dict[str, int] = _run(["sizes", repository, *names], None, stop)["sizes"]
     return found
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the hub says of a repository."""
+
+    sizes: dict[str, int]
+    """Bytes of each file."""
+    licence: str
+    """As its owner names it."""
+
+
+def listing(repository: str, stop: threading.Event | None = None) -> Listing:
+    """All files of ``repository`` and its licence. Raises MissingPart where the hub cannot be asked, Cancelled."""
+    answer = _run(["list", repository, "-"], None, stop)
+    return Listing(answer["sizes"], answer["licence"])
 
 
 def fetch(
@@ -45,7 +64,8 @@ def fetch(
     there.
 
     ``progress`` hears how many bytes of it have come. ``stop`` ends it: raises Cancelled. Raises MissingPart for
-    whatever the connection, the hub or the disk refuse. What has come by then is kept for the next call.
+    whatever the connection, the hub or the disk refuse. What has come by then is kept for the next call. A file that
+    came before is asked for at its revision then, and must be the same (`pins`): raises Broken.
     """
     watched = folder / ".cache" if folder else cache_of(repository) / "blobs"
 
@@ -54,7 +74,17 @@ def fetch(
         if parts and progress is not None:
             progress(parts[-1].stat().st_size)
 
-    return Path(_run(["fetch", repository, name, *([str(folder)] if folder else [])], look, stop)["path"])
+    pinned = pins.revision(repository, name)
+    where = [str(folder), *([pinned] if pinned else [])] if folder else []
+    answer = _run(["fetch", repository, name, *where], look, stop)
+    file = Path(answer["path"])
+    try:
+        pins.check(repository, name, file, answer["revision"])
+    except Broken:
+        if folder:
+            file.unlink()  # or the next call would take it for complete
+        raise
+    return file
 
 
 def cache_of(repository: str) -> Path:
@@ -106,25 +136,40 @@ def _main(action: str, repository: str, *rest: str) -> dict[str, Any]:
     if action == "sizes":
         found = HfApi().get_paths_info(repository, list(rest))
         return {"sizes": {file.path: file.size for file in found if isinstance(file, RepoFile)}}
-    name, *folder = rest
-    if not folder:
-        return {"path": hf_hub_download(repository, name)}
-    return {"path": str(_fetch_into(repository, name, Path(folder[0])))}
+    if action == "list":
+        info = HfApi().model_info(repository, files_metadata=True)
+        card = info.card_data.to_dict() if info.card_data is not None else {}
+        licence = card.get("license_name") or card.get("license") or "none that it names: read its page on the hub"
+        return {"sizes": {file.rfilename: file.size or 0 for file in info.siblings or []}, "licence": str(licence)}
+    name, *more = rest
+    if not more:  # of the branch that packages ask for; the path in the cache names the commit
+        path = Path(hf_hub_download(repository, name))
+        return {"path": str(path), "revision": _commit_in(path)}
+    path, revision = _fetch_into(repository, name, Path(more[0]), more[1] if len(more) > 1 else None)
+    return {"path": str(path), "revision": revision}
 
 
-def _fetch_into(repository: str, name: str, folder: Path) -> Path:
-    """The file in ``folder``, where a download that was broken off goes on: huggingface_hub 2 begins anew."""
+def _commit_in(path: Path) -> str:
+    """The folder after ``snapshots`` in the hub's cache."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else ""
+
+
+def _fetch_into(repository: str, name: str, folder: Path, revision: str | None) -> tuple[Path, str]:
+    """The file in ``folder`` and the commit that it is of; a download that was broken off goes on there, where
+    huggingface_hub 2 begins anew."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    url, headers, target = hf_hub_url(repository, name), build_hf_headers(), folder / name
+    url, headers, target = hf_hub_url(repository, name, revision=revision), build_hf_headers(), folder / name
     known = get_hf_file_metadata(url, headers=headers)
+    commit = str(known.commit_hash or revision or "")
     if target.is_file() and target.stat().st_size == known.size:
-        return target
+        return target, commit
     if urlsplit(known.location).netloc != urlsplit(url).netloc:
         headers.pop("authorization", None)  # for the hub alone, not for where it keeps large files
-    content = hashlib.sha256(str(known.etag).encode()).hexdigest()[:16]  # another version of the file begins anew
+    content = sha256_of(str(known.etag))[:16]  # another version of the file begins anew
     partial = folder / ".cache" / f"{name}.{content}.incomplete"
     partial.parent.mkdir(parents=True, exist_ok=True)
     if partial.exists() and known.size is not None and partial.stat().st_size > known.size:
@@ -132,7 +177,7 @@ def _fetch_into(repository: str, name: str, folder: Path) -> Path:
     with partial.open("ab") as out:
         http_get(known.location, out, resume_size=out.tell(), headers=headers, expected_size=known.size)
     partial.replace(target)
-    return target
+    return target, commit
 
 
 def _sentence(error: Exception, repository: str, name: str) -> str:

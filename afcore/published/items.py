@@ -49,7 +49,12 @@ MODEL_FILES = (
         True,
     ),
     ModelFiles(
-        "clapcap", "ClapCap, the audio encoder", "microsoft/msclap", ("clapcap_weights_2023.pth",), 2_100_000_000, "MIT"
+        "clapcap",
+        "ClapCap, the audio encoder",
+        "microsoft/msclap",
+        ("clapcap_weights_2023.pth",),
+        2_100_000_000,
+        "MIT or MS-PL: its page on the hub says which",
     ),
 )
 LAION = "laion"

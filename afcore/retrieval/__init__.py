@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from afcore.audio.channels import AUTO
 from afcore.errors import MissingPart
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from afcore.retrieval.bank import Example
+    from afcore.retrieval.example import Example
 
 
 class ExampleBank(Protocol):
@@ -36,6 +37,10 @@ class ExampleBank(Protocol):
     def takes_embeddings(self) -> bool:
         """Whether what it lacks can be made from `audio_path` and kept by `set_embedding`."""
         return False
+
+    def channels(self) -> str | int:
+        """Which channel of its sounds is heard: a rule of `afcore.audio.channels`. Queries follow the same."""
+        return AUTO
 
     def audio_path(self, example_id: int) -> Path:
         """The sound's file. Raises MissingPart where there is none."""

@@ -6,21 +6,27 @@ built from it (`afcore.retrieval.nearest`) and never stored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from afcore import paths
-from afcore.errors import BadRequest, MissingPart
+from afcore import paths, prompts
+from afcore.audio.channels import AUTO
+from afcore.audio.notices import Notice
+from afcore.errors import AudioError, BadRequest, MissingPart
+from afcore.hashing import sha256_of, sha256_of_file
+from afcore.names import files_in, label_of_folder
 from afcore.retrieval import ExampleBank
+from afcore.retrieval.example import Example
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS example (
@@ -33,50 +39,20 @@ CREATE TABLE IF NOT EXISTS embedding (
     kind TEXT NOT NULL CHECK (kind IN ('features', 'clap')), shape TEXT NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (example_id, model, kind));
 """
-SOUNDS = {
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".mp3",
-    ".m4a",
-    ".aac",
-    ".aiff",
-    ".aif",
-    ".webm",
-    ".mp4",
-    ".mkv",
-    ".mov",
-}
-"""Endings of files that `Bank.from_folder` takes; anything else in the folder is left alone."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One sound of a bank."""
-
-    id: int
-    label: str
-    caption: str
-    sha256: str
-    """Of the file's bytes."""
-    seconds: float
-    package: str = ""
-    """Debian package that it comes from, '' for a person's own."""
-    version: str = ""
-    path: str = ""
-    """In the package; in a bank from a folder: in that folder."""
-    author: str = ""
-    licence: str = ""
-    source_url: str = ""
-    group_key: str = ""
-    """Takes of one source share it."""
-    tags: tuple[str, ...] = field(default=())
-    """AudioSet classes heard in it."""
-
-
+READING = "file time, notices"
+"""How sounds are read; what was made of sounds that were read otherwise is made again."""
 _COLUMNS = "id, label, caption, sha256, seconds, package, version, path, author, licence, source_url, group_key, tags"
+
+
+class LabelledFile(NamedTuple):
+    """A person's sound file with its label."""
+
+    file: Path
+    label: str
+    path: str
+    """As it is shown."""
+    group_key: str
+    """Takes of one source share it."""
 
 
 class Bank(ExampleBank):
@@ -88,6 +64,11 @@ class Bank(ExampleBank):
 
     def __init__(self, folder: str | Path, create: bool = False, files: Path | None = None):
         self.folder, self._files = Path(folder), files
+        self._own: dict[str, Path] = {}  # sha256 -> a person's file, however it is called
+        self._notices: dict[str, tuple[Notice, ...]] = {}  # sha256 -> what is unusual about a person's file
+        self._channels: str | int = AUTO
+        self.left_out: dict[str, str] = {}
+        """Path -> why it is not in the bank, in a sentence; of a bank from a folder."""
         file = self.folder / "bank.sqlite"
         if not file.exists() and not create:
             raise MissingPart(f"There is no example bank in {self.folder}.")
@@ -98,6 +79,7 @@ class Bank(ExampleBank):
     def _open(self, file: str | Path) -> None:
         self._lock = threading.Lock()
         self._database = sqlite3.connect(file, check_same_thread=False)
+        weakref.finalize(self, self._database.close)  # also where nobody calls `close`
         self._database.execute("PRAGMA foreign_keys = ON")
         try:
             tables = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -107,50 +89,102 @@ class Bank(ExampleBank):
             raise MissingPart(f"The example bank {file} cannot be read: {error}.") from error
 
     @classmethod
-    def from_folder(cls, folder: str | Path) -> Bank:
+    def from_folder(cls, folder: str | Path, channels: str | int = AUTO) -> Bank:
         """A person's own bank: a subfolder per label, sounds inside. Embeddings are cached under `paths.DATA/banks`.
 
-        The label is the subfolder's name with spaces for underscores. Raises BadRequest where the folder is missing,
-        has no labelled sounds, or has one sound under two labels.
+        The label is the subfolder's name with spaces for underscores. What is no sound, silent, damaged, in no
+        subfolder or under two labels is named in `left_out`, and the rest is used. ``channels``: which of them is
+        heard.
+
+        Raises BadRequest where the folder is missing or has no labelled sounds.
         """
         root = Path(folder).expanduser().resolve()
-        found = _labelled_files(root)
-        cache = paths.DATA / "banks" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        found, left_out = _labelled_files(root)
+        cache = paths.DATA / "banks" / sha256_of(os.fsencode(root))[:16]
         bank = cls(cache, create=True, files=root)
-        bank._adopt(found, root)
+        bank._follow(channels)
+        bank._adopt(found, left_out)
+        bank.left_out = left_out
+        if not bank.examples():
+            raise BadRequest(f"The folder {root} has no subfolders with sounds: each label needs one.")
         return bank
 
-    def _adopt(self, found: dict[str, tuple[Path, str]], root: Path) -> None:
-        """Makes the database agree with ``found``: sha256 → (file under ``root``, label)."""
+    @classmethod
+    def of_files(cls, folder: Path, files: dict[str, LabelledFile], channels: str | int = AUTO) -> Bank:
+        """A bank of files that lie anywhere, by the sha256 of their bytes; embeddings are kept in ``folder``.
+
+        What is no sound, silent or damaged is named in `left_out`. ``channels``: which of them is heard.
+        """
+        bank = cls(folder, create=True, files=folder)
+        bank._follow(channels)
+        bank._adopt(files, bank.left_out)
+        return bank
+
+    def _follow(self, channels: str | int) -> None:
+        """Lets ``channels`` be heard of every sound; what was made by another rule is dropped."""
+        rule = f"{READING}, {channels}"
+        with self._lock, self._database:
+            self._database.execute("CREATE TABLE IF NOT EXISTS reading (rule TEXT NOT NULL)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS told (sha256 TEXT PRIMARY KEY, notices TEXT NOT NULL)")
+            old = self._database.execute("SELECT rule FROM reading").fetchone()
+            if old is None or old[0] != rule:
+                self._database.execute("DELETE FROM example")  # and embeddings: what is silent may be another sound now
+                self._database.execute("DELETE FROM told")
+                self._database.execute("DELETE FROM reading")
+                self._database.execute("INSERT INTO reading VALUES (?)", (rule,))
+        self._channels = channels
+
+    def channels(self) -> str | int:
+        """Which channel of its sounds is heard: a rule of `afcore.audio.channels`. Queries follow the same."""
+        return self._channels
+
+    def _adopt(self, found: dict[str, LabelledFile], left_out: dict[str, str]) -> None:
+        """Makes the database agree with ``found``, as `_labelled_files` gives it; what is no sound is put into
+        ``left_out``."""
         from afcore.audio.recording import open_recording
 
+        self._own = {sha: one.file for sha, one in found.items()}
         known = {example.sha256: example for example in self.examples()}
         with self._lock, self._database:
             for sha in known.keys() - found.keys():
                 self._database.execute("DELETE FROM example WHERE sha256 = ?", (sha,))
-        for sha, (file, label) in found.items():
-            path = file.relative_to(root).as_posix()
+        for sha, (file, label, path, group_key) in found.items():
             if sha in known:
                 with self._lock, self._database:
                     self._database.execute(
-                        "UPDATE example SET label = ?, caption = ?, path = ? WHERE sha256 = ?",
-                        (label, label, path, sha),
+                        "UPDATE example SET label = ?, caption = ?, path = ?, group_key = ? WHERE sha256 = ?",
+                        (label, label, path, group_key, sha),
                     )
-            else:
-                self._insert(
-                    sha256=sha,
-                    label=label,
-                    caption=label,
-                    seconds=open_recording(file).duration,
-                    path=path,
-                    group_key=file.stem.rstrip("0123456789 _-"),
-                )
+                continue
+            try:
+                prompts.check_labels([label])
+                recording = open_recording(file, path, self._channels)
+            except (AudioError, BadRequest) as error:  # about this one alone
+                left_out[path] = str(error)
+                continue
+            if recording.silent:
+                left_out[path] = f"“{path}” holds nothing to hear, so it is no example of anything."
+                continue
+            self._insert(
+                sha256=sha,
+                label=label,
+                caption=label,
+                seconds=recording.duration,
+                path=path,
+                group_key=group_key,
+            )
+            told = json.dumps([notice.to_json() for notice in recording.notices], ensure_ascii=False)
+            with self._lock, self._database:
+                self._database.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (sha, told))
+        with self._lock:
+            rows = self._database.execute("SELECT sha256, notices FROM told").fetchall()
+        self._notices = {sha: tuple(map(Notice.from_json, json.loads(told))) for sha, told in rows}
 
     def examples(self) -> list[Example]:
         """All examples, by id."""
         with self._lock:
             rows = self._database.execute(f"SELECT {_COLUMNS} FROM example ORDER BY id").fetchall()
-        return [_example(row) for row in rows]
+        return [self._example(row) for row in rows]
 
     def example(self, example_id: int) -> Example:
         """Raises BadRequest where there is none of that id."""
@@ -158,7 +192,12 @@ class Bank(ExampleBank):
             row = self._database.execute(f"SELECT {_COLUMNS} FROM example WHERE id = ?", (example_id,)).fetchone()
         if row is None:
             raise BadRequest(f"The bank has no example {example_id}.")
-        return _example(row)
+        return self._example(row)
+
+    def _example(self, row: tuple[Any, ...]) -> Example:
+        """From a row of `_COLUMNS`."""
+        found = Example(*row[:-1])
+        return replace(found, tags=tuple(json.loads(row[-1])), notices=self._notices.get(found.sha256, ()))
 
     def labels(self) -> list[str]:
         """Distinct labels, sorted."""
@@ -171,7 +210,7 @@ class Bank(ExampleBank):
         """Stores an encoded sound (Ogg) under its hash and returns its id; `source`: package, version, path, author,
         licence, source_url, group_key. Raises BadRequest where the bank has the same bytes already.
         """
-        sha = hashlib.sha256(sound).hexdigest()
+        sha = sha256_of(sound)
         example_id = self._insert(
             sha256=sha, label=label, caption=caption, seconds=seconds, tags=json.dumps(list(tags)), **source
         )
@@ -198,7 +237,9 @@ class Bank(ExampleBank):
     def audio_path(self, example_id: int) -> Path:
         """The sound's file. Raises BadRequest for an unknown id, MissingPart where the file is gone."""
         example = self.example(example_id)
-        file = self._files / example.path if self._files else self._file(example.sha256)
+        file = self._file(example.sha256)
+        if self._files:
+            file = self._own.get(example.sha256, self._files / example.path)
         if not file.exists():
             raise MissingPart(f"The sound {file} of the example bank is missing.")
         return file
@@ -236,6 +277,14 @@ class Bank(ExampleBank):
             return [], np.zeros((0, 1), np.float32)
         return [i for i, _, _ in rows], np.stack([_array(shape, data) for _, shape, data in rows])
 
+    def claps(self) -> dict[str, int]:
+        """By which CLAPs its sounds can be found: name -> of how many sounds there is a vector."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT model, COUNT(*) FROM embedding WHERE kind = 'clap' GROUP BY model ORDER BY model"
+            ).fetchall()
+        return dict(rows)
+
     def clear_embeddings(self) -> None:
         """Drops all embeddings, those of models that are gone too; whoever loads the bank next makes them anew."""
         with self._lock, self._database:
@@ -250,23 +299,32 @@ class Bank(ExampleBank):
         self._database.close()
 
 
-def _labelled_files(root: Path) -> dict[str, tuple[Path, str]]:
-    """sha256 → (file, label) of all sounds in the subfolders of `root`."""
+def _labelled_files(root: Path) -> tuple[dict[str, LabelledFile], dict[str, str]]:
+    """sha256 → the file, whose path is that within ``root``, of all files in its subfolders but hidden ones, and
+    path → why something was left out."""
     if not root.is_dir():
         raise BadRequest(f"There is no folder {root}.")
-    found: dict[str, tuple[Path, str]] = {}
-    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-        label = folder.name.replace("_", " ").strip()
-        for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() not in SOUNDS or not file.is_file():
-                continue
-            sha = hashlib.sha256(file.read_bytes()).hexdigest()
-            if sha in found and found[sha][1] != label:
-                raise BadRequest(f"The sound {file.name} stands under two labels, “{found[sha][1]}” and “{label}”.")
-            found.setdefault(sha, (file, label))
-    if not found:
-        raise BadRequest(f"The folder {root} has no subfolders with sounds: each label needs one.")
-    return found
+    found: dict[str, LabelledFile] = {}
+    listed = files_in(root)
+    left_out, torn = dict(listed.left_out), set()
+    for path, file in listed.files.items():
+        if "/" not in path:
+            left_out[path] = f"“{path}” stands in no subfolder, so it has no label."
+            continue
+        label = label_of_folder(path.split("/")[0])
+        try:
+            sha = sha256_of_file(file)
+        except OSError as error:
+            left_out[path] = f"“{path}” cannot be opened: {error.strerror}."
+            continue
+        entry = LabelledFile(file, label, path, Path(path).stem.rstrip("0123456789 _-"))
+        first = found.setdefault(sha, entry)
+        if first.label != label:
+            torn.add(sha)
+            labels = f"“{first.label}” and “{label}”"
+            why = f"The same sound stands under two labels, {labels}, so it is an example of neither:"
+            left_out[first.path], left_out[path] = f"{why} “{first.path}”.", f"{why} “{path}”."
+    return {sha: entry for sha, entry in found.items() if sha not in torn}, left_out
 
 
 def _array(shape: str, data: bytes) -> np.ndarray:
@@ -274,8 +332,3 @@ def _array(shape: str, data: bytes) -> np.ndarray:
     sizes: list[int] = json.loads(shape)
     kind = np.float16 if len(data) == 2 * math.prod(sizes) else np.float32
     return np.frombuffer(data, kind).reshape(sizes).astype(np.float32)
-
-
-def _example(row: tuple[Any, ...]) -> Example:
-    """From a row of `_COLUMNS`."""
-    return replace(Example(*row[:-1]), tags=tuple(json.loads(row[-1])))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from afcore.retrieval import ExampleBank
-    from afcore.retrieval.bank import Example
+    from afcore.retrieval.example import Example
 
 SAME_SOUND = 0.995
 """Cosine similarity above which two sounds count as copies of each other."""
@@ -41,24 +41,22 @@ class Shot:
 
 
 class Retriever:
-    """Exact nearest neighbours over a bank's CLAP embeddings of one name.
+    """Nearest neighbours over a bank's CLAP embeddings of one name: exact ones for up to ``exact_up_to`` examples,
+    above by an approximate index (`afcore.retrieval.index`).
 
-    The index is built from the bank and can be thrown away. Over unit vectors the order by L2 distance is the
-    order by cosine, cosine = 1 - distance² / 2.
+    Over unit vectors the order by L2 distance is the order by cosine, cosine = 1 - distance² / 2.
     """
 
-    def __init__(self, bank: ExampleBank, clap_name: str):
-        import faiss
+    def __init__(self, bank: ExampleBank, clap_name: str, exact_up_to: int | None = None):
+        from afcore.retrieval.index import EXACT_UP_TO, NearestVectors
 
         self.bank, self.clap_name = bank, clap_name
         ids, vectors = bank.clap_matrix(clap_name)
-        self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        self._index = NearestVectors(vectors, EXACT_UP_TO if exact_up_to is None else exact_up_to)
+        self.vectors = self._index.vectors
         examples = {example.id: example for example in bank.examples()}
         self.examples: list[Example] = [examples[i] for i in ids]
         self._row = {example.id: row for row, example in enumerate(self.examples)}
-        self._index = faiss.IndexFlatL2(self.vectors.shape[1]) if len(self.vectors) else None
-        if self._index is not None:
-            self._index.add(self.vectors)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -83,11 +81,15 @@ class Retriever:
         """The ``k`` nearest examples of ``vector`` (d,), nearest first; fewer where the bank has no more.
 
         Left out: files with a hash in ``exclude_sha`` (the query's own), with ``exclude_near_duplicates`` also whatever
-        is a copy of the query or of an example already taken by `SAME_SOUND`, ``exclude_ids``, ``exclude_groups``
-        and, where ``labels`` is given, examples with another label. Of takes from one source (the same ``group_key``,
-        such as ``hit1`` ... ``hit9``) the nearest stands for all, and the others only fill up where sources run out.
+        is a copy of the query or of an example already taken by `SAME_SOUND`, other takes of the source that either
+        belongs to, ``exclude_ids``, ``exclude_groups`` and, where ``labels`` is given, examples with another label. Of
+        takes from one source (the same ``group_key``, such as ``hit1`` ... ``hit9``) the nearest stands for all, and
+        the others only fill up where sources run out.
         """
         hashes = {exclude_sha} if isinstance(exclude_sha, str) else set(exclude_sha)
+        # A sound of the bank, by its hash or its likeness, is of the source that the bank names.
+        own = {self.examples[row].group_key for row in self._of_query(vector, hashes, exclude_near_duplicates)}
+        exclude_groups = {*exclude_groups, *(own - {""})}
         taken: list[tuple[int, float]] = []
         repeats: list[tuple[int, float]] = []
         sources: set[str] = set()
@@ -114,6 +116,17 @@ class Retriever:
         taken.sort(key=lambda pair: -pair[1])
         return [self._shot(row, similarity) for row, similarity in taken]
 
+    def _of_query(self, vector: np.ndarray, hashes: Collection[str], by_likeness: bool) -> list[int]:
+        """Rows of the examples that are the query itself."""
+        if not len(self):
+            return []
+        alike = self.vectors @ np.asarray(vector, dtype=np.float32).reshape(-1) > SAME_SOUND
+        return [
+            row
+            for row, example in enumerate(self.examples)
+            if example.sha256 in hashes or (by_likeness and bool(alike[row]))
+        ]
+
     def search(self, vector: np.ndarray, k: int) -> list[Shot]:
         """The ``k`` examples nearest to a sentence's ``vector`` (d,), nearest first; copies are shown too."""
         ranked = self._ranked(vector)
@@ -130,15 +143,15 @@ class Retriever:
 
     def _ranked(self, vector: np.ndarray) -> Iterator[tuple[int, float]]:
         """(row, cosine), nearest first. Asks the index for more only when the first answers were used up."""
-        if self._index is None:
-            return
-        query = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, -1)
-        done, wanted = 0, 64
-        while done < len(self):
-            distances, rows = self._index.search(query, min(wanted, len(self)))
-            for distance, row in zip(distances[0][done:].tolist(), rows[0][done:].tolist(), strict=True):
-                yield row, 1.0 - distance / 2.0
-            done, wanted = len(rows[0]), wanted * 4
+        seen: set[int] = set()
+        wanted = 64
+        while len(seen) < len(self):
+            rows, similarities = self._index.search(vector, wanted)
+            for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
+                if row not in seen:
+                    seen.add(row)
+                    yield row, similarity
+            wanted *= 4
 
     def _copies(self, row: int, taken: Sequence[tuple[int, float]]) -> bool:
         return any(float(self.vectors[row] @ self.vectors[other]) > SAME_SOUND for other, _ in taken)
@@ -163,7 +176,12 @@ class EmbeddedSound(Protocol):
 
     @property
     def vector(self) -> np.ndarray:
-        """(d,) float32 unit CLAP embedding."""
+        """(d,) float32 unit embedding by the model's own CLAP."""
+        ...
+
+    @property
+    def query(self) -> np.ndarray:
+        """(d,) float32 unit embedding by the CLAP that finds neighbours."""
         ...
 
 
@@ -177,11 +195,16 @@ class Embedder(Protocol):
 
     @property
     def clap_name(self) -> str:
-        """Names its CLAP's vectors in a bank."""
+        """Names in a bank the vectors of the CLAP that finds neighbours."""
         ...
 
-    def hear_file(self, source: Path) -> EmbeddedSound:
-        """The sound in a file. Raises AudioError where it cannot be read."""
+    @property
+    def own_clap_name(self) -> str:
+        """Names in a bank the vectors of the model's own CLAP, by which it judges labels; mostly the same."""
+        ...
+
+    def hear_file(self, source: Path, *, channels: str | int) -> EmbeddedSound:
+        """The sound in a file; ``channels``: which of them is heard. Raises AudioError where it cannot be read."""
         ...
 
 
@@ -191,13 +214,17 @@ def embed_bank(embedder: Embedder, bank: ExampleBank, progress: Callable[[float]
 
     ``progress`` hears the share that is done, 0 to 1. Raises AudioError for a sound that cannot be read.
     """
-    clap, encoder = embedder.clap_name, embedder.features_name
+    clap, own, encoder = embedder.clap_name, embedder.own_clap_name, embedder.features_name
     placed = set(bank.clap_matrix(clap)[0])
+    if own != clap:
+        placed &= set(bank.clap_matrix(own)[0])
     missing = [e for e in bank.examples() if e.id not in placed or bank.features(e.id, encoder) is None]
     for done, example in enumerate(missing):
-        heard = embedder.hear_file(bank.audio_path(example.id))
+        heard = embedder.hear_file(bank.audio_path(example.id), channels=bank.channels())
         bank.set_embedding(example.id, encoder, "features", heard.features.numpy())
-        bank.set_embedding(example.id, clap, "clap", heard.vector)
+        bank.set_embedding(example.id, own, "clap", heard.vector)
+        if clap != own:
+            bank.set_embedding(example.id, clap, "clap", heard.query)
         if progress is not None:
             progress((done + 1) / len(missing))
     return len(missing)

@@ -16,7 +16,7 @@ to the disk when it returns. Any number of threads and processes may work on one
     project.rename(name, who);  project.set_labels(labels, who, expect=None);  project.rename_label(old, new, who)
     project.set_settings(replace(project.settings, k=8), who, expect=None)
     project.version("labels" | "settings" | "name") -> int     # give it as ``expect``: refused if somebody was faster
-    project.items(*states) -> list[Item];  project.item(clip_id) -> Item;  project.counts() -> Counts
+    project.items(*states) -> list[ProjectClip];  project.item(clip_id) -> ProjectClip;  project.counts() -> Counts
     project.sound_path(item) -> Path           # the file as it was uploaded
     project.prediction(clip_id) -> Prediction | None;  project.predictions() -> dict[int, Prediction]
     project.history(limit, clip_id=None) -> list[Change]       # who changed what, the latest first
@@ -28,14 +28,14 @@ to the disk when it returns. Any number of threads and processes may work on one
     add_files(project, [(name, path | bytes | open file), ...], who, label=None, test=False, progress, stop) -> Added
     add_zip(project, path | bytes | open file, who, label=None, folders_are_labels=False, test=False, ...) -> Added
     add_folder(project, path, who, ...same) -> Added  # in one of allowed_folders() (AFCORE_SERVER_FOLDERS)
-    add_from_bank(project, bank, example_ids, who, label=None, own_labels=False, test=False, hide_truth=False)
+    add_from_bank(project, bank, example_ids, who, label=None, own_labels=False, test=False, truth=None)
         -> Added
     cut(project, clip_id, [(start, end), ...], who) -> Added   # a long recording in the queue becomes its segments
     Added.clips (ids), .known (sentences), .refused (sentences)
 
 **loop** — the engine's part. ``Loop(project, engine)`` is cheap; every method waits for its turns clip by clip::
 
-    loop.embed(progress, stop) -> int          # resumes where it was; damaged clips get Item.fault
+    loop.embed(progress, stop) -> int          # resumes where it was; damaged clips get ProjectClip.fault
     loop.predict(item, method=None, k=None) -> Prediction      # not stored; by default the project's method and k
     loop.refresh(limit=20, progress, stop) -> int    # stores predictions: clips in somebody's hands, then the queue
     loop.start() -> Job                   # in the background: embed, then refresh until nothing is stale; one a project
@@ -50,13 +50,13 @@ to the disk when it returns. Any number of threads and processes may work on one
 
 **review** — the queue, uncertain clips first::
 
-    queue = Queue(project)
-    queue.next_clip(who) -> Item | None        # leased for 10 minutes to who; the same again until it is judged
-    queue.upcoming(limit) -> list[Item];  queue.release(who);  queue.waiting() -> int
-    queue.in_hands() -> [(Item, who)]
-    queue.accept(item.id, label, who, item.version) -> Item    # becomes an example; label None: none of these
+    queue = ReviewQueue(project)
+    queue.next_clip(who) -> ProjectClip | None        # leased for 10 minutes to who; the same again until it is judged
+    queue.upcoming(limit) -> list[ProjectClip];  queue.release(who);  queue.waiting() -> int
+    queue.in_hands() -> [(ProjectClip, who)]
+    queue.accept(item.id, label, who, item.version) -> ProjectClip    # becomes an example; label None: none of these
     queue.skip(item.id, who, item.version);  queue.restore_skipped(who) -> int
-    queue.undo(who) -> Item                    # the reviewer's last judgement; the clip is in their hands again
+    queue.undo(who) -> ProjectClip                    # the reviewer's last judgement; the clip is in their hands again
 
 **transfer**: ``export_project(project, target)``, ``import_project(store, source, who) -> Project``.
 **tutorial**: ``make_tutorial(store, bank, who) -> Project``; what its labels have brought is what `proof.of_project`

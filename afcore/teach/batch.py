@@ -9,7 +9,6 @@ changed.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import tempfile
@@ -20,19 +19,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from afcore.errors import AudioError, BadRequest
+from afcore.hashing import sha256_of
 from afcore.published.weights import weights_of
 from afcore.teach import exports
 from afcore.teach.changes import check_settings
-from afcore.teach.exports import Row
+from afcore.teach.exports import LabelledSpan
 from afcore.teach.labeller import FileLabeller, How, MakeEngine, failed, prepared, read_sound
-from afcore.teach.media import sounds_in
+from afcore.teach.media import files_in_folder
 from afcore.teach.schema import EXAMPLE, Settings, storage
 
 if TYPE_CHECKING:
     from afcore.teach.project import Project
 
 WHO = "command line"
-FORMATS: dict[str, Callable[[list[Row]], str]] = {".csv": exports.to_csv, ".jsonl": exports.to_jsonl}
+NOTED = ".progress.jsonl"
+"""Added to the output's name: where what is done is noted."""
+READING = "file time, channels by rule"
+"""How sounds are read; labels of sounds that were read otherwise are made again."""
+FORMATS: dict[str, Callable[[list[LabelledSpan]], str]] = {".csv": exports.to_csv, ".jsonl": exports.to_jsonl}
 
 Progress = Callable[[int, int], None]
 """Hears (files done, files in all)."""
@@ -46,7 +50,7 @@ class Done:
 
     def __init__(self, file: Path, basis: str):
         self.file, self.basis = file, basis
-        self._rows: dict[str, list[Row]] = {}
+        self._rows: dict[str, list[LabelledSpan]] = {}
         self._out: TextIO | None = None
 
     @contextmanager
@@ -70,21 +74,22 @@ class Done:
         try:
             data = json.loads(line)
             if data["basis"] == self.basis:
-                self._rows[data["sha256"]] = [Row(**row) for row in data["rows"]]
+                self._rows[data["sha256"]] = [LabelledSpan(**row) for row in data["rows"]]
         except (ValueError, KeyError, TypeError):  # cut off by a kill, or not ours: done again
             return
 
-    def get(self, sha256: str, name: str) -> list[Row] | None:
+    def get(self, sha256: str, name: str) -> list[LabelledSpan] | None:
         """The rows of a file with that content, which may have had another name; None where there are none."""
         found = self._rows.get(sha256)
         return None if found is None else [replace(row, file=name) for row in found]
 
-    def add(self, sha256: str, rows: list[Row]) -> None:
+    def add(self, sha256: str, rows: list[LabelledSpan]) -> None:
         """Keeps the rows of a file."""
         self._rows[sha256] = rows
         line = json.dumps(
             {"basis": self.basis, "sha256": sha256, "rows": [asdict(row) for row in rows]}, ensure_ascii=False
         )
+        assert self._out is not None, "opened"
         self._out.write(line + "\n")
         self._out.flush()
 
@@ -98,8 +103,8 @@ def label_folder(
     model: str = "mini",
     ray: str | None = None,
     progress: Progress | None = None,
-) -> list[Row]:
-    """Labels every sound in ``folder`` and the folders in it, writes ``out`` (.csv or .jsonl) and returns its rows, by
+) -> list[LabelledSpan]:
+    """Labels every file in ``folder`` and the folders in it, writes ``out`` (.csv or .jsonl) and returns its rows, by
     file.
 
     ``make_engine`` is only called where something is to be done. ``ray``: the address of a Ray cluster, or "local".
@@ -109,13 +114,17 @@ def label_folder(
         raise BadRequest(f"The output ends with {' or '.join(FORMATS)}, not “{out.suffix}”.")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise BadRequest(f"There is no folder {out.parent} that {out.name} can be written to.")
-    files = sounds_in(folder)
-    rows: dict[str, list[Row]] = {}
+    basis, parts, noted = basis_of(project, how, model), out.with_suffix(".parquet"), out.with_name(out.name + NOTED)
+    own = {path.resolve() for path in (out, parts, noted)}
+    found = files_in_folder(folder, lambda path: own.isdisjoint([path, *path.parents]))
+    files = found.files
+    rows: dict[str, list[LabelledSpan]] = {
+        name: [LabelledSpan(name, 0.0, 0.0, None, error=why)] for name, why in found.left_out.items()
+    }
     keys: dict[str, str] = {}  # name -> sha256, of files that can be read
     waiting: dict[str, tuple[str, str, str]] = {}  # sha256 -> sha256, name and path of a file for Ray
     labeller = None
-    basis, parts = basis_of(project, how, model), out.with_suffix(".parquet")
-    with Done(out.with_name(out.name + ".progress.jsonl"), basis).opened() as done:
+    with Done(noted, basis).opened() as done:
         _absorb(parts, done)
         for number, (name, file) in enumerate(files.items()):
             try:
@@ -123,7 +132,7 @@ def label_folder(
             except AudioError as error:
                 rows[name] = [failed(name, error)]
                 continue
-            sha256 = keys[name] = hashlib.sha256(data).hexdigest()
+            sha256 = keys[name] = sha256_of(data)
             if done.get(sha256, name) is None:
                 if ray is not None:
                     waiting.setdefault(sha256, (sha256, name, str(file.resolve())))
@@ -132,14 +141,14 @@ def label_folder(
                 done.add(sha256, labeller.rows(data, name))
             if progress is not None:
                 progress(number + 1, len(files))
-        if waiting:
+        if waiting and ray is not None:
             from afcore.teach.ray_batch import label_with_ray
 
             label_with_ray(list(waiting.values()), folder, project, make_engine, how, model, basis, parts, ray)
             _absorb(parts, done)
         gone = AudioError("A sound changed or vanished while the run was under way: run the same command again.")
         rows |= {name: done.get(sha256, name) or [failed(name, gone)] for name, sha256 in keys.items()}
-        ordered = [row for name in files for row in rows[name]]
+        ordered = [row for name in sorted(rows) for row in rows[name]]
         exports.save(out, FORMATS[out.suffix.lower()](ordered))
     return ordered
 
@@ -147,7 +156,7 @@ def label_folder(
 def local_labeller(project: Project, make_engine: MakeEngine, how: How) -> FileLabeller:
     """With a model in this process."""
     engine = make_engine()
-    return FileLabeller(engine, prepared(project, engine), how)
+    return FileLabeller(engine, prepared(project, engine, how.settings), how)
 
 
 def basis_of(project: Project, how: How, model: str) -> str:
@@ -156,8 +165,9 @@ def basis_of(project: Project, how: How, model: str) -> str:
         labels = [asdict(label) for label in project.labels]
         examples = sorted((clip.key, clip.label) for clip in project.items(EXAMPLE))
     settings = asdict(replace(how.settings, order=Settings.order))
-    parts = [model, weights_of(model), labels, examples, settings, how.segments]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    parts = [READING, model, weights_of(model), labels, examples, settings, how.segments]
+    parts += [how.track, how.even_silence]
+    return sha256_of(json.dumps(parts, sort_keys=True))[:32]
 
 
 @contextmanager
@@ -200,14 +210,14 @@ def open_project(named: str) -> Iterator[Project]:
         store.close()
 
 
-def chosen(settings: Settings, method: str | None, shots: int | None) -> Settings:
+def chosen(settings: Settings, method: str | None, shots: int | None, channels: str | int | None = None) -> Settings:
     """The project's settings with what was asked for on the command line. Raises BadRequest."""
     if shots is not None:
         method = method or ("lm-shots" if shots else "lm-zero")
         if method != "lm-shots" and shots:
             raise BadRequest(f"The method “{method}” takes no examples into a prompt: leave --shots out.")
         settings = replace(settings, k=shots or settings.k)
-    settings = replace(settings, method=method or settings.method)
+    settings = replace(settings, method=method or settings.method, channels=channels or settings.channels)
     check_settings(settings)
     return settings
 

@@ -6,17 +6,33 @@ The functions with ``db`` are called within `Database.write` (or ``read`` where 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
-from sqlite3 import Connection, Row
+from sqlite3 import Connection, Cursor, Row
 from typing import Any
 
 from afcore import prompts
+from afcore.audio.channels import check_rule
 from afcore.errors import BadRequest
-from afcore.teach.schema import CUT, EXAMPLE, GONE, ITEM, OPEN, Change, Changed, Counts, Item, Label, Settings, now
+from afcore.names import is_text
+from afcore.teach.schema import (
+    CLIP_COLUMNS,
+    CUT,
+    EXAMPLE,
+    GONE,
+    OPEN,
+    Change,
+    Changed,
+    Counts,
+    Label,
+    ProjectClip,
+    Settings,
+    now,
+)
 
 METHODS = {
-    "lm-shots": "The language model, with the most similar examples in its prompt",
-    "lm-zero": "The language model, without examples",
+    "lm-shots": "The model, with the most similar examples",
+    "lm-zero": "The model, without examples",
     "clap-nn": "The label of the most similar example (CLAP)",
     "clap-text": "The label whose name fits best (zero-shot CLAP)",
 }
@@ -82,10 +98,15 @@ def check_settings(settings: Settings) -> None:
         raise BadRequest("The similarity below which a clip is “none of these” is from -1 to 1.")
     if settings.order not in ORDERS:
         raise BadRequest(f"The queue is ordered by {' or '.join(ORDERS)}.")
+    try:
+        check_rule(settings.channels)
+    except ValueError as error:
+        raise BadRequest("The channel that is heard is auto, one, mix or a number.") from error
 
 
 def _printable(text: str, most: int, what: str) -> str:
-    if len(text) > most or not text.isprintable():
+    text = unicodedata.normalize("NFC", text)
+    if len(text) > most or not is_text(text):
         raise BadRequest(f"A {what} is one line of at most {most} characters.")
     return text
 
@@ -99,12 +120,12 @@ def meta(db: Connection, key: str) -> tuple[Any, int]:
     return json.loads(value), version
 
 
-def item(db: Connection, clip_id: int) -> Item:
+def item(db: Connection, clip_id: int) -> ProjectClip:
     """Raises BadRequest where there is none of that id."""
-    row = db.execute(f"SELECT {ITEM} FROM clip WHERE id = ?", (clip_id,)).fetchone()
+    row = db.execute(f"SELECT {CLIP_COLUMNS} FROM clip WHERE id = ?", (clip_id,)).fetchone()
     if row is None:
         raise BadRequest(f"This project has no clip {clip_id}.")
-    return Item(*row)
+    return ProjectClip(*row)
 
 
 def change_of(row: Row | tuple) -> Change:
@@ -134,10 +155,18 @@ def as_json(value: Any) -> str:
 
 def record(db: Connection, who: str, action: str, clip_id: int | None, before: dict, after: dict) -> int:
     """A line of history; returns its number."""
-    return db.execute(
-        "INSERT INTO change (at, who, action, clip_id, before, after) VALUES (?, ?, ?, ?, ?, ?)",
-        (now(), who, action, clip_id, as_json(before), as_json(after)),
-    ).lastrowid
+    return new_id(
+        db.execute(
+            "INSERT INTO change (at, who, action, clip_id, before, after) VALUES (?, ?, ?, ?, ?, ?)",
+            (now(), who, action, clip_id, as_json(before), as_json(after)),
+        )
+    )
+
+
+def new_id(inserted: Cursor) -> int:
+    """The id of the row that was just inserted."""
+    assert inserted.lastrowid is not None, "after an INSERT"
+    return inserted.lastrowid
 
 
 def put_meta(db: Connection, key: str, old: Any, new: Any, who: str, action: str | None = None) -> int:
@@ -170,7 +199,7 @@ def check_label(db: Connection, label: str | None) -> None:
         raise BadRequest(f"There is no label “{label}” in this project.")
 
 
-def update_clip(db: Connection, clip: Item, who: str, action: str, values: dict[str, Any]) -> int:
+def update_clip(db: Connection, clip: ProjectClip, who: str, action: str, values: dict[str, Any]) -> int:
     """Sets ``state`` and ``label`` of a clip, ends its lease, takes a line of history and returns its number."""
     check_label(db, values.get("label"))
     db.execute(
@@ -197,6 +226,7 @@ def undo(db: Connection, change_id: int, who: str) -> Change:
     if change.undone_by is not None:
         raise BadRequest("This was taken back already.")
     if change.action in _CLIP_ACTIONS:
+        assert change.clip_id is not None, "it is about a clip"
         clip = item(db, change.clip_id)
         _check_latest(db, change, "clip_id = ? AND action != ?", (clip.id, UNDONE), f"“{clip.name}”")
         number = update_clip(db, clip, who, UNDONE, change.before)

@@ -4,10 +4,12 @@ again."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 
-from afcore.teach.schema import Database, Item, Prediction
+from afcore.audio.notices import Notice
+from afcore.teach.schema import Database, Prediction, ProjectClip, notices_json
 
 
 class Derived:
@@ -15,14 +17,16 @@ class Derived:
 
     db: Database
 
-    def items(self, *states: str) -> list[Item]:
+    def items(self, *states: str) -> list[ProjectClip]:
         """As `Project.items`."""
         raise NotImplementedError
 
-    def set_embedding(self, clip_id: int, arrays: dict[tuple[str, str], np.ndarray]) -> None:
+    def set_embedding(
+        self, clip_id: int, arrays: dict[tuple[str, str], np.ndarray], notices: Iterable[Notice] | None = None
+    ) -> None:
         """Keeps what one clip was embedded to, all or nothing: {(model, "features"): (n, E), (model, "clap"): (d,)}.
 
-        Features as float16, vectors as float32, like a `Bank`.
+        Features as float16, vectors as float32, like a `Bank`. ``notices``: about the file, as it was heard for them.
         """
         with self.db.write("the embedding") as db:
             for (model, kind), array in arrays.items():
@@ -32,6 +36,8 @@ class Derived:
                     (clip_id, model, kind, json.dumps(array.shape), array.tobytes()),
                 )
             db.execute("UPDATE clip SET fault = NULL WHERE id = ?", (clip_id,))
+            if notices is not None:
+                db.execute("UPDATE clip SET notices = ? WHERE id = ?", (notices_json(notices), clip_id))
 
     def set_fault(self, clip_id: int, sentence: str) -> None:
         """Why a clip cannot be heard; it leaves the queue."""
@@ -63,7 +69,7 @@ class Derived:
         dtype = np.float16 if kind == "features" else np.float32
         return {number: np.frombuffer(data, dtype).reshape(json.loads(shape)) for number, shape, data in rows}
 
-    def unembedded(self, features: str, clap: str, *states: str) -> list[Item]:
+    def unembedded(self, features: str, clap: str, *states: str) -> list[ProjectClip]:
         """Clips in these states (by default those in use) that lack what these models make of them and are not known to
         be damaged."""
         with self.db.read() as db:

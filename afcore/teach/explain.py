@@ -27,7 +27,7 @@ Classify = Callable[[Heard, Sequence[Shot]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Change:
+class PartEffect:
     """What one part of the question, a shot or a window, did to the answer."""
 
     without: dict[str, float]
@@ -37,14 +37,14 @@ class Change:
 
 
 @dataclass(frozen=True)
-class ShotChange(Change):
+class ShotEffect(PartEffect):
     """Of one shot."""
 
     shot: Shot
 
 
 @dataclass(frozen=True)
-class WindowChange(Change):
+class WindowEffect(PartEffect):
     """Of one window of the clip. Windows overlap, so most of its sound is still heard in its neighbours."""
 
     start: float
@@ -57,8 +57,8 @@ class Why:
     """Grows while it is worked out."""
 
     probabilities: dict[str, float]
-    shots: list[ShotChange] = field(default_factory=list)
-    windows: list[WindowChange] = field(default_factory=list)
+    shots: list[ShotEffect] = field(default_factory=list)
+    windows: list[WindowEffect] = field(default_factory=list)
     texts: tuple[str, ...] = ()
     """As sent to the model, one for each pass."""
     done: int = 0
@@ -67,7 +67,7 @@ class Why:
     @property
     def label(self) -> str:
         """The answer that is explained."""
-        return max(self.probabilities, key=self.probabilities.get)
+        return max(self.probabilities, key=lambda label: self.probabilities[label])
 
     def sentence(self) -> str:
         """What mattered most for the label, for people; '' while nothing is known."""
@@ -77,8 +77,8 @@ class Why:
             example = f"the example “{best.shot.example.label}” (similarity {best.shot.similarity:.2f})"
             parts.append(_said(example, best, self))
         if len(self.windows) > 1:
-            best = max(self.windows, key=lambda change: abs(change.effect[self.label]))
-            parts.append(_said(f"the window from {best.start:.1f} to {best.end:.1f} s", best, self))
+            window = max(self.windows, key=lambda change: abs(change.effect[self.label]))
+            parts.append(_said(f"the window from {window.start:.1f} to {window.end:.1f} s", window, self))
         return " ".join(part[0].upper() + part[1:] for part in parts)
 
 
@@ -102,14 +102,14 @@ def explain(
         if stop is not None and stop.is_set():
             return
         without = dict(classify(heard, [*shots[:n], *shots[n + 1 :]]))
-        why.shots.append(ShotChange(without, _effect(why, without), shot))
+        why.shots.append(ShotEffect(without, _effect(why, without), shot))
         why.done += 1
         yield why
     for n in range(windows):
         if stop is not None and stop.is_set():
             return
         without = dict(classify(without_window(heard, n, silence), shots))
-        why.windows.append(WindowChange(without, _effect(why, without), *heard.times[n]))
+        why.windows.append(WindowEffect(without, _effect(why, without), *heard.times[n]))
         why.done += 1
         yield why
 
@@ -156,6 +156,6 @@ def _effect(why: Why, without: Mapping[str, float]) -> dict[str, float]:
     return {label: p - without[label] for label, p in why.probabilities.items()}
 
 
-def _said(what: str, change: Change, why: Why) -> str:
+def _said(what: str, change: PartEffect, why: Why) -> str:
     before, after = change.without[why.label], why.probabilities[why.label]
     return f"{what} moves “{why.label}” from {100 * before:.0f} % to {100 * after:.0f} %."

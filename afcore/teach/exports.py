@@ -13,13 +13,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from afcore.audio.notices import NOTHING_TO_HEAR, Notice, in_one_cell
 from afcore.errors import BadRequest
 from afcore.teach.media import write_whole
 from afcore.teach.schema import storage
 
 NONE_OF_THESE = "(none of these)"
 """Stands for the label None where a format has text only."""
-COLUMNS = ("file", "start", "end", "label", "probability", "by", "error", "sha256")
+SILENT_LABEL = f"({NOTHING_TO_HEAR})"
+"""Stands for the label of a silent sound, which has none."""
+COLUMNS = ("file", "start", "end", "label", "probability", "by", "error", "sha256", "notices")
 RAVEN = (
     "Selection",
     "View",
@@ -37,7 +40,7 @@ RAVEN = (
 
 
 @dataclass(frozen=True)
-class Row:
+class LabelledSpan:
     """A labelled stretch of a sound file, or why there is no label."""
 
     file: str
@@ -53,9 +56,18 @@ class Row:
     """One sentence; then ``label`` means nothing."""
     sha256: str = ""
     probabilities: dict[str, float] = field(default_factory=dict)
+    notices: list[dict[str, str]] = field(default_factory=list)
+    """What is unusual about the sound, as `Notice.to_json` gives it."""
+    silent: bool = False
+    """There is nothing to hear in it, so it has no label: ``label`` is None and means nothing."""
+
+    @property
+    def label_text(self) -> str:
+        """Its label as text; '' where there is an error."""
+        return "" if self.error else SILENT_LABEL if self.silent else shown(self.label)
 
 
-def to_csv(rows: Iterable[Row]) -> str:
+def to_csv(rows: Iterable[LabelledSpan]) -> str:
     """RFC 4180 with a line of column names. Text that a spreadsheet would take for a formula gets an apostrophe in
     front."""
     out = io.StringIO()
@@ -63,27 +75,28 @@ def to_csv(rows: Iterable[Row]) -> str:
     writer.writerow(COLUMNS)
     for row in rows:
         probability = "" if row.probability is None else f"{row.probability:.6f}"
-        label = "" if row.error else shown(row.label)
-        texts = [guarded(text) for text in (row.file, label, row.by, row.error)]
-        writer.writerow([texts[0], f"{row.start:.3f}", f"{row.end:.3f}", texts[1], probability, *texts[2:], row.sha256])
+        texts = [guarded(text) for text in (row.file, row.label_text, row.by, row.error)]
+        times = (f"{row.start:.3f}", f"{row.end:.3f}")
+        notices = in_one_cell(map(Notice.from_json, row.notices))
+        writer.writerow([texts[0], *times, texts[1], probability, *texts[2:], row.sha256, notices])
     return out.getvalue()
 
 
-def to_jsonl(rows: Iterable[Row]) -> str:
-    """One object a line, all fields of `Row`; none of these is null."""
+def to_jsonl(rows: Iterable[LabelledSpan]) -> str:
+    """One object a line, all fields of `LabelledSpan`; none of these is null."""
     return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
 
 
-def to_audacity(rows: Sequence[Row]) -> str:
+def to_audacity(rows: Sequence[LabelledSpan]) -> str:
     """A label track for one recording (File > Import > Labels): start, end and label with tabs between, in seconds.
 
     Raises BadRequest for rows of several files, since the format cannot name them.
     """
     _check_one_file(rows, "An Audacity label track")
-    return "".join(f"{row.start:.6f}\t{row.end:.6f}\t{_plain(shown(row.label))}\n" for row in rows if not row.error)
+    return "".join(f"{row.start:.6f}\t{row.end:.6f}\t{_plain(row.label_text)}\n" for row in rows if not row.error)
 
 
-def to_raven(rows: Sequence[Row], high: float = 24_000.0) -> str:
+def to_raven(rows: Sequence[LabelledSpan], high: float = 24_000.0) -> str:
     """A selection table for one recording (File > Open Selection Table); boxes reach from 0 to ``high`` Hz, which
     should be half the sampling rate. Raises BadRequest for rows of several files."""
     _check_one_file(rows, "A Raven selection table")
@@ -100,7 +113,7 @@ def to_raven(rows: Sequence[Row], high: float = 24_000.0) -> str:
                     *times,
                     _plain(row.file),
                     f"{row.start:.6f}",
-                    _plain(shown(row.label)),
+                    _plain(row.label_text),
                     score,
                 ]
             )
@@ -109,12 +122,14 @@ def to_raven(rows: Sequence[Row], high: float = 24_000.0) -> str:
 
 
 def save(file: str | Path, text: str) -> None:
-    """Writes ``text`` as UTF-8, all or nothing. Raises BadRequest where the folder is missing, NoSpace, MissingPart."""
+    """Writes ``text`` as UTF-8, all or nothing; CSV begins with a mark by which spreadsheets know that it is.
+
+    Raises BadRequest where the folder is missing, NoSpace, MissingPart."""
     file = Path(file)
     if not file.parent.is_dir():
         raise BadRequest(f"There is no folder {file.parent} to write {file.name} to.")
     with storage(file.name):
-        write_whole(file, text.encode())
+        write_whole(file, text.encode("utf-8-sig" if file.suffix.lower() == ".csv" else "utf-8"))
 
 
 def shown(label: str | None) -> str:
@@ -133,6 +148,6 @@ def _plain(text: str) -> str:
     return re.sub(r"[\t\r\n\v\f\x85\u2028\u2029]+", " ", text)
 
 
-def _check_one_file(rows: Sequence[Row], what: str) -> None:
+def _check_one_file(rows: Sequence[LabelledSpan], what: str) -> None:
     if len({row.file for row in rows}) > 1:
         raise BadRequest(f"{what} is for one recording; export one for each.")

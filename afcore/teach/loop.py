@@ -17,8 +17,8 @@ from afcore.errors import AudioError, BadRequest, Cancelled
 from afcore.jobs import Job
 from afcore.teach.predict import Examples, classify, hear, model_name, stored
 from afcore.teach.project import Project
-from afcore.teach.review import Queue
-from afcore.teach.schema import EXAMPLE, Item, Prediction, Settings
+from afcore.teach.review import ReviewQueue
+from afcore.teach.schema import EXAMPLE, OPEN, SKIPPED, Prediction, ProjectClip, Settings
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
@@ -30,12 +30,21 @@ _LOOK_AGAIN = 8  # clips predicted before the queue's order, and who holds what,
 
 
 class Loop:
-    """A project and the engine that works for it. Cheap to make; any number may work on one project."""
+    """A project and the engine that works for it. Cheap to make; any number may work on one project.
 
-    def __init__(self, project: Project, engine: Engine):
-        self.project, self.engine, self.queue = project, engine, Queue(project)
-        self._snapshot: tuple[tuple[int, int], Examples] | None = None
+    ``settings``: taken instead of the project's.
+    """
+
+    def __init__(self, project: Project, engine: Engine, settings: Settings | None = None):
+        self.project, self.engine, self.queue = project, engine, ReviewQueue(project)
+        self._settings = settings
+        self._snapshot: tuple[tuple[int, int, str], Examples] | None = None
         self._recording: Recording | None = None  # the last one opened: a long one's segments come one after another
+
+    @property
+    def settings(self) -> Settings:
+        """By which it works."""
+        return self._settings or self.project.settings
 
     # Embedding
 
@@ -43,8 +52,9 @@ class Loop:
         self, progress: Progress | None = None, stop: threading.Event | None = None, limit: int | None = None
     ) -> int:
         """Embeds clips that lack it, at most ``limit``; returns how many were done. A clip that cannot be heard gets
-        `Item.fault`, the others go on. ``progress`` hears of all that lack it; ``stop`` ends it within a clip."""
-        missing = self.project.unembedded(self.engine.features_name, self.engine.clap.name)
+        `ProjectClip.fault`, the others go on. ``progress`` hears of all that lack it; ``stop`` ends it within a
+        clip."""
+        missing = self.unembedded()
         for done, item in enumerate(missing[:limit]):
             try:
                 if stop is not None and stop.is_set():
@@ -58,25 +68,34 @@ class Loop:
                 progress(done + 1, len(missing))
         return len(missing[:limit])
 
-    def heard(self, item: Item) -> Heard:
-        """A clip as it was heard, embedded now if it was not. Raises AudioError."""
-        return stored(self.engine, self.project, item) or self._hear(item, None)
+    def unembedded(self, *states: str) -> list[ProjectClip]:
+        """Clips in these states (by default those in use) that are still to be embedded."""
+        mark = self.settings.mark
+        return self.project.unembedded(self.engine.features_name + mark, self.engine.clap.name + mark, *states)
 
-    def _hear(self, item: Item, stop: threading.Event | None) -> Heard:
-        recording = self._recording
-        if recording is None or recording.sha256 != item.sha256:
-            recording = self._recording = open_recording(self.project.sound_path(item), item.name)
+    def hear(self, item: ProjectClip) -> Heard:
+        """A clip as it was heard, embedded now if it was not. Raises AudioError."""
+        return stored(self.engine, self.project, item, self.settings.mark) or self._hear(item, None)
+
+    def _hear(self, item: ProjectClip, stop: threading.Event | None) -> Heard:
+        recording, settings = self._recording, self.settings
         try:
+            if recording is None or (recording.sha256, recording.heard.rule) != (item.sha256, settings.channels):
+                path = self.project.sound_path(item)
+                recording = self._recording = open_recording(path, item.name, settings.channels)
             clip = recording.clip(item.start, min(item.seconds, MAX_SECONDS))
         except BadRequest as error:
             raise AudioError(str(error)) from error
+        if clip.silent and item.state in (OPEN, SKIPPED):  # what a person labelled is theirs
+            raise AudioError(f"There is nothing to hear in “{item.name}”.")
         heard = hear(self.engine, clip, stop)
         self.project.set_embedding(
             item.id,
             {
-                (self.engine.features_name, "features"): heard.features.numpy(),
-                (self.engine.clap.name, "clap"): heard.vector,
+                (self.engine.features_name + settings.mark, "features"): heard.features.numpy(),
+                (self.engine.clap.name + settings.mark, "clap"): heard.vector,
             },
+            None if self._settings else recording.notices,
         )
         return heard
 
@@ -87,16 +106,16 @@ class Loop:
         return self._now(None)[0]
 
     def predict(
-        self, item: Item, method: str | None = None, k: int | None = None, stop: threading.Event | None = None
+        self, item: ProjectClip, method: str | None = None, k: int | None = None, stop: threading.Event | None = None
     ) -> Prediction:
         """What ``method`` with ``k`` shots, by default the project's settings, says about a clip; nothing is stored.
 
         Never with the clip itself among its shots. Raises BadRequest, AudioError, MissingPart, Cancelled.
         """
-        settings = self.project.settings
+        settings = self.settings
         settings = replace(settings, method=method or settings.method, k=settings.k if k is None else k)
         examples, basis = self._now(settings)
-        return self._predict(item, self.heard(item), examples, settings, basis, stop)
+        return self._predict(item, self.hear(item), examples, settings, basis, stop)
 
     def refresh(
         self, limit: int | None = _FIRST, progress: Progress | None = None, stop: threading.Event | None = None
@@ -107,7 +126,7 @@ class Loop:
         done = 0
         try:
             while True:
-                settings = self.project.settings
+                settings = self.settings
                 examples, basis = self._now(settings)
                 waiting = self.queue.stale(basis, limit)
                 if not waiting:
@@ -125,10 +144,10 @@ class Loop:
             return done
 
     def _refresh_one(
-        self, item: Item, examples: Examples, settings: Settings, basis: str, stop: threading.Event | None
+        self, item: ProjectClip, examples: Examples, settings: Settings, basis: str, stop: threading.Event | None
     ) -> None:
         try:
-            heard = self.heard(item)
+            heard = self.hear(item)
         except AudioError as error:
             self.project.set_fault(item.id, str(error))
             return
@@ -144,19 +163,19 @@ class Loop:
 
     def basis(self) -> str:
         """What a prediction made now would depend on."""
-        return self.project.basis(model_name(self.engine))
+        return self.project.basis(model_name(self.engine), self._settings)
 
     def _now(self, settings: Settings | None) -> tuple[Examples, str]:
         """The examples, all embedded, and the basis of one moment; the same object while nothing has changed."""
         project, engine = self.project, self.engine
         while True:
             with project.db.read():
-                lacking = project.unembedded(engine.features_name, engine.clap.name, EXAMPLE)
+                lacking, mark = self.unembedded(EXAMPLE), self.settings.mark
                 if not lacking:
-                    key = project.revision, project.version("labels")
+                    key = project.revision, project.version("labels"), mark
                     if self._snapshot is None or self._snapshot[0] != key:
-                        self._snapshot = key, Examples(project, engine)
-                    return self._snapshot[1], project.basis(model_name(engine), settings)
+                        self._snapshot = key, Examples(project, engine, mark)
+                    return self._snapshot[1], project.basis(model_name(engine), settings or self._settings)
             for item in lacking:
                 try:
                     self._hear(item, None)
@@ -164,7 +183,13 @@ class Loop:
                     project.set_fault(item.id, str(error))
 
     def _predict(
-        self, item: Item, heard: Heard, examples: Examples, settings: Settings, basis: str, stop: threading.Event | None
+        self,
+        item: ProjectClip,
+        heard: Heard,
+        examples: Examples,
+        settings: Settings,
+        basis: str,
+        stop: threading.Event | None,
     ) -> Prediction:
         exclude, previous = examples.sharing_sound(item), self.project.prediction(item.id)
         found = classify(self.engine, heard, examples, settings.method, settings.k, exclude, previous, stop)
@@ -183,7 +208,7 @@ class Loop:
                 running.asked += 1
                 return running.job
             running = _Running()
-            running.job = Job(lambda job: self._work(job, key, running), key=key)
+            running.job = Job(lambda job: self._work(job, key, running), key=key, kind="teach review")
             _running[key] = running
         return running.job.start()
 

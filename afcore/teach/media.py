@@ -6,7 +6,6 @@ whole, at whatever moment the process or the machine stops.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import uuid
@@ -14,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from afcore.errors import BadRequest
-from afcore.retrieval.bank import SOUNDS
+from afcore.hashing import sha256_of
+from afcore.names import Found, files_in
 from afcore.teach.schema import storage
 
 _PARTIAL = ".partial-"
@@ -28,7 +28,7 @@ def sound_file(folder: Path, sha256: str) -> Path:
 
 def keep_sound(folder: Path, data: bytes) -> str:
     """Puts a sound file's bytes on the disk and returns their hash; raises NoSpace, and then nothing is left behind."""
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = sha256_of(data)
     file = sound_file(folder, sha256)
     with storage("this sound"):
         if not file.exists():
@@ -77,21 +77,16 @@ def abandoned(path: Path) -> bool:
     return time.time() - path.stat().st_mtime > _ABANDONED
 
 
-def sounds_in(folder: Path, wanted: Callable[[Path], bool] = lambda file: True) -> dict[str, Path]:
-    """Sound files in a folder and the folders in it, but hidden ones: path within it -> path, in order.
+def files_in_folder(folder: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Found:
+    """The files in a folder and the folders in it, but hidden ones, and why others are left out; ``wanted`` is asked
+    of resolved paths, and what it does not want is not mentioned.
 
-    Raises BadRequest where there is no folder, or in it no sound that is ``wanted``.
+    What is a sound shows when it is opened, not by its name. Raises BadRequest where there is no folder, or no file.
     """
     if not folder.is_dir():
         raise BadRequest(f"There is no folder {folder}.")
-    files = {
-        file.relative_to(folder): file
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in SOUNDS and file.is_file() and wanted(file)
-    }
-    found = {
-        name.as_posix(): file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)
-    }
-    if not found:
+    found = files_in(folder)
+    files = {name: file for name, file in found.files.items() if wanted(file.resolve())}
+    if not files:
         raise BadRequest(f"There are no sounds in {folder}.")
-    return found
+    return Found(files, found.left_out)

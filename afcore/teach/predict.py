@@ -1,4 +1,4 @@
-"""One clip, one prediction, by the language model or by plain CLAP; nothing is stored here.
+"""One clip, one prediction, by the model (all who judge labels) or by plain CLAP; nothing is stored here.
 
 A project's examples serve as an `ExampleBank` to retrieval and prompts (`Examples`), so that what the Retrieve page
 does with the shipped bank is done with them unchanged. More shots than fit into one prompt are dealt to several passes,
@@ -23,11 +23,11 @@ from afcore.engine.results import Heard
 from afcore.errors import BadRequest, MissingPart
 from afcore.published.weights import weights_of
 from afcore.retrieval import ExampleBank
-from afcore.retrieval.bank import Example
+from afcore.retrieval.example import Example
 from afcore.retrieval.nearest import Retriever, Shot, prompt_order
 from afcore.teach.changes import METHODS
 from afcore.teach.project import Project
-from afcore.teach.schema import EXAMPLE, Item, Label, Prediction, now
+from afcore.teach.schema import EXAMPLE, Label, Prediction, ProjectClip, now
 
 if TYPE_CHECKING:
     import threading
@@ -52,7 +52,7 @@ def model_name(engine: Engine) -> str:
     return _names[engine]
 
 
-def source_of(clip: Item) -> str:
+def source_of(clip: ProjectClip) -> str:
     """What takes of one source share."""
     return clip.group_key or clip.sha256
 
@@ -60,15 +60,20 @@ def source_of(clip: Item) -> str:
 class Examples(ExampleBank):
     """The examples and labels of a project at one moment, as retrieval and prompts want an `ExampleBank`.
 
-    Only examples that have been embedded are in it (`Loop.examples` sees to that).
+    Only examples that have been embedded are in it (`Loop.examples` sees to that). ``mark``: `Settings.mark` of the
+    rule by which they are heard.
     """
 
-    def __init__(self, project: Project, engine: Engine):
-        self._project, self._clap = project, engine.clap.name
+    def __init__(self, project: Project, engine: Engine, mark: str = ""):
+        self._project: Project | None = project
+        self._mark = mark
+        self._clap = engine.clap.name
         with project.db.read():
             self.labels: list[Label] = project.labels
-            vectors = project.vectors(self._clap, EXAMPLE)
-            self.items: dict[int, Item] = {clip.id: clip for clip in project.items(EXAMPLE) if clip.id in vectors}
+            vectors = project.vectors(self._clap + mark, EXAMPLE)
+            self.items: dict[int, ProjectClip] = {
+                clip.id: clip for clip in project.items(EXAMPLE) if clip.id in vectors
+            }
         self.matrix = np.stack([vectors[i] for i in self.items]) if self.items else np.zeros((0, 1), np.float32)
         """(N, d) float32 CLAP vectors, in the order of ``items``."""
         self._features: dict[tuple[int, str], np.ndarray | None] = {}
@@ -90,7 +95,9 @@ class Examples(ExampleBank):
         """As `ExampleBank.examples`; a hash names the stretch that is heard, so that two segments of a file are two
         sounds."""
         clips = self.items.values()
-        return [Example(clip.id, clip.label, "", clip.key, clip.seconds, group_key=clip.group_key) for clip in clips]
+        return [
+            Example(clip.id, clip.known_label, "", clip.key, clip.seconds, group_key=clip.group_key) for clip in clips
+        ]
 
     def clap_matrix(self, model: str) -> tuple[list[int], np.ndarray]:
         """As `ExampleBank.clap_matrix`."""
@@ -99,12 +106,17 @@ class Examples(ExampleBank):
     def features(self, example_id: int, model: str) -> np.ndarray | None:
         """As `ExampleBank.features`."""
         if (example_id, model) not in self._features:
-            self._features[example_id, model] = self._project.features(example_id, model)
+            self._features[example_id, model] = self._own_project().features(example_id, model + self._mark)
         return self._features[example_id, model]
 
     def audio_path(self, example_id: int) -> Path:
         """As `ExampleBank.audio_path`."""
-        return self._project.sound_path(self.items[example_id])
+        return self._own_project().sound_path(self.items[example_id])
+
+    def _own_project(self) -> Project:
+        if self._project is None:
+            raise MissingPart("These examples came without their project, so their sounds are not here.")
+        return self._project
 
     def same_sound(self, sha256: str, start: float = 0.0, seconds: float = math.inf) -> set[int]:
         """Ids of examples that share sound with a stretch of the file with that hash: never its shots."""
@@ -114,7 +126,7 @@ class Examples(ExampleBank):
             if clip.sha256 == sha256 and clip.start < start + seconds and start < clip.start + clip.seconds
         }
 
-    def sharing_sound(self, clip: Item) -> set[int]:
+    def sharing_sound(self, clip: ProjectClip) -> set[int]:
         """The same for a clip of the project, which is among them where it is an example itself."""
         return self.same_sound(clip.sha256, clip.start, clip.seconds)
 
@@ -123,10 +135,10 @@ class Examples(ExampleBank):
         """Label -> the sources of its examples."""
         found: dict[str, set[str]] = {}
         for clip in self.items.values():
-            found.setdefault(clip.label, set()).add(source_of(clip))
+            found.setdefault(clip.known_label, set()).add(source_of(clip))
         return found
 
-    def left_out(self, clip: Item) -> set[int]:
+    def left_out(self, clip: ProjectClip) -> set[int]:
         """Ids of examples that must not be shots when ``clip`` is judged as if it were new: what shares sound with it,
         and all takes of its source, as long as every label has other sources."""
         apart = all(len(sources) > 1 for sources in self.sources.values())
@@ -137,16 +149,18 @@ class Examples(ExampleBank):
 def hear(engine: Engine, clip: Clip, stop: threading.Event | None = None) -> Heard:
     """As `Engine.hear`, in its turn, with the features rounded as they are when stored: what is predicted from a file
     and from a project's stored features is the same."""
-    with engine.turns.wait(stop=stop):
+    with engine.turns.wait(stop=stop, background=True):
         heard = engine.hear(clip)
     return replace(heard, features=heard.features.half().float())
 
 
-def stored(engine: Engine, project: Project, item: Item) -> Heard | None:
-    """A clip of a project as it was heard when it was embedded, without its samples and tags; None where it was not."""
+def stored(engine: Engine, project: Project, item: ProjectClip, mark: str = "") -> Heard | None:
+    """A clip of a project as it was heard when it was embedded, without its samples and tags; None where it was not.
+    ``mark``: `Settings.mark`."""
     import torch
 
-    features, vector = project.features(item.id, engine.features_name), project.vector(item.id, engine.clap.name)
+    features = project.features(item.id, engine.features_name + mark)
+    vector = project.vector(item.id, engine.clap.name + mark)
     if features is None or vector is None:
         return None
     plan = engine.encoder.plan
@@ -183,7 +197,7 @@ def classify(
     nearest, similarity = _nearest(heard.vector, examples, exclude)
     baselines = {"clap-nn": nearest}
     try:
-        with engine.turns.wait(stop=stop):
+        with engine.turns.wait(stop=stop, background=True):
             baselines["clap-text"] = _by_text(heard.vector, engine.clap, examples.labels)
     except MissingPart as error:  # the language model does without
         if method == "clap-text":
@@ -202,7 +216,7 @@ def classify(
                 f"{len(shots)} examples are more than the {engine.max_shots} that fit beside a sound, so they were "
                 f"read in {len(rounds)} passes, whose log-probabilities were averaged."
             )
-        with engine.turns.wait(stop=stop):
+        with engine.turns.wait(stop=stop, background=True):
             probabilities, sent = _by_model(engine, heard, labels, rounds, previous, shots, examples, exclude)
     shown = tuple(_plain(shot) for shot in shots)
     return Prediction(
@@ -268,7 +282,7 @@ def _nearest(vector: np.ndarray, examples: Examples, exclude: Collection[int]) -
     similarities = examples.matrix @ vector if len(examples) else ()
     for (i, clip), similarity in zip(examples.items.items(), similarities, strict=False):
         if i not in exclude:
-            best[clip.label] = max(best.get(clip.label, -1.0), float(similarity))
+            best[clip.known_label] = max(best.get(clip.known_label, -1.0), float(similarity))
     logits = np.array([best.get(label, -1.0) for label in examples.names]) / NN_TEMPERATURE
     return _softmax(examples.names, logits), max(best.values(), default=None)
 

@@ -18,19 +18,20 @@ from afcore.teach.changes import check_labels, check_name, check_settings, check
 from afcore.teach.embeddings import Derived
 from afcore.teach.media import sound_file
 from afcore.teach.schema import (
+    CLIP_COLUMNS,
     EXAMPLE,
     GONE,
-    ITEM,
     NONE,
     OPEN,
     SKIPPED,
     TEST,
+    WAIT,
     Change,
     Changed,
     Counts,
     Database,
-    Item,
     Label,
+    ProjectClip,
     Settings,
     Summary,
     now,
@@ -38,11 +39,12 @@ from afcore.teach.schema import (
 
 
 class Project(Derived):
-    """A project's folder. One object may be used by any number of threads."""
+    """A project's folder. One object may be used by any number of threads. ``wait``: seconds for another's
+    transaction."""
 
-    def __init__(self, folder: Path, create: bool = False):
+    def __init__(self, folder: Path, create: bool = False, wait: float = WAIT):
         self.folder = Path(folder)
-        self.db = Database(self.folder / "project.sqlite", create)
+        self.db = Database(self.folder / "project.sqlite", create, wait)
 
     @property
     def id(self) -> str:
@@ -97,7 +99,7 @@ class Project(Derived):
         """Names all that a prediction by ``model`` depends on beside the clip; another basis makes it stale."""
         with self.db.read() as db:
             settings = settings or Settings(**meta(db, "settings")[0])
-            parts = [model, settings.method, f"labels {meta(db, 'labels')[1]}"]
+            parts = [model + settings.mark, settings.method, f"labels {meta(db, 'labels')[1]}"]
             if settings.method == "lm-shots":
                 parts.append(f"k {settings.k}")
             if settings.method in ("lm-shots", "clap-nn"):
@@ -146,7 +148,11 @@ class Project(Derived):
     def set_settings(self, settings: Settings, who: str, expect: int | None = None) -> None:
         """Raises BadRequest for settings that cannot be, Changed as `set_labels`."""
         check_settings(settings)
+        anew = settings.channels != self.settings.channels
         self._set_meta("settings", asdict(settings), who, expect)
+        if anew:  # what was silent may not be so by another rule
+            with self.db.write("this") as db:
+                db.execute("UPDATE clip SET fault = NULL")
 
     def _meta(self, key: str) -> tuple[Any, int]:
         with self.db.read() as db:
@@ -166,33 +172,35 @@ class Project(Derived):
 
     # Clips
 
-    def items(self, *states: str) -> list[Item]:
+    def items(self, *states: str) -> list[ProjectClip]:
         """Clips in these states, by default all but those cut up or discarded, in the order in which they were
         added."""
         states = states or (OPEN, EXAMPLE, NONE, SKIPPED, TEST)
         marks = ", ".join("?" * len(states))
         with self.db.read() as db:
-            rows = db.execute(f"SELECT {ITEM} FROM clip WHERE state IN ({marks}) ORDER BY id", states).fetchall()
-        return [Item(*row) for row in rows]
+            rows = db.execute(
+                f"SELECT {CLIP_COLUMNS} FROM clip WHERE state IN ({marks}) ORDER BY id", states
+            ).fetchall()
+        return [ProjectClip(*row) for row in rows]
 
-    def item(self, clip_id: int) -> Item:
+    def item(self, clip_id: int) -> ProjectClip:
         """Raises BadRequest where there is none of that id."""
         with self.db.read() as db:
             return changes.item(db, clip_id)
 
-    def sound_path(self, clip: Item) -> Path:
+    def sound_path(self, clip: ProjectClip) -> Path:
         """The whole file that ``clip`` is (a stretch of). Raises AudioError where it is gone."""
         file = sound_file(self.folder, clip.sha256)
         if not file.exists():
             raise AudioError(f"The sound of “{clip.name}” is missing from this project's folder.")
         return file
 
-    def relabel(self, clip_id: int, label: str, who: str, version: int) -> Item:
+    def relabel(self, clip_id: int, label: str, who: str, version: int) -> ProjectClip:
         """Another label for a clip: one that has been judged, or is in the test set, where it stays."""
         state = TEST if self.item(clip_id).state == TEST else EXAMPLE
         return self.change_clip(clip_id, who, changes.RELABELLED, version, state, label)
 
-    def discard(self, clip_id: int, who: str, version: int) -> Item:
+    def discard(self, clip_id: int, who: str, version: int) -> ProjectClip:
         """Takes a clip out of the project; it stays in the history and can be brought back by `undo_change`."""
         return self.change_clip(clip_id, who, changes.DISCARDED, version, GONE, None)
 
@@ -204,8 +212,8 @@ class Project(Derived):
         version: int | None,
         state: str,
         label: str | None,
-        check: Callable[[Connection, Item], None] = lambda db, clip: None,
-    ) -> Item:
+        check: Callable[[Connection, ProjectClip], None] = lambda db, clip: None,
+    ) -> ProjectClip:
         """Sets state and label of a clip, with its line of history. Raises Changed where the clip is no longer of
         ``version``, BadRequest for a label that the project does not have, and what ``check`` raises."""
         who = check_who(who)

@@ -21,11 +21,12 @@ from afcore.stats import wilson
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
     from afcore.teach.project import Project
+    from afcore.teach.schema import ProjectClip
 
 SHOTS = (0, 1, 2, 4, 8)
 RULE = (
-    "The method with the most test clips right is suggested; where plain CLAP and the language model are equal, the "
-    "language model; where two numbers of shots are equal, the smaller."
+    "The method with the most test clips right is suggested; where plain CLAP and the model are equal, the "
+    "model; where two numbers of examples are equal, the smaller."
 )
 
 Predict = Callable[[Any, Sequence[str], int], Mapping[str, float]]
@@ -128,10 +129,22 @@ class Tally:
             for method, answers, hits in zip(self.methods, columns, right, strict=False)
         ]
         note = self.note if self.done == self.total else f"{self.note} Stopped after {self.done} of {self.total} clips."
-        best, reason = suggest(scores, right, groups)
+        if self.done < self.total:
+            # Few clips in a fixed order say little; a number that is used from then on must not come of them.
+            best, reason = None, "Stopped early, so nothing is suggested: run the test to its end."
+        else:
+            best, reason = suggest(scores, right, groups)
         return Proof(self.labels, tuple(scores), self.done, self.total, len(set(groups)), note.strip(), best, reason)
 
-    def _score(self, method: Method, truth, answers, hits, first, groups) -> Score:
+    def _score(
+        self,
+        method: Method,
+        truth: np.ndarray,
+        answers: np.ndarray,
+        hits: np.ndarray,
+        first: np.ndarray,
+        groups: Sequence[str],
+    ) -> Score:
         tried = [label for label in self.labels if label in set(truth)]
         found = recall_score(truth, answers, labels=tried, average=None, zero_division=0.0)
         gain, gain_interval = None, None
@@ -160,7 +173,7 @@ def run(
     stop: threading.Event | None = None,
     note: str = "",
 ) -> Iterator[Tally]:
-    """Yields the same, growing `Tally` after each clip: the language model with each number of ``shots``,
+    """Yields the same, growing `Tally` after each clip: the model with each number of ``shots``,
     ``baselines``.
 
     Clips are taken label by label in turn, so that what is done when ``stop`` is set speaks for all labels.
@@ -178,12 +191,19 @@ def run(
         for method in methods:
             if stop is not None and stop.is_set():
                 return
-            ask = baselines.get(method) or (lambda heard, labels, k=method.k: predict(heard, labels, k))
-            by_label = ask(trial.heard, labels)
-            answers.append(max(by_label, key=by_label.get))
+            if method in baselines:
+                by_label = baselines[method](trial.heard, labels)
+            else:
+                by_label = predict(trial.heard, labels, method.k)
+            answers.append(_best(by_label))
         tally.trials.append(trial)
         tally.answers.append(answers)
         yield tally
+
+
+def _best(by_label: Mapping[str, float]) -> str:
+    """The likeliest label."""
+    return max(by_label, key=lambda label: by_label[label])
 
 
 def accuracy_interval(hits: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
@@ -247,16 +267,14 @@ def of_project(
     if len({clip.label for clip in clips}) < 2:
         raise BadRequest("Give at least two labels some examples or test clips first.")
 
-    def ask(trial, method: str, k: int = 0) -> dict[str, float]:
-        return classify(
-            engine, loop.heard(trial), examples, method, k, examples.left_out(trial), stop=stop
-        ).probabilities
+    def ask(clip: ProjectClip, method: str, k: int = 0) -> dict[str, float]:
+        return classify(engine, loop.hear(clip), examples, method, k, examples.left_out(clip), stop=stop).probabilities
 
     baselines = {
         Method("clap-nn", 0, "CLAP, nearest example"): lambda clip, labels: ask(clip, "clap-nn"),
         Method("clap-text", 0, "CLAP, name of the label"): lambda clip, labels: ask(clip, "clap-text"),
     }
-    trials = [Trial(clip, clip.label, source_of(clip)) for clip in clips]
+    trials = [Trial(clip, clip.known_label, source_of(clip)) for clip in clips]
     most = len(examples) - (not tests)
     shots = [k for n, k in enumerate(shots) if k <= most or (n and shots[n - 1] < most)]  # beyond that all are the same
     yield from run(
@@ -272,13 +290,13 @@ def of_project(
 
 def _note(tests: bool, by_label: Mapping[str, set[str]]) -> str:
     if tests:
-        return "Judged on the test clips, which are never shots."
-    text = "There are no test clips, so each example was judged with itself left out of the shots (leave-one-out)."
+        return "Judged on the test clips, which the model is never shown."
+    text = "There are no test clips, so each example was judged while it was not shown (leave-one-out)."
     single = [label for label, sources in by_label.items() if len(sources) == 1]
     if not single:
         return text + " Other takes of the same source were left out too."
     return text + (
-        f" All examples of “{single[0]}” are of one source, so other takes of a source could be shots: new "
+        f" All examples of “{single[0]}” are of one source, so other takes of a source could be shown: new "
         "sounds may do worse."
     )
 
@@ -294,7 +312,7 @@ def _in_turn(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _title(k: int) -> str:
-    return "Without shots" if k == 0 else f"{k} shot{'s' * (k > 1)}"
+    return "Without examples" if k == 0 else f"{k} example{'s' * (k > 1)}"
 
 
 def _lower(title: str) -> str:

@@ -30,7 +30,7 @@ import pyarrow.parquet as parquet
 
 from afcore.errors import AudioError, MissingPart
 from afcore.published.weights import folder_of, weights_of
-from afcore.teach.exports import Row
+from afcore.teach.exports import LabelledSpan
 from afcore.teach.labeller import FileLabeller, How, MakeEngine, prepared, read_sound
 from afcore.teach.predict import Examples
 
@@ -58,9 +58,13 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
         ("sha256", pa.string()),
         ("probabilities", pa.string()),
+        ("notices", pa.string()),
+        ("silent", pa.bool_()),
     ]
 )
-"""Fields of `Row`, with ``probabilities`` as JSON; given, so that a block of errors alone has the same types."""
+"""Fields of `LabelledSpan`, with ``probabilities`` and ``notices`` as JSON; given,
+so that a block of errors alone has the same
+types."""
 
 
 class Snapshot(Examples):
@@ -72,11 +76,11 @@ class Snapshot(Examples):
         )  # built anew there
         self._project = None
         self._features = {(i, features_name): examples.features(i, features_name) for i in examples.items}
-        self.heard_by = features_name, self._clap
+        self.embedded_by = features_name, self._clap
 
     def fits(self, engine: Engine) -> bool:
         """Whether they were embedded by the encoder and the CLAP that ``engine`` has."""
-        return (engine.features_name, engine.clap.name) == self.heard_by
+        return (engine.features_name, engine.clap.name) == self.embedded_by
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Worker:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Files (sha256, name, path) -> rows of `SCHEMA`."""
-        rows: list[Row] = []
+        rows: list[LabelledSpan] = []
         for one in batch.to_pylist():
             try:
                 rows += self.labeller.rows(read_sound(Path(one["path"]), one["name"]), one["name"])
@@ -150,7 +154,7 @@ def label_with_ray(
     weights = weights_of(model)
     _find(address)  # before the model is loaded for the examples
     engine = make_engine()
-    examples = Snapshot(prepared(project, engine), engine.features_name)
+    examples = Snapshot(prepared(project, engine, how.settings), engine.features_name)
     del engine  # the actors have their own
     parts.mkdir(exist_ok=True)
     with (
@@ -175,26 +179,32 @@ def label_with_ray(
         labelled.write_parquet(str(parts.resolve()))
 
 
-def to_table(rows: Sequence[Row], basis: str) -> pa.Table:
+_AS_JSON = ("probabilities", "notices")
+
+
+def to_table(rows: Sequence[LabelledSpan], basis: str) -> pa.Table:
     """Rows as `SCHEMA` says."""
-    columns: dict[str, list[Any]] = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Row)}
-    columns["probabilities"] = [json.dumps(p, ensure_ascii=False) for p in columns["probabilities"]]
+    columns: dict[str, list[Any]] = {
+        field.name: [getattr(row, field.name) for row in rows] for field in fields(LabelledSpan)
+    }
+    for name in _AS_JSON:
+        columns[name] = [json.dumps(value, ensure_ascii=False) for value in columns[name]]
     return pa.table({"basis": [basis] * len(rows)} | columns, schema=SCHEMA)
 
 
-def read_parts(parts: Path, basis: str) -> dict[str, list[Row]]:
+def read_parts(parts: Path, basis: str) -> dict[str, list[LabelledSpan]]:
     """sha256 -> rows of the files that were labelled on that basis. A Parquet file that was cut off is passed over."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[LabelledSpan]] = {}
     for file in sorted(parts.rglob("*.parquet")):
         try:
             table = parquet.read_table(file, schema=SCHEMA)
         except (pa.ArrowInvalid, OSError):
             continue
-        here: dict[str, list[Row]] = {}
+        here: dict[str, list[LabelledSpan]] = {}
         for values in table.to_pylist():
             if values.pop("basis") == basis:
-                values["probabilities"] = json.loads(values["probabilities"])
-                here.setdefault(values["sha256"], []).append(Row(**values))
+                values |= {name: json.loads(values[name]) for name in _AS_JSON}
+                here.setdefault(values["sha256"], []).append(LabelledSpan(**values))
         found = here | found  # all of a sound is in one block, and a block that was written twice counts once
     return found
 

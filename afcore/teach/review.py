@@ -6,6 +6,7 @@ that still counts if nobody else has the clip or has changed it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from sqlite3 import Connection
 
 from afcore.errors import BadRequest
@@ -22,7 +23,7 @@ from afcore.teach.changes import (
     update_clip,
 )
 from afcore.teach.project import Project
-from afcore.teach.schema import EXAMPLE, ITEM, NONE, OPEN, SKIPPED, Changed, Item, now
+from afcore.teach.schema import CLIP_COLUMNS, EXAMPLE, NONE, OPEN, SKIPPED, Changed, ProjectClip, now
 
 LEASE_SECONDS = 600.0
 
@@ -32,20 +33,22 @@ _ORDER = {
     "margin": "prediction.margin IS NULL, prediction.margin, clip.id",
     "entropy": "prediction.entropy IS NULL, prediction.entropy DESC, clip.id",
 }
-_COLUMNS = ", ".join(f"clip.{column.strip()}" for column in ITEM.split(","))
+_COLUMNS = ", ".join(f"clip.{column.strip()}" for column in CLIP_COLUMNS.split(","))
 
 
-class Queue:
+class ReviewQueue:
     """A project's clips that wait for a label, the most uncertain first."""
 
     def __init__(self, project: Project):
         self.project = project
 
-    def next_clip(self, who: str) -> Item | None:
+    def next_clip(self, who: str) -> ProjectClip | None:
         """The clip that ``who`` has in their hands, else the first that nobody has; from now theirs for 10 minutes.
         None where there is nothing left for them."""
         who = check_who(who)
         with self.project.db.write("this") as db:
+            # Given out when the clock was ahead: or nobody would get the clip for as long as it was.
+            db.execute("DELETE FROM lease WHERE until > ?", (now() + LEASE_SECONDS,))
             found = _query(db, "AND lease.reviewer = ? AND lease.until > ?", (who, now()), 1) or _query(
                 db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), 1
             )
@@ -53,12 +56,12 @@ class Queue:
                 _lease(db, clip.id, who)
             return found[0] if found else None
 
-    def upcoming(self, limit: int = 20) -> list[Item]:
+    def upcoming(self, limit: int = 20) -> list[ProjectClip]:
         """The clips that nobody has, as they would come."""
         with self.project.db.read() as db:
             return _query(db, "AND (lease.clip_id IS NULL OR lease.until <= ?)", (now(),), limit)
 
-    def stale(self, basis: str, limit: int | None) -> list[Item]:
+    def stale(self, basis: str, limit: int | None) -> list[ProjectClip]:
         """Of the clips in somebody's hands and the next ``limit`` (None: all) those whose prediction has another basis,
         or that have none; the ones in hands first."""
         with self.project.db.read() as db:
@@ -69,7 +72,7 @@ class Queue:
             )
         return [clip for clip in (*held, *free) if clip.id not in fresh]
 
-    def in_hands(self) -> list[tuple[Item, str]]:
+    def in_hands(self) -> list[tuple[ProjectClip, str]]:
         """(clip, reviewer) of what is being judged now."""
         with self.project.db.read() as db:
             held = dict(db.execute("SELECT clip_id, reviewer FROM lease WHERE until > ?", (now(),)).fetchall())
@@ -86,16 +89,16 @@ class Queue:
         with self.project.db.write("this") as db:
             db.execute("DELETE FROM lease WHERE reviewer = ?", (who,))
 
-    def accept(self, clip_id: int, label: str | None, who: str, version: int) -> Item:
+    def accept(self, clip_id: int, label: str | None, who: str, version: int) -> ProjectClip:
         """``who`` says that the clip is ``label``, and it becomes an example; None: it is none of the labels.
 
-        ``version`` is that of the `Item` they saw. Raises Changed, naming who was faster or has the clip now;
+        ``version`` is that of the `ProjectClip` they saw. Raises Changed, naming who was faster or has the clip now;
         BadRequest.
         """
         action, state = (NONE_OF_THESE, NONE) if label is None else (ACCEPTED, EXAMPLE)
         return self.project.change_clip(clip_id, who, action, version, state, label, _free_for(who))
 
-    def skip(self, clip_id: int, who: str, version: int) -> Item:
+    def skip(self, clip_id: int, who: str, version: int) -> ProjectClip:
         """Puts the clip aside until `restore_skipped`; raises as `accept`."""
         return self.project.change_clip(clip_id, who, SKIP, version, SKIPPED, None, _free_for(who))
 
@@ -108,7 +111,7 @@ class Queue:
                 update_clip(db, item(db, clip_id), who, RESTORED, {"state": OPEN, "label": None})
         return len(ids)
 
-    def undo(self, who: str) -> Item:
+    def undo(self, who: str) -> ProjectClip:
         """Takes back the last judgement of ``who``, and the clip is in their hands again.
 
         Raises BadRequest where there is none, Changed where somebody has changed the clip since.
@@ -123,29 +126,30 @@ class Queue:
             if row is None:
                 raise BadRequest("There is nothing of yours to take back.")
             change = undo(db, row[0], who)
+            assert change.clip_id is not None, "a judgement is about a clip"
             db.execute("DELETE FROM lease WHERE reviewer = ?", (who,))  # what came next goes back to the queue
             _lease(db, change.clip_id, who)
             return item(db, change.clip_id)
 
 
-def _query(db: Connection, where: str, values: tuple, limit: int) -> list[Item]:
+def _query(db: Connection, where: str, values: tuple, limit: int) -> list[ProjectClip]:
     order = _ORDER[meta(db, "settings")[0]["order"]]
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM clip LEFT JOIN prediction ON prediction.clip_id = clip.id "
         f"LEFT JOIN lease ON lease.clip_id = clip.id WHERE {_WAITING} {where} ORDER BY {order} LIMIT ?",
         (*values, limit),
     ).fetchall()
-    return [Item(*row) for row in rows]
+    return [ProjectClip(*row) for row in rows]
 
 
 def _lease(db: Connection, clip_id: int, who: str) -> None:
     db.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", (clip_id, who, now() + LEASE_SECONDS))
 
 
-def _free_for(who: str):
+def _free_for(who: str) -> Callable[[Connection, ProjectClip], None]:
     """A check for `Project.change_clip`: the clip waits, and nobody else has it in their hands."""
 
-    def check(db: Connection, clip: Item) -> None:
+    def check(db: Connection, clip: ProjectClip) -> None:
         if clip.state not in (OPEN, SKIPPED):
             raise BadRequest(f"“{clip.name}” does not wait for a label.")
         row = db.execute("SELECT reviewer FROM lease WHERE clip_id = ? AND until > ?", (clip.id, now())).fetchone()

@@ -11,15 +11,18 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from afcore.audio.channels import AUTO
+from afcore.audio.notices import SILENT, SILENT_PART, Notice
 from afcore.errors import BadRequest, MissingPart
 
-VERSION = 1
+VERSION = 2
 WAIT = 30.0  # seconds that a writer waits for another's transaction
 
 OPEN, EXAMPLE, NONE, SKIPPED, TEST, CUT, GONE = "open", "example", "none", "skipped", "test", "cut", "gone"
@@ -34,7 +37,8 @@ CREATE TABLE clip (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, name TEXT NOT NULL, start REAL NOT NULL,
     seconds REAL NOT NULL, source TEXT NOT NULL DEFAULT '', group_key TEXT NOT NULL DEFAULT '',
     state TEXT NOT NULL CHECK (state IN {STATES}), label TEXT, truth TEXT, fault TEXT,
-    version INTEGER NOT NULL DEFAULT 1, who TEXT NOT NULL, at REAL NOT NULL);
+    version INTEGER NOT NULL DEFAULT 1, who TEXT NOT NULL, at REAL NOT NULL, path TEXT NOT NULL DEFAULT '',
+    notices TEXT NOT NULL DEFAULT '[]');
 CREATE INDEX clip_state ON clip (state);
 CREATE TABLE embedding (
     clip_id INTEGER NOT NULL REFERENCES clip (id), model TEXT NOT NULL,
@@ -51,6 +55,14 @@ CREATE TABLE change (
 CREATE INDEX change_clip ON change (clip_id);
 PRAGMA user_version = {VERSION};
 """
+
+
+FROM_1 = f"""
+ALTER TABLE clip ADD COLUMN path TEXT NOT NULL DEFAULT '';
+ALTER TABLE clip ADD COLUMN notices TEXT NOT NULL DEFAULT '[]';
+PRAGMA user_version = {VERSION};
+"""
+"""Makes a project of version 1 one of this version."""
 
 
 class Changed(BadRequest):
@@ -83,10 +95,17 @@ class Settings:
     """And one whose similarity to the nearest example is below this; None: never."""
     order: str = "margin"
     """The queue's uncertainty: "margin" between the two best labels, or "entropy"."""
+    channels: str | int = AUTO
+    """Which channel of its sounds is heard, examples and clips alike: a rule of `afcore.audio.channels`."""
+
+    @property
+    def mark(self) -> str:
+        """Added to a model's name for what it makes of sounds that are heard by another rule than `AUTO`."""
+        return "" if self.channels == AUTO else f" [{self.channels}]"
 
 
 @dataclass(frozen=True)
-class Item:
+class ProjectClip:
     """A clip of a project: a sound file, or the stretch of one from ``start`` for ``seconds``."""
 
     id: int
@@ -116,9 +135,42 @@ class Item:
     who: str
     """Changed it last."""
     at: float
+    path: str = ""
+    """Within the folder or zip that it came from; '' for a single file."""
+    notices_json: str = "[]"
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What is unusual about the file."""
+        return [Notice.from_json(data) for data in json.loads(self.notices_json)]
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to hear in it."""
+        return any(notice.code in (SILENT, SILENT_PART) for notice in self.notices)
+
+    @property
+    def origin(self) -> str:
+        """`path`, or `name` where there is none: what exports call the file."""
+        return self.path or self.name
+
+    @property
+    def known_label(self) -> str:
+        """`label`, of an example or test clip. Raises ValueError for a clip without one."""
+        if self.label is None:
+            raise ValueError(f"clip {self.id} has no label")
+        return self.label
 
 
-ITEM = "id, key, sha256, name, start, seconds, source, group_key, state, label, truth, fault, version, who, at"
+def notices_json(notices: Iterable[Notice]) -> str:
+    """As `ProjectClip.notices_json` has them."""
+    return json.dumps([notice.to_json() for notice in notices], ensure_ascii=False)
+
+
+CLIP_COLUMNS = (
+    "id, key, sha256, name, start, seconds, source, group_key, state, label, truth, fault, version, who, at, "
+    "path, notices"
+)
 
 
 @dataclass(frozen=True)
@@ -267,13 +319,14 @@ class Database:
     Raises MissingPart for a file that is no project, or one of a newer version.
     """
 
-    def __init__(self, file: Path, create: bool = False):
+    def __init__(self, file: Path, create: bool = False, wait: float = WAIT):
         if not create and not file.exists():
             raise MissingPart(f"There is no project in {file.parent}.")
         self.file = file
         self._lock = threading.RLock()
         try:
-            self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=WAIT)
+            self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=wait)
+            weakref.finalize(self, self._connection.close)  # also where nobody calls `close`
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = ON")
@@ -282,9 +335,18 @@ class Database:
             raise MissingPart(f"The project {file.parent.name} cannot be read: {error}.") from error
         if create and version == 0:
             self._connection.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT;")
+        elif version == 1:
+            self._renew()
         elif version != VERSION:
             found = "by a newer version of this program" if version > VERSION else "by something else"
             raise MissingPart(f"The project {file.parent.name} was made {found} and cannot be opened here.")
+
+    def _renew(self) -> None:
+        """From version 1; another process may do the same just now."""
+        with self.write("the project's new form") as db:
+            if db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                for statement in FROM_1.strip().split(";")[:-1]:
+                    db.execute(statement)
 
     @contextmanager
     def write(self, what: str = "this") -> Iterator[sqlite3.Connection]:

@@ -33,6 +33,8 @@ class Segment:
     label: str | None
     """None: none of these."""
     probability: float
+    silent: bool = False
+    """There is nothing to hear in it: ``label`` is None and means nothing."""
 
 
 def fixed(duration: float, seconds: float = 5.0, hop: float | None = None) -> list[Span]:
@@ -84,12 +86,16 @@ def label_spans(
     predict: Callable[[Clip], tuple[str | None, float]],
     stop: threading.Event | None = None,
 ) -> Iterator[Segment]:
-    """Yields each span with what ``predict`` says of it: (label, probability). Raises Cancelled once ``stop`` is
-    set."""
+    """Yields each span with what ``predict`` says of it: (label, probability); it is not asked about silence. Raises
+    Cancelled once ``stop`` is set."""
     for start, end in spans:
         if stop is not None and stop.is_set():
             raise Cancelled()
-        label, probability = predict(recording.clip(start, end - start))
+        clip = recording.clip(start, end - start)
+        if clip.silent:
+            yield Segment(start, end, None, 0.0, silent=True)
+            continue
+        label, probability = predict(clip)
         yield Segment(start, end, label, probability)
 
 
@@ -102,7 +108,8 @@ def merge(segments: Sequence[Segment], gap: float = 0.0) -> list[Segment]:
     weight = 0.0  # seconds of the parts of the last one
     for segment in sorted(segments, key=lambda s: (s.start, s.end)):
         last, seconds = merged[-1] if merged else None, segment.end - segment.start
-        if last is not None and last.label == segment.label and segment.start - last.end <= gap + 1e-6:
+        alike = last is not None and (last.label, last.silent) == (segment.label, segment.silent)
+        if last is not None and alike and segment.start - last.end <= gap + 1e-6:
             probability = (last.probability * weight + segment.probability * seconds) / (weight + seconds)
             merged[-1] = replace(last, end=max(last.end, segment.end), probability=probability)
             weight += seconds

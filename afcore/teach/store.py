@@ -104,15 +104,18 @@ class Store:
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
-    def remove(self, project_id: str, who: str) -> None:
+    def remove(self, project_id: str, who: str, for_good: bool = False) -> None:
         """Takes a project off the list. Its folder stays beside the others as ``.removed-…`` until somebody deletes
-        it."""
+        it, or is deleted at once, ``for_good``."""
         project = self.open(project_id)
         project.note(check_who(who), "removed")
         with self._lock, storage("this"):
             self._open.pop(project_id, None)
             project.close()
-            (self.folder / project_id).rename(self.folder / f".removed-{project_id}-{uuid.uuid4().hex[:8]}")
+            removed = self.folder / f".removed-{project_id}-{uuid.uuid4().hex[:8]}"
+            (self.folder / project_id).rename(removed)
+            if for_good:
+                shutil.rmtree(removed)
 
     def close(self) -> None:
         """Closes all connections; `open` makes new ones."""

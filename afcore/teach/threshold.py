@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +68,7 @@ class Threshold:
             f"none of "
             f"these, judging by {self.known} examples."
         )
-        if self.false_accept is None:
+        if self.false_accept is None or self.false_accept_interval is None:
             return text + " How many other sounds get a label all the same is not known: none were tried."
         low, high = self.false_accept_interval
         return text + (
@@ -111,11 +111,13 @@ def calibrate(
         best = min(pairs, key=lambda pair: sum(pair) / share + let_in(pair, choosing) / len(choosing))
     else:
         best = (steps - steps // 2, steps // 2) if similarity else (steps, 0)
-    count = {}
-    if counting:
-        strangers = let_in(best, counting)
-        count = {"false_accept": strangers / len(counting), "false_accept_interval": wilson(strangers, len(counting))}
-    return Threshold(*limits(*best), false_reject=sum(best) / share, known=len(known), unknown=len(counting), **count)
+    found = Threshold(*limits(*best), false_reject=sum(best) / share, known=len(known), unknown=len(counting))
+    if not counting:
+        return found
+    strangers = let_in(best, counting)
+    return replace(
+        found, false_accept=strangers / len(counting), false_accept_interval=wilson(strangers, len(counting))
+    )
 
 
 def of_project(
@@ -146,9 +148,9 @@ def of_project(
             progress(len(found), total)
 
     for clip in clips:
-        ask(loop.heard(clip), examples.left_out(clip))
+        ask(loop.hear(clip), examples.left_out(clip))
     for clip in judged:
-        ask(loop.heard(clip), examples.sharing_sound(clip))
+        ask(loop.hear(clip), examples.sharing_sound(clip))
     for heard in strangers:
         ask(heard, set())
     return calibrate(found[: len(clips)], found[len(clips) :])

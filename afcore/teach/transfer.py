@@ -11,26 +11,31 @@ import json
 import os
 import uuid
 import zipfile
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from sqlite3 import IntegrityError
 from typing import Any, BinaryIO
 
 from afcore import safe_files
+from afcore.audio.channels import AUTO, MIX, ONE
+from afcore.audio.notices import Notice
 from afcore.audio.recording import MAX_BYTES
 from afcore.errors import BadRequest
+from afcore.names import shown_name, shown_path
 from afcore.safe_files import read_description
 from afcore.teach import changes, media
 from afcore.teach.changes import METHODS, ORDERS, check_labels, check_name, check_settings, check_who
 from afcore.teach.project import Project
-from afcore.teach.schema import EXAMPLE, ITEM, STATES, TEST, Item, Label, Settings, now, storage
+from afcore.teach.schema import CLIP_COLUMNS, EXAMPLE, STATES, TEST, Label, ProjectClip, Settings, now, storage
 from afcore.teach.store import Store
 
 FORMAT, FORMAT_VERSION = "audio-flamingo-project", 1
 MAX_JSON = 256 * 2**20  # bytes
 _JSON, _AUDIO = "project.json", "audio/"
-_CLIP = ITEM.split(", ")
+_SINCE_2 = {"path": "", "notices": "[]"}
+"""What files of older versions do not have."""
+_CLIP = CLIP_COLUMNS.split(", ")
 _CHANGE = "id, at, who, action, clip_id, before, after, undone_by"
 
 
@@ -38,7 +43,9 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
     """Writes the project as it is at this moment into a file, whole or not at all, or into an open one. Raises
     NoSpace."""
     with project.db.read() as db:
-        clips = [dict(zip(_CLIP, row, strict=False)) for row in db.execute(f"SELECT {ITEM} FROM clip ORDER BY id")]
+        clips = [
+            dict(zip(_CLIP, row, strict=False)) for row in db.execute(f"SELECT {CLIP_COLUMNS} FROM clip ORDER BY id")
+        ]
         rows = db.execute(f"SELECT {_CHANGE} FROM change ORDER BY id").fetchall()
         meta = {
             key: {"value": json.loads(value), "version": version, "who": who, "at": at}
@@ -56,26 +63,37 @@ def export_project(project: Project, target: str | Path | BinaryIO) -> None:
             f"This project is too large for one file: {safe_files.MAX_MEMBERS} sounds are the most; "
             "copy its folder instead."
         )
-    path = Path(target) if isinstance(target, str | Path) else None
-    if path and not path.parent.is_dir():
-        raise BadRequest(f"There is no folder {path.parent}.")
-    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part") if path else None
+
+    def write(out: BinaryIO) -> None:
+        with zipfile.ZipFile(out, "w") as file:
+            file.writestr(zipfile.ZipInfo(_JSON), text, zipfile.ZIP_DEFLATED)
+            for sha256 in sorted(sounds):
+                # Stored, being compressed or noisy already; immutable once its row is there, so no lock is held.
+                file.write(sounds[sha256], _AUDIO + sha256, zipfile.ZIP_STORED)
+
     try:
-        with storage("the project's file"), partial.open("wb") if partial else nullcontext(target) as out:
-            with zipfile.ZipFile(out, "w") as file:
-                file.writestr(zipfile.ZipInfo(_JSON), text, zipfile.ZIP_DEFLATED)
-                for sha256 in sorted(sounds):
-                    # Stored, being compressed or noisy already; immutable once its row is there, so no lock is held.
-                    file.write(sounds[sha256], _AUDIO + sha256, zipfile.ZIP_STORED)
-            if partial:
-                out.flush()
-                os.fsync(out.fileno())
-                os.replace(partial, path)
+        with storage("the project's file"):
+            if isinstance(target, str | Path):
+                _write_whole(Path(target), write)
+            else:
+                write(target)
     except FileNotFoundError as error:
         raise BadRequest("A sound is missing from this project's folder, so it cannot be exported whole.") from error
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """A file by ``write``, whole on the disk or not there at all."""
+    if not path.parent.is_dir():
+        raise BadRequest(f"There is no folder {path.parent}.")
+    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part")
+    try:
+        with partial.open("wb") as out:
+            write(out)
+            out.flush()
+            os.fsync(out.fileno())
+            os.replace(partial, path)
     finally:
-        if partial:
-            partial.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def import_project(store: Store, source: safe_files.Source, who: str) -> Project:
@@ -119,8 +137,8 @@ def _fill(project: Project, content: dict[str, Any], who: str) -> None:
             )
         for clip in content["clips"]:
             db.execute(
-                f"INSERT INTO clip ({ITEM}) VALUES ({', '.join('?' * len(fields(Item)))})",
-                [clip[name] for name in _CLIP],
+                f"INSERT INTO clip ({CLIP_COLUMNS}) VALUES ({', '.join('?' * len(fields(ProjectClip)))})",
+                [clip.get(name, _SINCE_2.get(name)) for name in _CLIP],
             )
         for change in content["changes"]:
             db.execute(
@@ -142,14 +160,31 @@ def _parse(text: bytes) -> dict[str, Any]:
     check_settings(Settings(**meta["settings"]))
     labels = {label.name for label in check_labels(Label(**label) for label in meta["labels"])}
     for clip in content["clips"]:
-        clip["name"] = safe_files.shown_name(clip["name"])
+        clip["name"] = shown_name(clip["name"])
+        clip["path"] = shown_path(clip.get("path", ""))
+        _check_notices(clip.get("notices", "[]"))
         if (clip["label"] is None) == (clip["state"] in (EXAMPLE, TEST)) or clip["label"] not in {None, *labels}:
             raise BadRequest("This project's file is damaged: a clip has a label that the project does not have.")
     return content
 
 
+def _check_notices(text: str) -> None:
+    try:
+        fine = all(isinstance(Notice.from_json(one).sentence, str) for one in json.loads(text))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        fine = False
+    if not fine:
+        raise BadRequest("This project's file is damaged: what it says about a clip cannot be read.")
+
+
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _object_with(optional: dict[str, Any], **properties: Any) -> dict[str, Any]:
+    schema = _object(**properties)
+    schema["properties"] = {**properties, **optional}
+    return schema
 
 
 def _text(most: int, least: int = 0) -> dict[str, Any]:
@@ -168,7 +203,8 @@ _NUMBER, _HASH = {"type": "number", "minimum": 0, "maximum": 1e12}, {"type": "st
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 2**53}
 _ID = {"type": "integer", "minimum": 1, "maximum": 2**53}
 _LABELS = _list(_object(name=_text(100, 1), description=_text(500)), changes.MAX_LABELS)
-_SETTINGS = _object(
+_SETTINGS = _object_with(
+    {"channels": {"anyOf": [{"enum": [AUTO, ONE, MIX]}, {"type": "integer", "minimum": 2, "maximum": 1024}]}},
     method={"enum": list(METHODS)},
     k={"type": "integer", "minimum": 1, "maximum": changes.MAX_K},
     reject_below=_or_none({"type": "number", "minimum": 0, "maximum": 1}),
@@ -201,7 +237,8 @@ _SCHEMA = _object(
         name=_entry(_text(120, 1)), labels=_entry(_LABELS), settings=_entry(_SETTINGS), revision=_entry(_COUNT)
     ),
     clips=_list(
-        _object(
+        _object_with(
+            {"path": _text(5000), "notices": _text(20_000)},
             id=_ID,
             key=_HASH,
             sha256=_HASH,

@@ -20,33 +20,36 @@ if TYPE_CHECKING:
 
 NAME = "Tutorial"
 CLASSES = {
-    "djembe": "a goblet drum played with the hands",
-    "gun reloading": "metal parts that slide and click",
-    "laser gun": "a synthetic zap that falls in pitch",
-    "missile launch": "a hiss that swells into a roar",
+    "hallway": ("footsteps", "somebody walks through the house"),
+    "garden": ("bird chirping", "what comes in by the open window"),
+    "fireplace": ("fire crackling", "the fire is on"),
+    "tap left on": ("water flowing", "water runs, and nobody turns it off"),
 }
-"""Labels of the bank, with descriptions, that make up the tutorial."""
+"""What a house should know: its own names for places and events, with the bank's label of their sounds and a
+description. The names do not say how they sound, so it is the examples that teach them."""
 GIVEN, QUEUED, TESTED = 1, 3, 3
 """Examples given, clips to label, and hidden test clips, of each class."""
 
 
-def make_tutorial(store: Store, bank: Bank, who: str, classes: dict[str, str] | None = None) -> Project:
+def make_tutorial(store: Store, bank: Bank, who: str, classes: dict[str, tuple[str, str]] | None = None) -> Project:
     """A new tutorial project. Raises BadRequest where ``bank`` has too few sounds of the classes, NoSpace."""
     who, classes = check_who(who), classes or CLASSES
-    chosen = {label: _distinct(bank, label) for label in classes}
+    chosen = {label: _distinct(bank, sound) for label, (sound, _) in classes.items()}
     for label, ids in chosen.items():
         if len(ids) < GIVEN + QUEUED + TESTED:
             raise BadRequest(
-                f"The example bank has too few sounds of “{label}” from different sources for the tutorial."
+                f"The example bank has too few sounds of “{classes[label][0]}” from different sources for the tutorial."
             )
-    project = store.create(NAME, [Label(*pair) for pair in classes.items()], who, Settings(k=4))
-    lists = list(chosen.values())
-    add_from_bank(project, bank, [i for ids in lists for i in ids[:GIVEN]], who, own_labels=True)
+    described = [Label(label, says) for label, (_, says) in classes.items()]
+    project = store.create(NAME, described, who, Settings(k=4))
+    for label, ids in chosen.items():
+        add_from_bank(project, bank, ids[:GIVEN], who, label)
     # One class after the other in turn, so that nobody can guess from the order.
-    queued = [ids[GIVEN + n] for n in range(QUEUED) for ids in lists]
-    add_from_bank(project, bank, queued, who, hide_truth=True)
-    tests = [i for ids in lists for i in ids[GIVEN + QUEUED :][:TESTED]]
-    add_from_bank(project, bank, tests, who, own_labels=True, test=True)
+    for number in range(QUEUED):
+        for label, ids in chosen.items():
+            add_from_bank(project, bank, [ids[GIVEN + number]], who, truth=label)
+    for label, ids in chosen.items():
+        add_from_bank(project, bank, ids[GIVEN + QUEUED :][:TESTED], who, label, test=True)
     return project
 
 

@@ -1,15 +1,16 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → sets → tags → labels → encoder → rendered → features → heard → align → pretrain → sft → chat → practice →
-match → refine → bank → calibrate → judges. DIR needs about 40 GB and keeps what each step made, so that a step can be
-run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags`, `labels` and
-`encoder` only; `--sets` is a folder of further sounds (`afcore.corpus.sets`).
+corpus → sets → tags → labels → encoder → rendered → features → first_windows → align → pretrain → sft → chat →
+practice → match → refine → bank → calibrate → judges → certainty. DIR needs about 40 GB and keeps what each step made,
+so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags`,
+`labels` and `encoder` only; `--sets` is a folder of further sounds (`afcore.corpus.sets`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 CONFIG = Path(__file__).parent / "configs" / "mini-packages.json"  # of the language side
 
 
-def corpus(options) -> None:
+def corpus(options: argparse.Namespace) -> None:
     from afcore.corpus import extract as step
     from afcore.corpus import packages
 
@@ -28,13 +29,13 @@ def corpus(options) -> None:
     step.index(options.work)
 
 
-def labels(options) -> None:
+def labels(options: argparse.Namespace) -> None:
     from afcore.corpus import labels as step
 
     step.write(options.work / "corpus", options.teacher)
 
 
-def sets(options) -> None:
+def sets(options: argparse.Namespace) -> None:
     """Sounds beside those of packages, where there are any."""
     from afcore.corpus import sets as step
 
@@ -42,7 +43,7 @@ def sets(options) -> None:
         step.decode_sets(options.sets, options.work / "sounds")
 
 
-def tags(options) -> None:
+def tags(options: argparse.Namespace) -> None:
     from afcore.corpus import tags as step
 
     for folder in sounds_of(options.work):
@@ -54,7 +55,7 @@ def sounds_of(work: Path) -> list[Path]:
     return [folder for folder in (work / "corpus", work / "sounds") if (folder / "audio.i16").exists()]
 
 
-def encoder(options) -> None:
+def encoder(options: argparse.Namespace) -> None:
     """Fits the audio encoder, in counted steps; stopped, the same command goes on where it was."""
     from afcore.training.mini import distillation, export, sounds
 
@@ -65,12 +66,12 @@ def encoder(options) -> None:
         sounds.save_items(folders, run / "items-B.npz")
         sounds.save_held(folders, options.teacher, run / "held.npz")
         (run / "plan.json").write_text(json.dumps(distillation.PLAN))
-    distillation.Run(run, options.teacher).go()
+    distillation.Run(run, options.teacher, options.out if options.go_on else None).go()
     export.export(run / "last.pt", folders, options.out)
     _audioset(options)
 
 
-def _audioset(options) -> None:
+def _audioset(options: argparse.Namespace) -> None:
     from afcore.corpus.teacher import read_labels
 
     (options.out / "audioset.json").write_text(
@@ -94,7 +95,7 @@ def features(options: argparse.Namespace) -> None:
     describe.join([clips, made], options.work / "taught")
 
 
-def heard(options: argparse.Namespace) -> None:
+def first_windows(options: argparse.Namespace) -> None:
     """The first windows of packages and sets, on which mini CLAP is fitted."""
     from afcore.corpus.first_windows import describe_first_windows
 
@@ -149,8 +150,34 @@ def match(options: argparse.Namespace) -> None:
 
 
 def refine(options: argparse.Namespace) -> None:
-    """The whole language side once more, with matching beside: what ships."""
-    out = language_side(options, "refine") / "mini"
+    """The whole language side once more, with matching beside."""
+    language_side(options, "refine")
+
+
+def spoken(options: argparse.Namespace) -> None:
+    """The clips that are spoken about, and people's sentences about such sounds where `--text` has them."""
+    from afcore.corpus import spoken as step
+    from afcore.training.mini import sentences
+
+    folders = sounds_of(options.work)
+    for folder in folders:
+        step.hear_all(folder, options.out)
+    step.describe(folders, options.out, options.work / "spoken")
+    sentences.write(sentences.recipes(options.text) if options.text else [], options.work / "sentences.jsonl")
+
+
+def speak(options: argparse.Namespace) -> None:
+    """Whole sentences, for all 527 classes: what ships. It goes on from `refine`, or where that was not run from the
+    weights in `--out`."""
+    from safetensors.torch import save_file
+
+    from afcore.training.recipe import network
+
+    before = options.work / "language" / "refine"
+    if not (before / network.WEIGHTS).exists():
+        before.mkdir(parents=True, exist_ok=True)
+        save_file(network.from_mini(options.out), before / network.WEIGHTS)
+    out = language_side(options, "speak") / "mini"
     for name in ("flamingo.safetensors", "config.json"):
         shutil.copy(out / name, options.out / name)
 
@@ -182,6 +209,17 @@ def calibrate(options: argparse.Namespace) -> None:
     print(json.dumps(step.calibrate(options.out, options.work / "clips")))
 
 
+def certainty(options: argparse.Namespace) -> None:
+    """From which probability on an answer is called sure, likely, or not sure: `certainty.json`."""
+    from afcore.engine import mini
+    from afcore.training.mini import certainty as step
+    from afcore.training.mini.judging import parts_of
+
+    whole = mini.load(None, None, lambda stage, share: None)
+    judges, weights = mini.load_judges(options.out, *parts_of(whole))
+    print(json.dumps(step.write(whole.with_judges(judges, weights), sounds_of(options.work), options.out), indent=1))
+
+
 STEPS = {
     f.__name__: f
     for f in (
@@ -192,7 +230,7 @@ STEPS = {
         encoder,
         rendered,
         features,
-        heard,
+        first_windows,
         align,
         pretrain,
         sft,
@@ -200,15 +238,19 @@ STEPS = {
         practice,
         match,
         refine,
+        spoken,
+        speak,
         bank,
         calibrate,
         judges,
+        certainty,
     )
 }
 
 
 def main() -> None:
     from afcore import paths
+    from afcore.published import sums
 
     parser = argparse.ArgumentParser(
         prog="python -m afcore.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -224,17 +266,23 @@ def main() -> None:
     parser.add_argument(
         "--steps",
         type=int,
-        help="optimiser steps of pretrain, sft, chat, practice, match or refine, instead of the config's",
+        help="optimiser steps of pretrain, sft, chat, practice, match, refine or speak, instead of the config's",
+    )
+    parser.add_argument(
+        "--go-on", action="store_true", help="encoder: a run that has no state yet begins with the encoder in --out"
     )
     parser.add_argument("--sets", type=Path, help="folder of sets of sounds beside those of packages")
+    parser.add_argument("--text", type=Path, help="folder with people's sentences about sounds (audiocaps_train.csv)")
     options = parser.parse_args()
     if options.step in ("tags", "labels", "encoder", "all") and not options.teacher:
         parser.error("this step needs --teacher")
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
     for name, step in STEPS.items():
         if options.step in (name, "all"):
             print(f"== {name}", flush=True)
             step(options)
+    if (options.out / sums.NAME).is_file():
+        sums.record(options.out)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""One model for everybody: loading, changing it in the middle of anything, fetching another's files meanwhile."""
+"""The models of a process: loading, changing for oneself alone, in the middle of anything, and asking first where that
+takes another's; fetching files meanwhile."""
 
 import threading
 import weakref
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 from tiny import tiny_engine, tone_clip
 
-from afcore.app.model_host import ModelHost
+from afcore.app.model_host import ACTIVE, InUse, ModelHost
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.model.generation import GenerationSettings
 from afcore.published import download
@@ -52,6 +54,39 @@ def test_a_change_frees_the_memory_of_the_model_before(load):
     assert psutil.Process().memory_info().rss - before < 50e6  # the new one's 200 MB came in the place of the old one's
     host.choose(CHAT)
     assert not ready(host).closed
+
+
+def test_a_choice_is_for_oneself_alone_where_there_is_room(load):
+    host = ModelHost("mini", load, fits=lambda name, leaving: True)
+    mini = ready(host)
+    assert host.loading_for("ann").result is mini and host.loading_for("bob").result is mini
+    host.choose(CHAT, "ann")
+    job = host.loading_for("ann")
+    assert job.wait(60) and job.result.name == CHAT
+    assert host.loading_for("bob").result is mini and not mini.closed and host.loading_for("new").result is mini
+    host.choose("mini", "ann")  # nobody uses the other any more
+    assert host.loading_for("ann").result is mini and host.held == ["mini"]
+    deadline = threading.Event()
+    while host._old and not deadline.wait(0.05):
+        pass
+    assert job.result is None, "it was put away"
+
+
+def test_where_there_is_no_room_a_model_that_somebody_uses_is_replaced_only_after_a_yes(load):
+    clock = [0.0]
+    host = ModelHost("mini", load, fits=lambda name, leaving: "mini" in leaving, now=lambda: clock[0])
+    mini = ready(host)
+    host.loading_for("ann"), host.loading_for("bob")
+    with pytest.raises(InUse, match="Another person uses mini just now, and there is no room for audio-flamingo-chat"):
+        host.choose(CHAT, "ann")
+    assert host.name_for("ann") == "mini" and not mini.closed
+    host.choose(CHAT, "ann", replace=True)
+    assert ready(host).name == CHAT and mini.closed and host.name_for("bob") == CHAT
+    clock[0] += ACTIVE + 1  # bob has gone
+    host.loading_for("ann")
+    host._fits = lambda name, leaving: CHAT in leaving
+    host.choose("mini", "ann")
+    assert ready(host).name == "mini" and host.held == ["mini"]
 
 
 def test_an_answer_under_way_ends_first(load):
@@ -138,3 +173,22 @@ def test_getting_files_can_be_stopped_and_started_again(load, monkeypatch):
     again = host.get(CHAT)
     assert again is not job and again.wait(60) and again.result == "Ready."
     ready(host)
+
+
+def test_another_clap_is_loaded_with_every_model_that_is_held(monkeypatch):
+    asked = []
+
+    def load(name, progress, **more):
+        asked.append((name, more))
+        return SimpleNamespace(paddings=(), close=lambda: None)
+
+    host = ModelHost("mini", load)
+    assert host.loading.wait(30)
+    host.use_retrieval("mini")
+    assert host.loading.wait(30) and asked == [("mini", {}), ("mini", {"retrieval": "mini"})]
+    host.use_retrieval("mini")
+    with pytest.raises(BadRequest, match="no CLAP"):
+        host.use_retrieval("/etc")
+    assert len(asked) == 2 and host.retrieval == "mini"
+    host.use_retrieval("")
+    assert host.loading.wait(30) and asked[-1] == ("mini", {})

@@ -1,5 +1,7 @@
 """Figures: the right data at the right place, few points, no theme's background, and text that is not markup."""
 
+import csv
+import io
 import itertools
 
 import numpy as np
@@ -184,3 +186,14 @@ def test_figures_have_no_background_and_no_fixed_width():
         layout = figure.layout.template.layout
         assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
         assert figure.layout.width is None and figure.layout.autosize and figure.layout.height
+
+
+def test_the_numbers_of_a_figure_come_as_csv():
+    rows = list(
+        csv.reader(io.StringIO(plots.to_csv(plots.compare({"A & B": {"=x": 0.25, "dog": 0.5}, "C": {"dog": 1.0}}))))
+    )
+    assert rows[0] == ["series", "label", "value", "from"] and ["A & B", "dog", "0.5", ""] in rows
+    assert ["A & B", "'=x", "0.25", ""] in rows and ["C", "dog", "1.0", ""] in rows
+    chart, spans = plots.heard_when([(0.0, 7.0, "Dog", 0.5), (7.0, 9.0, "Rain", 0.2)], 9.0, [(1.0, 8.0)])
+    assert spans == [(1.0, 8.0), (0.0, 7.0), (7.0, 9.0)]  # as the bars are drawn: what is looked for, then by length
+    assert ["Rain", "Rain", "2.0", "7.0"] in list(csv.reader(io.StringIO(plots.to_csv(chart))))

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from afcore.app import session_format
+from afcore.app.session import BrowserSession
+from afcore.app.session_file import pack, restore, saved, unpack
 from afcore.app.session_format import SavedSession, SavedShot, open_session, save_session
 from afcore.audio.recording import from_samples, open_recording
 from afcore.errors import BadRequest
+from afcore.retrieval.bank import Bank
 
 TURN = {
     "question": 'What is this? 🐕\n"quoted"',
@@ -22,6 +25,7 @@ TURN = {
     "shots": [{"id": 3, "label": "dog", "caption": "a dog barks.", "similarity": -0.25}],
     "stopped": True,
     "error": "Stopped.",
+    "prompt": "<audio>What is this?",
 }
 FULL = SavedSession(
     name="Hund/../bellt é.wav",
@@ -217,3 +221,17 @@ def test_bytes_flipped_anywhere_are_refused_or_harmless():
 def test_a_session_that_breaks_its_own_shape_is_not_saved():
     with pytest.raises(Exception, match="evil"):
         save_session(replace(FULL, turns=({"question": "q", "answer": "a", "evil": 1},)))
+
+
+def test_what_is_heard_of_a_file_comes_back_with_the_session(tmp_path):
+    sides = np.stack([np.zeros(8000), np.sin(np.arange(8000) / 5)], axis=1)
+    session, bank = BrowserSession(), Bank(tmp_path / "bank", create=True)
+    session.open(from_samples(sides, 8000, "sides.wav"), "upload")
+    session.hear_otherwise("one", 1)
+    assert session.clip.silent
+    again = BrowserSession()
+    unpack(again, pack(session), bank)
+    assert again.recording.heard.rule == "one" and again.clip.notices == session.clip.notices
+    odd = saved(session)
+    restore(again, replace(odd, page={**odd.page, "channels": "left", "track": True}), bank)
+    assert again.recording.heard.rule == "auto" and again.clip.notices[0].code == "mix"

@@ -8,7 +8,7 @@ import pytest
 from afcore.app import teach_plots
 from afcore.retrieval.nearest import Shot
 from afcore.teach import proof
-from afcore.teach.explain import ShotChange, Why, WindowChange
+from afcore.teach.explain import ShotEffect, Why, WindowEffect
 from afcore.teach.proof import Method, Trial
 from afcore.teach.segments import Segment
 
@@ -38,7 +38,7 @@ def test_accuracy_has_a_bar_an_interval_and_a_name_for_each_method(found):
         np.testing.assert_allclose(np.add(bars.y, bars.error_y.array), [s.interval[1] for s in scores])
         np.testing.assert_allclose(np.subtract(bars.y, bars.error_y.arrayminus), [s.interval[0] for s in scores])
     suggested = [text for text in figure.layout.xaxis.ticktext if "suggested" in text]
-    assert len(suggested) == 1 and suggested[0].startswith("4 shots")
+    assert len(suggested) == 1 and suggested[0].startswith("4 examples")
     assert figure.layout.shapes[0].y0 == 0.5, "chance"
     assert model.marker.color != clap.marker.color and clap.marker.pattern.shape, "not by colour alone"
 
@@ -83,8 +83,8 @@ def test_a_long_timeline_stays_small():
 def test_what_shots_and_windows_changed():
     why = Why({"dog": 0.7, "cat": 0.3})
     shot = Shot(SimpleNamespace(label="<i>dog", id=1), 0.91)
-    why.shots = [ShotChange({"dog": 0.5, "cat": 0.5}, {"dog": 0.2, "cat": -0.2}, shot)]
-    why.windows = [WindowChange({"dog": 0.8, "cat": 0.2}, {"dog": -0.1, "cat": 0.1}, 1.75, 8.75)]
+    why.shots = [ShotEffect({"dog": 0.5, "cat": 0.5}, {"dog": 0.2, "cat": -0.2}, shot)]
+    why.windows = [WindowEffect({"dog": 0.8, "cat": 0.2}, {"dog": -0.1, "cat": 0.1}, 1.75, 8.75)]
     shots, windows = teach_plots.shot_effects(why), teach_plots.window_effects(why)
     assert list(shots.data[0].x) == [0.2] and list(windows.data[0].x) == [-0.1]
     assert shots.data[0].customdata[0] == "“dog” 50% without it, 70% with it"

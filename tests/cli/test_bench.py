@@ -7,14 +7,14 @@ import pytest
 import torch
 from tiny import tiny_engine
 
-from afcore.cli import bench, bench_clips, main
+from afcore.cli import bench, bench_clips, bench_speed, main
 from afcore.errors import MissingPart
 from afcore.teach import ingest
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(bench, "NEW_TOKENS", 4)
+    monkeypatch.setattr(bench_speed, "NEW_TOKENS", 4)
 
 
 def test_every_figure_is_there_and_positive(tmp_path, quick):
@@ -40,7 +40,7 @@ def test_nothing_is_known_before_a_first_token(tmp_path, monkeypatch):
     monkeypatch.setattr(engine.encoder, "embed", lambda samples: heard.append(1) or embed(samples))
     clip = bench.ten_seconds()
     for _ in range(3):
-        bench._first_token(engine, clip, 2)
+        bench.first_token(engine, clip, 2)
     assert len(heard) == 3
 
 
@@ -60,7 +60,7 @@ def test_both_decode_every_token(tmp_path, quick):
         lambda module, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
     heard = engine.hear(bench.ten_seconds())
-    bench._speed(engine.language.model, engine.inputs(heard, engine.build_prompt(heard, "What?")), engine)
+    bench.decoding_speed(engine.language.model, engine.inputs(heard, engine.build_prompt(heard, "What?")), engine)
     assert read[1:] == [1, 1, 1]
 
 

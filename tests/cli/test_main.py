@@ -58,6 +58,28 @@ def test_ask(capsys, loads, sounds):
     assert data["windows"] == [{"start": 0.0, "end": 2.0}] and data["model"] == "tiny"
 
 
+def test_a_question_without_a_file_is_asked_in_text_alone(capsys, loads):
+    code, (data,), _ = run(capsys, loads, "ask", "Who are you?", "--max-tokens", "3")
+    assert code == 0 and data["file"] is None and "<audio>" not in data["prompt"] and "Who are you?" in data["prompt"]
+    assert [notice["code"] for notice in data["notices"]] == ["no sound"]
+    assert main.main(["ask", "Who are you?", "--shots", "2"], loads) == 2
+    assert "neither examples" in capsys.readouterr().err
+
+
+def test_another_clap_is_asked_of_the_loader_and_the_answer_names_it(capsys, sounds, tmp_path):
+    asked = []
+
+    def load(name, device, progress, **more):
+        asked.append(more)
+        return tiny_engine(tmp_path)
+
+    code, (data,), _ = run(capsys, load, "neighbours", sounds[0], "-k", "1", "--retrieval", "laion")
+    assert code == 0 and data["retrieval"] == tiny_engine(tmp_path).clap_name
+    run(capsys, load, "search", "a horn", "--retrieval", "mini")
+    run(capsys, load, "search", "a horn")
+    assert asked == [{"retrieval": "laion"}, {"retrieval": "mini"}, {}]
+
+
 def test_presets_and_what_is_asked_for_besides(capsys, loads, sounds, monkeypatch):
     seen, ask = [], Engine.ask
     monkeypatch.setattr(
@@ -85,8 +107,9 @@ def test_candidates(capsys, loads, sounds):
 
 def test_several_files_load_the_model_once_and_a_bad_one_stops_nothing(capsys, loads, sounds):
     code, found, err = run(capsys, loads, "caption", *sounds, "--max-tokens", "3")
-    assert code == 2 and loads.names == ["mini"]
-    assert [data["file"] for data in found] == [sounds[0], sounds[2]]
+    assert code == 1 and loads.names == ["mini"]
+    assert [data["file"] for data in found] == sounds and ["error" in data for data in found] == [False, True, False]
+    assert "paper.wav" in found[1]["error"]
     assert err.count("\n") == 1 and "paper.wav" in err and err.endswith(".\n")
 
 
@@ -109,9 +132,12 @@ def test_unusual_sounds_are_answered_with_a_notice_and_unreadable_ones_refused_i
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     code, found, err = run(capsys, loads, "caption", *(str(tmp_path / name) for name in files), "--max-tokens", "3")
-    assert code == 2 and [Path(data["file"]).name for data in found] == list(unusual)
+    assert code == 1 and [Path(data["file"]).name for data in found] == list(files)
+    refused = [Path(data["file"]).name for data in found if "error" in data]
+    assert refused == list(unreadable)
+    found = [data for data in found if "error" not in data]
     for data, (_, words) in zip(found, unusual.values(), strict=True):
-        assert words in " ".join(data["notices"])
+        assert words in " ".join(notice["sentence"] for notice in data["notices"])
     assert [name in line for name, line in zip(unreadable, err.splitlines(), strict=True)] == [True] * 4
 
 
@@ -135,6 +161,17 @@ def test_classify_from_a_folder(capsys, loads, sounds, tmp_path, monkeypatch):
     assert "no folder" in capsys.readouterr().err
 
 
+def test_search_finds_what_fits_a_description(capsys, loads, sounds):
+    code, (data,), _ = run(capsys, loads, "search", "a dog barks", "-k", "3")
+    assert code == 0 and data["text"] == "a dog barks" and len(data["found"]) == 3
+    similar = [shot["similarity"] for shot in data["found"]]
+    assert similar == sorted(similar, reverse=True)
+    assert main.main(["search", "a dog barks", "-k", "2"], loads) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    code, _, said = run(capsys, loads, "search", " ")
+    assert code == 2 and "Traceback" not in said
+
+
 def test_neighbours(capsys, loads, sounds):
     code, (data,), _ = run(capsys, loads, "neighbours", sounds[2], "-k", "3")
     assert code == 0 and next(shot["label"] for shot in data["shots"]) == "beep" and len(data["shots"]) == 3
@@ -155,7 +192,7 @@ def test_from_a_later_second(capsys, loads, tmp_path):
     _, (data,), _ = run(capsys, loads, "caption", str(file), "--start", "4", "--max-tokens", "2")
     assert data["windows"] == [{"start": 4.0, "end": 11.0}, {"start": 5.75, "end": 12.0}]
     code, found, err = run(capsys, loads, "caption", str(file), "--start", "40")
-    assert code == 2 and found == [] and "40 s" in err
+    assert code == 1 and "40 s" in found[0]["error"] and "40 s" in err
 
 
 @pytest.mark.parametrize(
@@ -189,10 +226,68 @@ def test_unknown_things(capsys):
         ("--beams", "0", "1 or more"),
         ("--max-tokens", "0", "1 or more"),
         ("--candidates", "three", "invalid int"),
-        ("--device", "tpu", "cpu or cuda"),
+        ("--device", "tpu", "cpu, cuda, mps or xpu"),
     ],
 )
 def test_numbers_out_of_range_are_refused_before_a_model_is_loaded(capsys, loads, option, value, words):
     with pytest.raises(SystemExit) as error:
         main.main(["caption", "x.wav", f"{option}={value}"], loads)
     assert error.value.code == 2 and words in capsys.readouterr().err and loads.names == []
+
+
+def test_json_is_utf8_whatever_a_file_is_called(loads, tmp_path):
+    import io
+    import os
+    import sys
+
+    names = ["grün 🐕.wav".encode(), b"caf\xe9.wav", b"two\nlines.wav"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(from_samples(tone(430), RATE, "x").data)
+    files = [str(tmp_path / os.fsdecode(name)) for name in names]
+    out = io.BytesIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="latin-1"))
+        code = main.main(["caption", *files, "--max-tokens", "2", "--json"], loads)
+        rows = [json.loads(line) for line in out.getvalue().decode("utf-8").splitlines()]
+    assert code == 0
+    assert [Path(row["file"]).name for row in rows] == ["grün 🐕.wav", "caf\\xe9.wav", "two\\nlines.wav"]
+
+
+def test_silence_is_nothing_to_hear_and_never_a_label(capsys, loads, tmp_path):
+    file = tmp_path / "silence.wav"
+    file.write_bytes(encode(np.zeros(16_000), 16_000))
+    for command in (["classify", str(file), "--labels", "dog,cat"], ["ask", str(file), "What is it?"]):
+        code, (row,), _ = run(capsys, loads, *command)
+        assert code == 0 and row["label"] is None and row["answer"] == "There is nothing to hear."
+        assert "probabilities" not in row and [notice["code"] for notice in row["notices"]] == ["silent"]
+    code, (row,), _ = run(capsys, loads, "classify", str(file), "--labels", "dog,cat", "--even-silence")
+    assert set(row["probabilities"]) == {"dog", "cat"}
+
+
+def test_labels_are_quoted_as_in_csv(capsys, loads, sounds):
+    code, (row,), _ = run(capsys, loads, "classify", sounds[0], "--labels", 'dog, "bell, small", "a: ""b"""')
+    assert code == 0 and list(row["probabilities"]) == ["dog", "bell, small", 'a: "b"']
+
+
+def test_a_channel_and_a_track_can_be_named(capsys, loads, tmp_path):
+    file = tmp_path / "two.wav"
+    file.write_bytes(encode(np.stack([np.zeros(16_000), chirps(1.0, 16_000)]), 16_000))
+    found = {}
+    for rule in ("auto", "one", "2"):
+        _, (row,), _ = run(capsys, loads, "caption", str(file), "--max-tokens", "2", "--channels", rule)
+        found[rule] = [notice["code"] for notice in row["notices"]]
+    assert found == {"auto": ["mix"], "one": ["silent"], "2": ["channel"]}
+    code, (row,), _ = run(capsys, loads, "caption", str(file), "--track", "2")
+    assert code == 1 and "no sound track 2" in row["error"]
+
+
+def test_timeline_says_what_is_heard_when_and_where_something_is(capsys, loads, sounds):
+    code, (first, refused, second), err = run(capsys, loads, "timeline", *sounds, "--find", "a horn")
+    assert code == 1 and "paper.wav" in err and "paper.wav" in refused["error"]
+    for data in (first, second):
+        assert data["summary"] and data["duration"] == pytest.approx(2.0)
+        assert [(window["start"], window["end"]) for window in data["windows"]] == [(0.0, 2.0)]
+        assert data["find"] == "a horn" and [place["start"] for place in data["found"]] == [0.0]
+        assert "fits" not in data["found"][0]  # measured for mini only
+    assert main.main(["timeline", sounds[0], "--find", " "], loads) == 1
+    assert "what to look for" in capsys.readouterr().err

@@ -16,7 +16,7 @@ RATE = 32_000
 
 @pytest.fixture(scope="module")
 def labeller():
-    return labels.Labeller()
+    return labels.PathLabeller()
 
 
 @pytest.mark.parametrize(

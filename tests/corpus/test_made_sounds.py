@@ -97,8 +97,8 @@ def events_of(data):
 
 def test_scores_follow_each_other_in_the_midi_file():
     piano, drum = instruments.instruments()[0], next(i for i in instruments.instruments() if i.name == "cowbell")
-    first = instruments.Score(piano, 3, [(0.5, 0.25, 60, 90)], 2.0, {})
-    second = instruments.Score(drum, 0, [(0.0, 0.1, 56, 90)], 1.0, {})
+    first = instruments.MusicScore(piano, 3, [(0.5, 0.25, 60, 90)], 2.0, {})
+    second = instruments.MusicScore(drum, 0, [(0.0, 0.1, 56, 90)], 1.0, {})
     told = events_of(instruments.midi([first, second]))
     assert [(round(t, 1), key) for t, status, key in told if status == 0x90] == [(0.5, 60)]
     assert [(round(t, 1), key) for t, status, key in told if status == 0x80] == [(0.8, 60)]
@@ -266,7 +266,7 @@ def test_the_probe_reads_what_is_there_and_nothing_else():
 def test_a_font_plays_the_score():
     piano = instruments.instruments()[0]
     clips = instruments.play(
-        [instruments.Score(piano, 0, [(0.0, 1.0, key, 100)], 1.5, {}) for key in (57, 81)],
+        [instruments.MusicScore(piano, 0, [(0.0, 1.0, key, 100)], 1.5, {}) for key in (57, 81)],
         instruments.FOLDER / "TimGM6mb.sf2",
     )
     low, high = (max((220, 880), key=lambda hertz: strength(clip[:RATE], hertz)) for clip in clips)

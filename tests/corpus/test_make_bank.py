@@ -1,6 +1,7 @@
 """A large bank from Debian packages: from a package on the disk to examples in a prompt, and what cannot be
 downloaded."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from media import encode
 
 from afcore import paths
 from afcore.cli import main
+from afcore.corpus.held_out import LAST_HELD_OUT
+from afcore.corpus.make_bank import everyday, set_licence, wanted_everyday
 from afcore.retrieval.bank import Bank
 
 RATE = 16_000
@@ -99,3 +102,62 @@ def test_a_built_bank_gives_examples(tmp_path, capsys, monkeypatch):
     asked = ["neighbours", str(tmp_path / "a.wav"), "-k", "2", "--bank", str(tmp_path / "built")]
     assert main.main(asked, lambda *_: tiny_engine(tmp_path, bank=False)) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_the_everyday_labels_are_apart_and_none_is_held_out():
+    wanted = wanted_everyday()
+    labels = [one.label for one in wanted]
+    assert len(set(labels)) == len(labels) >= 80 and not set(labels) & set(LAST_HELD_OUT)
+    assert all(one.caption and one.places and all(map(all, one.places)) for one in wanted)
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("CC BY-SA 3.0", "CC BY-SA 3.0"),
+        ("CC-BY-4.0", "CC BY 4.0"),
+        ("CC 0", "CC0 1.0"),
+        ("Creative Commons Attribution 3.0 Unported", "CC BY 3.0"),
+        ("ODbL 1.0 / DbCL 1.0", "ODbL 1.0 and DbCL 1.0"),
+        ("CC BY", None),
+        ("CC BY-NC 3.0", None),
+        ("train only: CC0 or another Creative Commons licence, not stated per clip", None),
+    ],
+)
+def test_only_free_licences_whose_version_is_stated_may_ship(said, name):
+    assert set_licence(said) == name
+
+
+def test_everyday_sounds_are_of_recordings_that_train_and_each_is_taken_once(tmp_path):
+    def row(path, n, **more):
+        return {
+            "id": path,
+            "package": "debian_extra",
+            "path": path,
+            "label": "cat",
+            "source": path,
+            "author": "Ann",
+            "licence": "CC0",
+            "seconds": 1.0,
+            "peak": 20_000,
+            "active": 1.0,
+            "fingerprint": f"{n:02x}" * 64 + f":{n}",
+            **more,
+        }
+
+    rows = [
+        row("one.ogg", 1),
+        row("two.ogg", 90),
+        row("secret.ogg", 170, licence="not said"),
+        row("quiet.ogg", 230, peak=10),
+        row("other.ogg", 250, label="horse"),
+    ]
+    for folder, lines in (("sounds", rows), ("corpus", [])):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = everyday(tmp_path / "sounds", tmp_path / "corpus")
+    assert {(c.piece["path"], c.row["label"], c.licence.name, c.licence.author) for c in found} <= {
+        ("one.ogg", "cat meowing", "CC0 1.0", "Ann"),
+        ("two.ogg", "cat meowing", "CC0 1.0", "Ann"),
+    }
+    assert found

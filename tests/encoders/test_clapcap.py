@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from golden_cases import CLAPCAP, check_windows, fill_module, needs_gpu
+from golden_cases import CLAPCAP, check_windows, clapcap_seed, fill_module, needs_gpu
 
 from afcore.audio.windows import PUBLISHED, pad_audios
 from afcore.checkpoints import CheckpointError
@@ -14,7 +14,7 @@ from afcore.encoders.clapcap import ClapCap
 
 @pytest.fixture(scope="module")
 def published():
-    arrays = fill_module().state_dict(CLAPCAP / "clapcap.keys.json", 0)
+    arrays = fill_module().state_dict(CLAPCAP / "clapcap.keys.json", clapcap_seed())
     return {key: torch.from_numpy(value) for key, value in arrays.items()}
 
 

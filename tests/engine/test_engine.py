@@ -46,7 +46,7 @@ def test_hearing_gives_windows_vector_and_tags(engine):
     assert heard.features.shape == (3, engine.encoder.width)
     assert np.linalg.norm(heard.vector) == pytest.approx(1, abs=1e-5)
     assert len(heard.tags) == 10 and heard.tags == sorted(heard.tags, key=lambda tag: -tag[1])
-    assert heard.timings["encode"] > 0 and any("2 s to 12 s" in notice for notice in heard.notices)
+    assert heard.timings["encode"] > 0 and any("2 s to 12 s" in notice.sentence for notice in heard.notices)
 
 
 def test_loudness_does_not_matter_and_a_clip_is_heard_once(engine, monkeypatch):
@@ -88,7 +88,7 @@ def test_a_bank_is_embedded_once(engine, tmp_path, monkeypatch):
     lacking = bank.examples()[2].id
     bank._database.execute("DELETE FROM embedding WHERE example_id = ? AND kind = 'features'", (lacking,))
     heard, hear = [], engine.hear_file
-    monkeypatch.setattr(engine, "hear_file", lambda path: heard.append(path) or hear(path))
+    monkeypatch.setattr(engine, "hear_file", lambda path, **how: heard.append(path) or hear(path, **how))
     assert embed_bank(engine, bank) == 1 and heard == [bank.audio_path(lacking)]
     assert embed_bank(engine, bank) == 0
 
@@ -172,6 +172,20 @@ def test_streaming_gives_the_whole_answer_with_timings(engine, heard):
     inputs = engine.inputs(heard, prompt)
     assert "".join(pieces) == "".join(stream(engine.language.model, engine.language.tokenizer, inputs, SHORT)) != ""
     assert 0 < timings["first_token"] <= timings["generate"]
+
+
+def test_many_answered_together_are_answered_as_each_alone(engine, heard):
+    other = engine.hear(tone_clip(900, 12.0))  # of several windows
+    shots = engine.neighbours(heard, 3)
+    asked = [
+        (heard, engine.build_prompt(heard, "what is it?")),
+        (other, engine.build_prompt(other, "and what is this long sound, if I may ask?", chat=True)),
+        (heard, engine.build_prompt(heard, "which?", shots)),
+    ]
+    together = engine.language.answers([(prompt, engine.sounds(sound, prompt)) for sound, prompt in asked], SHORT)
+    assert together == ["".join(engine.stream(sound, prompt, SHORT)) for sound, prompt in asked]
+    with pytest.raises(BadRequest, match="likeliest"):
+        engine.language.answers([], GenerationSettings(temperature=1))
 
 
 def test_stopping_ends_within_a_token(engine, heard):
@@ -360,7 +374,7 @@ def test_an_answer_as_json(engine, heard):
     shots = engine.neighbours(heard, 2)
     data = engine.ask(heard, "What?", shots, settings=SHORT).to_json()
     assert set(data) == {"answer", "shots", "windows", "prompt", "timings", "model"}
-    assert [set(shot) for shot in data["shots"]] == [{"id", "label", "caption", "similarity"}] * 2
+    assert [set(shot) for shot in data["shots"]] == [{"id", "label", "caption", "similarity", "notices"}] * 2
     assert data["windows"] == [{"start": 0.0, "end": 2.0}] and data["prompt"].endswith("<SEP>")
     assert {"encode", "first_token", "generate"} <= set(data["timings"])
 

@@ -27,7 +27,7 @@ from afcore.engine.scoring import LabelQuestion
 from afcore.knowledge.names import ClassVectors, NameJudge, class_texts
 from afcore.knowledge.table import COUNT, table
 from afcore.retrieval import ExampleBank
-from afcore.retrieval.bank import Example
+from afcore.retrieval.example import Example
 from afcore.retrieval.nearest import Shot
 
 LABELS = ("dog", "rain", "bell")

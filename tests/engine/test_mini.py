@@ -136,7 +136,8 @@ def test_the_command_line(engine):
         text=True,
         cwd=paths.__file__.rsplit("/", 2)[0],
     )
-    assert run.returncode == 2 and run.stderr.count("\n") == 1
-    data = json.loads(run.stdout)
+    assert run.returncode == 1 and run.stderr.count("\n") == 1
+    data, refused = map(json.loads, run.stdout.splitlines())
+    assert "cannot be opened" in refused["error"]
     assert data["answer"] and len(data["shots"]) == 2 and data["model"] == "mini"
     assert data["prompt"].endswith(f"{prompts.instruction('what is this?')}\nanswer:<SEP>")

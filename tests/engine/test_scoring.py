@@ -128,6 +128,21 @@ def test_weights_say_how_far_each_judge_is_believed_and_who_is_not_asked():
     assert engine.with_calibration(engine.calibration).weights is weights
 
 
+def test_who_has_no_weight_is_asked_only_where_nobody_else_answers():
+    silent, judge = Fixed(None), Fixed({"horn": 0.7, "hum": 0.2, "bell": 0.1}, "last")
+    script = Script()
+    parts = FakeText(script), FakeEncoder(script), FakeClap(script)
+    weights = JudgeWeights({LANGUAGE: 0.0, "last": 0.0, "fixed": 3.0})
+    engine = Engine("fake", *parts, judges=[silent, judge], weights=weights)
+    heard = engine.hear(tone_clip(430))
+    assert [(said.judge, said.weight) for said in engine.score(heard, LABELS).opinions] == [
+        (LANGUAGE, 1.0),
+        ("last", 2.0),
+    ]
+    silent.said = judge.said
+    assert [(said.judge, said.weight) for said in engine.score(heard, LABELS).opinions] == [("fixed", 6.0)]
+
+
 def test_weights_below_nothing_are_refused():
     with pytest.raises(ValueError, match="below 0"):
         JudgeWeights({LANGUAGE: -1.0})

@@ -13,7 +13,8 @@ PATIENCE = 10  # seconds until a test that hangs fails
 class Visitor:
     """A thread that waits for its turn, keeps it until told to leave, and writes down what it saw."""
 
-    def __init__(self, turns: TurnQueue, log: list, name: str):
+    def __init__(self, turns: TurnQueue, log: list, name: str, background: bool = False):
+        self.background = background
         self.places, self.outcome = [], None
         self.inside, self.leave, self.stop = threading.Event(), threading.Event(), threading.Event()
         self.moved = threading.Condition()
@@ -21,7 +22,7 @@ class Visitor:
 
     def _run(self, turns, log, name):
         try:
-            with turns.wait(on_wait=self._place, stop=self.stop):
+            with turns.wait(on_wait=self._place, stop=self.stop, background=self.background):
                 log.append(name)
                 self.inside.set()
                 self.leave.wait(PATIENCE)
@@ -110,3 +111,15 @@ def test_a_thread_that_has_the_turn_goes_straight_in():
     assert other.inside.wait(PATIENCE)
     other.leave.set()
     other.join()
+
+
+def test_background_work_lets_people_pass_but_is_not_thrown_out():
+    turns, log = TurnQueue(), []
+    queue = [Visitor(turns, log, name, background=True).start(n) for n, name in enumerate(("now", "later", "last"))]
+    queue += [Visitor(turns, log, "Ann").start(1), Visitor(turns, log, "Ben").start(2)]
+    queue[1].reach(3)  # and it hears that two came before it
+    for visitor in [queue[0], *queue[3:], *queue[1:3]]:
+        assert visitor.inside.wait(PATIENCE)
+        visitor.leave.set()
+        visitor.join()
+    assert log == ["now", "Ann", "Ben", "later", "last"]

@@ -76,7 +76,7 @@ def test_ears_like_the_teachers_agree_wholly(work, same_ears):
 
 
 def test_windows_are_cut_as_the_app_cuts_them(work):
-    held_out = module.HeldOut(work, "validation")
+    held_out = module.HeldOutSounds(work, "validation")
     lengths = {row["id"]: len(held_out.window(i)) / RATE for i, (_, row) in enumerate(held_out.sounds)}
     assert [lengths[f"krank:{k}"] for k in range(3)] == [1, 2, 7]
     assert sum(held_out.held) == 3 and len(held_out.sounds) == 9

@@ -10,13 +10,13 @@ from afcore import paths
 from afcore.cli import main
 from afcore.errors import MissingPart
 from afcore.evaluation import failures
-from afcore.evaluation.failures import ALIKE, COUNT, KINDS, NEW, ORDER, QUIET, WORDS, Case, Part, Sounds
+from afcore.evaluation.failures import ALIKE, COUNT, KINDS, NEW, ORDER, QUIET, WORDS, Case, CaseSounds, Part
 from afcore.retrieval.bank import Bank
 
 
 @pytest.fixture(scope="module")
 def sounds():
-    return Sounds(Bank(paths.SHIPPED_BANK))
+    return CaseSounds(Bank(paths.SHIPPED_BANK))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import pytest
 
 from afcore.corpus.labels import read_names
 from afcore.evaluation import sounds
-from afcore.evaluation.metrics import cider
 from afcore.evaluation.naming import everyday, names, refuses, true_claims
 
 RATE = 32_000
@@ -49,27 +48,6 @@ def test_true_claims():
 def test_refusals():
     assert refuses("I can’t tell that from the sound.") and refuses("i do not hear a vehicle")
     assert not refuses("a can rattling") and not refuses("nothing but rain")
-
-
-def test_cider_is_that_of_the_published_code():
-    said = [
-        "a dog barking and rain falling",
-        "rain falling can be heard",
-        "music",
-        "a crowd cheering with a crowd cheering and wind",
-        "a a a dog",
-    ]
-    told = [
-        ["a dog barking", "a dog barking can be heard"],
-        ["rain falling", "rain falling can be heard"],
-        ["music playing"],
-        ["a crowd cheering in the wind", "people cheering"],
-        ["a dog runs a a"],
-    ]
-    golden = [3.13931365, 6.58273324, 1.74338435, 1.04971211, 2.6924371]  # pycocoevalcap 1.2, CiderScorer
-    assert np.allclose(cider(said, told), golden, atol=1e-7)
-    with pytest.raises(ValueError, match="reference"):
-        cider(["a"], [[]])
 
 
 def power(x, low, high):

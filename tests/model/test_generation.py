@@ -1,7 +1,9 @@
 """Answers: streams, beams, candidates, stops, scores, and what is reused between prompts."""
 
 import functools
+import math
 import threading
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -11,7 +13,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from afcore.errors import BadRequest
-from afcore.model.generation import PRESETS, GenerationSettings, candidates, score_continuations, stream
+from afcore.model.generation import (
+    PLAUSIBLE,
+    PRESETS,
+    GenerationSettings,
+    answers,
+    candidates,
+    score_continuations,
+    stream,
+)
 from afcore.model.prompt_cache import PromptCache
 
 
@@ -280,3 +290,51 @@ def test_presets():
     assert (PRESETS["benchmark"].num_beams, PRESETS["benchmark"].temperature) == (3, 0)
     assert (PRESETS["foundation"].top_k, PRESETS["foundation"].top_p) == (30, 0.95)
     assert (PRESETS["chat"].top_k, PRESETS["chat"].top_p) == (50, 0.95)
+
+
+def guided_greedy(model, batch, tokenizer, strength, new=12):
+    """Guidance token by token, without any cache."""
+    ids, start = batch["input_ids"], batch["input_ids"].shape[1]
+    with torch.inference_mode():
+        for _ in range(new):
+            with_sound, without = (
+                torch.log_softmax(model(**{**batch, "input_ids": ids, **changed}, use_cache=False).logits[0, -1], -1)
+                for changed in ({}, {"audio_mask": batch["audio_mask"] * 0})
+            )
+            scores = without + strength * (with_sound - without)
+            scores[with_sound < with_sound.max() + math.log(PLAUSIBLE)] = -math.inf
+            token = scores.argmax()
+            if token.item() in (EOC, 2):
+                break
+            ids = torch.cat([ids, token[None, None]], 1)
+    return tokenizer.decode(ids[0, start:], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize("strength", [1.0, 1.7, 4.0])
+def test_guidance_moves_answers_away_from_what_is_said_without_the_sound(tokenizer, strength):
+    model = build("llama")  # which keeps padded windows, so that a deaf reader can be asked without a cache
+    batch, settings = one(model), GenerationSettings(max_new_tokens=12, guidance=strength)
+    expected = guided_greedy(model, batch, tokenizer, strength)
+    assert (expected == greedy(model, batch, tokenizer)) == (strength == 1)
+    cache = PromptCache()
+    assert "".join(stream(model, tokenizer, batch, settings, prompt_cache=cache)) == expected
+    assert "".join(stream(model, tokenizer, batch, settings, prompt_cache=cache)) == expected, "read from what is kept"
+    assert answers(model, tokenizer, [batch, batch], settings) == [expected, expected]
+    model.config.guidance = strength
+    assert "".join(stream(model, tokenizer, batch, replace(settings, guidance=None))) == expected
+
+
+def test_guided_draws_are_repeatable_and_differ(model, tokenizer):
+    settings = GenerationSettings(max_new_tokens=8, temperature=2.0, top_k=20, top_p=0.95, seed=3, guidance=1.5)
+    said = candidates(model, tokenizer, one(model), settings, 4)
+    assert said == candidates(model, tokenizer, one(model), settings, 4) and len(set(said)) > 1
+
+
+def test_beams_and_prompts_without_sounds_are_not_guided(model, tokenizer):
+    beams = GenerationSettings(max_new_tokens=6, num_beams=2)
+    plain = "".join(stream(model, tokenizer, one(model), beams))
+    assert "".join(stream(model, tokenizer, one(model), replace(beams, guidance=3.0))) == plain
+    text = {"input_ids": one(model)["input_ids"]}
+    greedily = GenerationSettings(max_new_tokens=6)
+    plain = "".join(stream(model, tokenizer, text, greedily))
+    assert "".join(stream(model, tokenizer, text, replace(greedily, guidance=3.0))) == plain

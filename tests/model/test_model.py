@@ -3,6 +3,7 @@
 import pytest
 import torch
 from small_models import AUDIO, DECODERS, build, build_mini, inputs
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from afcore.errors import BadRequest
 from afcore.model import AudioFlamingo
@@ -198,3 +199,37 @@ def test_audio_twice_is_refused():
     cache = model(**batch, use_cache=True).cache
     with pytest.raises(ValueError, match="already holds audio"):
         model(**batch, cache=cache)
+
+
+class Looks(TorchDispatchMode):
+    """Counts how often the program waits for a number: on a GPU each is a wait for the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        names = "item", "_local_scalar_dense", "nonzero"
+        self.count += any(func is getattr(torch.ops.aten, name).default for name in names)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("silenced", [False, True])
+def test_a_token_with_audio_waits_for_the_device_no_more_than_one_without(silenced):
+    model = build_mini()
+    batch = inputs(model, [[2, 3], [4, 1]])
+    cache = FlamingoCache(model.config.text_config)
+    token = torch.full((len(batch["input_ids"]), 1), 7)
+    looks = []
+    with torch.inference_mode():
+        cache.audio = model.remember_audio(batch["audio_embeds"], batch["audio_mask"])
+        if silenced:
+            cache.audio = cache.audio.silenced()
+        with Looks() as prompt:
+            model(batch["input_ids"], cache=cache)
+        for past in (cache, FlamingoCache(model.config.text_config)):
+            model(token, cache=past)
+            with Looks() as one:
+                model(token, cache=past)
+            looks.append(one.count)
+    assert prompt.count > 0 and looks[0] == looks[1]

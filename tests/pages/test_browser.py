@@ -92,7 +92,7 @@ def test_a_page_is_whole_where_its_address_is_the_first_that_a_new_server_is_ask
         shown(page.get_by_role("heading", name="Chat", exact=True))
         shown(page.get_by_role("heading", name="First, a sound"))
         shown(page.get_by_test_id("stSidebar").get_by_text("mini is ready"))
-        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(6)
+        expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(8)
         page.get_by_role("link", name="Use my own sound").click()
         shown(page.get_by_role("heading", name="Listen", exact=True))
         page.context.close()
@@ -109,6 +109,7 @@ def test_stop_queue_and_page_switches_in_mid_answer(made_up, chromium):
 
     one.get_by_role("button", name="Stop").click()
     shown(one.get_by_text("Stopped"))
+    settled(one)  # the Stop button goes when the page has been drawn to its end
     kept = one.get_by_test_id("stChatMessage").nth(1).inner_text()
     assert "word1" in kept and f"word{LENGTH - 1}" not in kept
 

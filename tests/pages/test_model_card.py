@@ -5,7 +5,7 @@ from pages_support import button, good, page, texts, visit
 
 from afcore import paths
 from afcore.evaluation import failures
-from afcore.evaluation.failures import Sounds
+from afcore.evaluation.failures import CaseSounds
 from afcore.retrieval.bank import Bank
 from afcore.teach import predict
 
@@ -39,12 +39,25 @@ def test_the_card_is_shown_with_its_table_and_about_leads_to_it(card):
 
 
 def test_every_case_can_be_played_and_nothing_is_claimed_before_it_is_asked(card, cases, engine):
-    sounds = Sounds(Bank(paths.SHIPPED_BANK))
+    sounds = CaseSounds(Bank(paths.SHIPPED_BANK))
     assert len(card.get("audio")) == len(cases)
     assert said(card) == {"right": 0, "wrong": 0, "open": len(cases)} and not engine.prompts
     text = texts(card)
     for case in cases:
-        assert case.question in text and sounds.labels(case)[0] in text and failures.WHY[case.kind] in text
+        assert case.question in text and failures.WHY[case.kind] in text
+    assert "Right would be" not in text and "To be heard" not in text, "the answer is hidden until one has guessed"
+    for number in range(len(cases)):
+        card.session_state[f"guessed-{number}"] = True
+    text = texts(good(card.run()))
+    for case in cases:
+        assert f"Right would be: **{case.right}**" in text and sounds.labels(case)[0] in text
+
+
+def test_each_sound_has_its_own_ask(card, cases, engine):
+    engine.script.answer = "I cannot tell ."
+    [one] = [b for b in card.button if b.key == "ask-0"]
+    good(one.click().run())
+    assert said(card)["open"] == len(cases) - 1
 
 
 def test_a_press_asks_the_model_of_now_and_what_it_gets_right_is_said(card, cases, engine, monkeypatch):
@@ -55,8 +68,8 @@ def test_a_press_asks_the_model_of_now_and_what_it_gets_right_is_said(card, case
     right = sum(case.is_right("I cannot tell, yes.") for case in in_words)
     assert 0 < right <= said(card)["right"] and said(card)["open"] == 0
     assert sum(said(card).values()) == len(cases)
-    assert all(box.value.startswith("Gets it right now: “") for box in card.success)
-    assert f"Of {len(cases)} it gets **{said(card)['wrong']} wrong** now." in texts(card)
+    assert all(box.value.startswith("Mended: it gets it right now: “") for box in card.success)
+    assert f"Of {len(cases)} it gets **{said(card)['wrong']} wrong** now; " in texts(card)
 
     before = said(card)
     other = good(page(visit(), "model_card"))

@@ -17,7 +17,8 @@ from afcore.engine.loading import MODELS
 from afcore.engine.memory import OutOfMemory
 from afcore.errors import Cancelled, MissingPart
 from afcore.model.generation import PRESETS
-from afcore.published import download
+from afcore.published import download, peer_files
+from afcore.published.items import ModelFiles
 from pages import common
 
 CHAT, FOUNDATION = "audio-flamingo-chat", "audio-flamingo-foundation"
@@ -108,7 +109,7 @@ def other(engine, monkeypatch):
 def choose_model(at: AppTest, name: str) -> AppTest:
     [box] = [box for box in at.selectbox if box.label == "Model"]
     box.set_value(name).run()
-    common.model_host().loading.wait(30)
+    common.model_host().loading_for(session(at).id).wait(30)
     return good(at.run())
 
 
@@ -117,7 +118,7 @@ def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, othe
     example(second, "Bell")
     example(app)
     good(page(app, "retrieve"))
-    good(slider(app, "How many").set_value(6).run())
+    good(slider(app, "How many examples").set_value(6).run())
     for _ in range(4):
         good(button(app, "Pin").click().run())
     good(page(app, "chat"))
@@ -125,7 +126,7 @@ def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, othe
     ask(app, "What is it?")
     clip, answer = session(app).clip.key, session(app).turns[0].answer
     choose_model(app, CHAT)
-    assert engine.closed and common.loaded() is other
+    assert not engine.closed and common.model_host().loading_for(session(app).id).result is other
     assert session(app).clip.key == clip and session(app).settings.max_new_tokens == 8
     assert chat_texts(app) == ["What is it?", answer]
     assert any("mini CLAP" in warning.value for warning in app.warning)
@@ -135,10 +136,73 @@ def test_another_model_is_chosen_and_nothing_of_the_session_is_lost(engine, othe
     prompt = other.prompts[-1][0]
     assert prompt.text.count("<audio>") == 4 and prompt.kind == "chat" and "user: What is it?" in prompt.text
     good(page(app, "retrieve"))
-    assert slider(app, "How many").max == 3 and len(session(app).choices) == 4 and len(session(app).shots()) == 3
     assert (
-        good(second.run()) and session(second).model == CHAT and "Bell" in session(second).recording.name.capitalize()
+        slider(app, "How many examples").max == 3 and len(session(app).choices) == 4 and len(session(app).shots()) == 3
     )
+    assert good(second.run()) and session(second).model == "mini", "the choice was one person's"
+
+
+def test_a_model_that_somebody_uses_is_replaced_only_after_a_yes(engine, other):
+    one, two = visit(), visit()
+    common.model_host()._fits = lambda name, leaving: "mini" in leaving
+    box = next(box for box in one.selectbox if box.label == "Model")
+    one_run = box.set_value(CHAT).run()
+    assert not one_run.error and not engine.closed
+    assert any("Another person uses mini" in warning.value for warning in one.warning)
+    good(button(one, "Leave it").click().run())
+    assert next(box for box in one.selectbox if box.label == "Model").value == "mini"
+    next(box for box in one.selectbox if box.label == "Model").set_value(CHAT).run()
+    good(button(one, "Replace it").click().run())
+    assert common.model_host().loading.wait(30) and engine.closed
+    assert good(two.run()) and session(two).model == CHAT, "both go on with it"
+
+
+def _typed(at: AppTest, name: str):
+    """The box of models with a name that is not among its options, as a browser sends it."""
+    [box] = [box for box in at.selectbox if box.label == "Model"]
+    box.options.append(name)
+    return box.set_value(name)
+
+
+def test_other_audio_models_are_listed_typed_and_fetched_after_their_licence(engine, other, monkeypatch):
+    listed = ModelFiles("peer", "some/body", "some/body", ("config.json",), 16_000_000_000, "apache-2.0", agree=True)
+    monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: not name.startswith("hf:")))
+    monkeypatch.setattr(peer_files, "files_of", lambda name, stop: (listed, {}))
+    got = []
+    monkeypatch.setattr(download, "get", lambda name, agreed, progress, stop: got.append((name, agreed)))
+    app = visit()
+    box = next(box for box in app.selectbox if box.label == "Model")
+    assert {"Qwen2-Audio-7B-Instruct", "audio-flamingo-3-hf"} <= set(box.options)
+    good(_typed(app, "hf:some/body").run())
+    assert "Not tested here" in texts(app) and got == []
+    good(button(app, "Ask the hub for size and licence").click().run())
+    assert "16.0 GB" in texts(app) and "apache-2.0" in texts(app) and button(app, "Get").disabled
+    good(next(box for box in app.checkbox if "read its licence" in box.label).check().run())
+    good(button(app, "Get").click().run())
+    assert common.model_host().getting["hf:some/body"].wait(30) and got == [("hf:some/body", True)]
+    for wrong in ("/etc", "hf:/etc", "nobody"):
+        app = visit()
+        _typed(app, wrong).run()
+        assert not app.exception and any("OWNER/NAME" in warning.value for warning in app.warning)
+
+
+def test_how_the_foundation_model_is_given_one_sound_is_chosen(app, engine, monkeypatch):
+    def boxes():
+        return [box for box in app.selectbox if box.label == "A sound without examples"]
+
+    assert not boxes()
+    padded = FakeEngine(engine.bank, name=FOUNDATION, kind="foundation", paddings=("demo", "benchmark"))
+    monkeypatch.setitem(MODELS, FOUNDATION, lambda device, dtype, progress: padded)
+    monkeypatch.setattr(ModelHost, "is_here", staticmethod(lambda name: True))
+    example(app)
+    choose_model(app, FOUNDATION)
+    [box] = boxes()
+    assert box.value == "demo"
+    good(box.set_value("benchmark").run())
+    assert padded.padding == "benchmark" and boxes()[0].value == "benchmark"
+    good(page(app, "chat"))
+    ask(app, "What is it?")
+    assert padded.prompts[-1][0].padding == "benchmark"
 
 
 def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, other, monkeypatch):
@@ -156,7 +220,12 @@ def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, oth
     box = next(box for box in app.selectbox if box.label == "Model")
     good(box.set_value(FOUNDATION).run())
     shown = texts(app)
-    assert "About 22 GB" in shown and "17.7 GB" in shown and "non-commercial" in shown and common.loaded() is engine
+    assert (
+        "About 22 GB" in shown
+        and "17.7 GB" in shown
+        and "non-commercial" in shown
+        and common.model_host().loading.result is engine
+    )
     good(button(app, "Which GPU, which licence: the guide").click().run())
     assert "NVIDIA GPU with 8 GB" in texts(app) and "17.7 GB | non-commercial" in texts(app)
     good(app.run())
@@ -190,7 +259,7 @@ def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, oth
     good(button(app, "Get the rest").click().run())
     assert common.model_host().getting[FOUNDATION].wait(30)
     good(button(good(app.run()), "Use it now").click().run())
-    assert common.model_host().name == FOUNDATION
+    assert common.model_host().name_for(session(app).id) == FOUNDATION
 
 
 def test_models_are_told_apart_in_a_chat(app, engine):

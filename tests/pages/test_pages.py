@@ -1,6 +1,7 @@
 """The pages, driven by Streamlit's AppTest over an engine whose answers are made up; everything else is real."""
 
 import threading
+import time
 import tomllib
 
 import numpy as np
@@ -25,6 +26,7 @@ from pages_support import (
     upload,
     visit,
 )
+from streamlit.testing.v1 import AppTest
 
 from afcore.app import plots
 from afcore.app.session import BrowserSession
@@ -34,6 +36,7 @@ from afcore.engine.loading import MODELS
 from afcore.errors import MissingPart
 from afcore.jobs import UNEXPECTED, Job
 from pages import common
+from pages.teach_common import store
 
 
 def test_first_visit_offers_examples_and_says_where_audio_goes(app):
@@ -48,6 +51,7 @@ def test_one_click_gives_windows_tags_and_a_caption(app, engine):
     assert figures(app) == 3  # waveform, spectrogram, tags
     assert "dog.ogg" in texts(app) and "one window" in texts(app)
     assert [prompt.text.count("<audio>") for prompt, _ in engine.prompts] == [1]
+    assert [code.value for code in app.code] == [engine.prompts[0][0].text]
 
 
 def test_uploads_of_every_kind_are_heard(app):
@@ -97,24 +101,44 @@ def test_what_is_unusual_is_answered_with_a_notice(app, samples, rate, words):
     assert session(app).jobs["caption"].text
 
 
+def test_channels_can_be_chosen_and_silence_is_nothing_to_hear(app):
+    good(upload(app, encode(np.stack([np.zeros(RATE), chirps(1, RATE)]), RATE)))
+    assert any("the mix of its 2 channels is heard" in info.value for info in app.info)
+    good(app.selectbox(key=session(app).key("channels")).set_value("one").run())
+    assert any("which is the one heard, is silent" in info.value for info in app.info)
+    assert session(app).jobs["caption"].text == "There is nothing to hear." and session(app).clip.silent
+    for name in ("chat", "retrieve"):
+        good(page(app, name))
+        assert any("which is the one heard, is silent" in info.value for info in app.info)
+
+
 def test_a_long_sound_shows_what_is_not_heard_and_lets_you_choose(app):
     good(upload(app, encode(chirps(50.0, 8000), 8000)))
     assert session(app).clip.duration == pytest.approx(MAX_SECONDS, abs=0.01)
     [slider] = app.slider
     assert slider.max == pytest.approx(50.0 - MAX_SECONDS, abs=0.26)
     good(slider.set_value(10.0).run())
-    assert session(app).clip.start == 10.0 and "hears 10.0 s" in texts(app)
+    assert session(app).clip.start == 10.0
+    assert any("Only 10 s to 43.25 s of 50 s is heard." in info.value for info in app.info)
     good(page(app, "about"))
     good(page(app, "listen"))
     assert session(app).clip.start == 10.0 and app.slider[0].value == 10.0
 
 
-def test_pages_without_a_sound_offer_one(app):
+def test_pages_without_a_sound_offer_one_and_the_chat_does_without(app, engine):
     for name in ("retrieve", "chat"):
         good(page(app, name))
-        assert "First, a sound" in [heading.value for heading in app.subheader]
+        assert "First, a sound" in [heading.value for heading in app.header]
+    ask(app, "Who are you?")
+    ask(app, "Who am I?")
+    prompt, _ = engine.prompts[-1]
+    assert "<audio>" not in prompt.text and prompt.text.count("user:") == 2 and prompt.audios == ()
+    assert len(chat_texts(app)) == 4 and "was not trained on that" in texts(app)
     good(button(app, "Rain").click().run())
-    assert "Rain" in session(app).recording.name.capitalize() and app.chat_input
+    assert "Rain" in session(app).recording.name.capitalize() and app.chat_input and chat_texts(app) == []
+    [alone] = [toggle for toggle in app.toggle if toggle.label == "Without the sound"]
+    good(alone.set_value(True).run())
+    assert len(chat_texts(app)) == 4 and not session(app).turns
 
 
 def test_neighbours_are_unticked_pinned_and_added(app, engine):
@@ -128,7 +152,7 @@ def test_neighbours_are_unticked_pinned_and_added(app, engine):
 
     kept = session(app).choices[3].id
     good([b for b in app.button if b.label == "Pin"][3].click().run())
-    good(slider(app, "How many").set_value(2).run())
+    good(slider(app, "How many examples").set_value(2).run())
     assert kept in [choice.id for choice in session(app).choices] and len(session(app).choices) == 2
 
     good(app.text_input(key="search").set_value("bell").run())
@@ -200,6 +224,7 @@ def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
     prompt, settings = engine.prompts[-1]
     assert "user: What is it?" in prompt.text and "user: How often?" in prompt.text
     assert settings.temperature == 0.7 and settings.max_new_tokens == 8
+    assert [code.value for code in app.code] == [prompt.text]
 
     good(page(app, "listen"))
     good(page(app, "chat"))
@@ -350,8 +375,8 @@ def test_a_missing_model_is_said_and_can_be_tried_again(engine, monkeypatch):
 
 
 def test_a_defect_is_one_sentence_too(app, engine, monkeypatch):
+    example(app)  # Listen looks for neighbours too
     monkeypatch.setattr(engine, "neighbours", lambda *a, **k: 1 / 0)
-    example(app)
     page(app, "retrieve")
     assert not app.exception and [error.value for error in app.error] == [UNEXPECTED]
     good(page(app, "about"))
@@ -363,3 +388,90 @@ def test_settings_of_the_server():
     assert config["browser"]["gatherUsageStats"] is False
     assert config["client"]["showErrorDetails"] == "none"
     assert config["runner"]["fastReruns"] is True
+
+
+def test_a_reload_finds_the_sound_and_its_chat_as_a_copy(app):
+    example(app, "Rain")
+    good(page(app, "chat"))
+    ask(app, "What is it?")
+    good(app.run())
+    name = session(app).kept_as
+    again = AppTest.from_file(str(ROOT / "pages" / "frame.py"), default_timeout=240)
+    again.query_params["session"] = name
+    good(again.run())
+    assert "rain.ogg" in texts(again) and session(again).recording.sha256 == session(app).recording.sha256
+    assert session(again).turns[0].question == "What is it?"
+    assert session(again).kept_as not in ("", name), "a copy has an address of its own"
+    ask(good(page(again, "chat")), "And now?")
+    assert len(session(app).turns) == 1
+
+    good(button(again, "Forget this sound now").click().run())
+    assert session(again).recording is None and common.kept_sessions().find(name) is not None
+
+
+def test_pins_of_another_sound_are_shown_as_such_and_used_only_when_wanted(app):
+    example(app, "Dog")
+    good(page(app, "retrieve"))
+    good(button(app, "Pin").click().run())
+    pinned = next(choice.id for choice in session(app).choices if choice.pinned)
+    good(page(app, "listen"))
+    example(app, "Rain")
+    good(page(app, "retrieve"))
+    assert not any(choice.pinned for choice in session(app).choices) and "Pinned for “dog.ogg”" in texts(app)
+    good(button(app, "Use them here too").click().run())
+    assert [choice.id for choice in session(app).choices if choice.pinned] == [pinned]
+    assert "Pinned for" not in texts(app)
+
+
+def test_while_a_new_sound_waits_nothing_is_said_under_its_name(app, engine):
+    example(app, "Dog")
+    with engine.turns.wait():  # somebody else's turn
+        at = button(app, "Rain").click()
+        drawn = threading.Thread(target=at.run)
+        drawn.start()
+        job = session(app).jobs["hear"]
+        for _ in range(200):
+            if (job := session(app).jobs["hear"]).ahead:
+                break
+            time.sleep(0.05)
+        assert job.ahead == 1 and session(app).recording.name == "rain.ogg"
+        assert session(app).jobs["caption"].key[1] != session(app).clip.key, "the last caption is of another sound"
+    drawn.join(60)
+    assert session(app).jobs["caption"].key[1] == session(app).clip.key
+
+
+def test_listen_asks_which_of_these_and_takes_a_correction(app, engine):
+    example(app)
+    [labels] = app.multiselect
+    assert len(labels.value) >= 2 and "dog" in [option.lower() for option in labels.options]
+    good(labels.set_value(list(labels.options[:2])).run())
+    count = figures(app)
+    good(button(app, "Ask").click().run())
+    assert figures(app) == count + 1 and "Judged by" in texts(app)
+    assert set(session(app).jobs["closed"].result.probabilities) == set(labels.options[:2])
+
+    good(next(w for w in app.text_input if w.label == "What is it?").set_value("wolf").run())
+    good(next(w for w in app.text_input if w.label == "Your name").set_value("Mara").run())
+    good(button(app, "Add it as an example").click().run())
+    [summary] = store().projects()
+    [item] = store().open(summary.id).items()
+    assert (item.label, item.who, item.name) == ("wolf", "Mara", "dog.ogg")
+    assert any("wolf" in box.value for box in app.success)
+
+
+def test_sounds_of_a_visit_are_on_the_shelf_described_filtered_and_opened(app):
+    example(app, "Dog")
+    example(app, "Rain")
+    good(page(app, "shelf"))
+    assert "dog.ogg" in texts(app) and "rain.ogg" in texts(app)
+    good(button(app, "Describe 2 sounds").click().run())
+    assert session(app).jobs["shelf"].wait(30)
+    good(app.run())
+    assert "Not described yet" not in texts(app)
+    good(app.text_input(key="shelf-words").set_value("rain.ogg").run())
+    assert "1 of 2 sounds" in texts(app)
+    good(button(app, "Ask both").click().run())
+    assert len(session(app).jobs["two"].items) == 2
+    good(app.text_input(key="shelf-words").set_value("dog.ogg").run())
+    good(button(app, "Open").click().run())
+    assert session(app).recording.name == "dog.ogg"

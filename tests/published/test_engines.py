@@ -2,21 +2,31 @@
 memory."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from golden_cases import HERE, fill_module
+from golden_cases import CASES, HERE, TOLERANCE, fill_module, name_of
+from golden_cases import load as golden_model
 from tiny import tiny_bank, tone_clip
 
 from afcore import paths, prompts
 from afcore.clap.mini import MiniClap
+from afcore.engine.language import FlamingoText
 from afcore.engine.loading import MODELS, load_engine
 from afcore.engine.precision import choose_precision
 from afcore.errors import BadRequest, MissingPart
+from afcore.evaluation.benchmarks.item import Item
+from afcore.evaluation.benchmarks.running import prompt_of
+from afcore.evaluation.benchmarks.setting import Setting
+from afcore.evaluation.benchmarks.table import benchmark
 from afcore.model.generation import GenerationSettings
 from afcore.published import engines, folders
 from afcore.published.convert import convert_clapcap, convert_flamingo, published_config, published_tokenizer
+from afcore.published.converted import load_converted
+from afcore.published.weights import weights_of
 from afcore.retrieval.bank import Bank
 
 SHORT = GenerationSettings(max_new_tokens=3)
@@ -57,7 +67,7 @@ def test_sequences_begin_as_in_training(chat):
 
 def test_chat_is_asked_in_its_own_words(chat):
     heard = chat.hear(tone_clip(430))
-    assert chat.build_prompt(heard, prompts.CAPTION) == prompts.chat([], prompts.CAPTION, kind="chat")
+    assert chat.build_prompt(heard, prompts.CAPTION).text == prompts.chat([], prompts.CAPTION, kind="chat").text
     assert chat.build_prompt(heard, "And?", history=[("What?", "A horn.")]).text == (
         "</s>the task is dialog.<audio>user: What? \nassistant: <SEP>A horn.<|endofchunk|></s>"
         "\nuser: And? \nassistant: <SEP>"
@@ -74,20 +84,102 @@ def test_foundation_is_asked_without_a_dialogue(converted):
     for question, options in (("How Far is it?", ""), ("Is it Far?", "\nOPTIONS:\nyes.\nno.")):
         text = engine.build_prompt(heard, question, history=[("What?", "A horn.")], chat=True).text
         assert text == (
-            f"</s>the task is audio question answering.<audio>please answer this question: {question.lower()}{options}"
+            f"</s>the task is audio question answering. <audio>please answer this question: {question.lower()}{options}"
             "\nanswer:<SEP>"
         )
-    shots = published_shots(engine, heard, 3)
-    for count, padded in ((0, 1), (1, 4), (3, 4)):
-        inputs = engine.inputs(heard, engine.build_prompt(heard, "What?", shots[:count]))
-        assert inputs["audio_mask"].shape == (1, 16 * padded)
-    inputs = engine.inputs(heard, engine.build_prompt(heard, "What?", [shots[0]] * 4))
-    assert inputs["audio_mask"].shape == (1, 128)
+
+
+@pytest.mark.parametrize("kind", ["foundation", "chat"])
+def test_samples_are_padded_as_was_published(converted, kind):
+    """A single clip for foundation both ways, with any number of examples 8 audios; chat always 4."""
+    engine = load(converted, kind)
+    heard = engine.hear(tone_clip(430))
+    shots = published_shots(engine, heard, engine.max_shots)
+    assert engine.padding == prompts.DEMO
+    logits = {}
+    for way in engine.paddings:
+        engine.use_padding(way)
+        alone = 8 if way == prompts.BENCHMARK else 1
+        for count in range(engine.max_shots + 1):
+            prompt = engine.build_prompt(heard, "What?", shots[:count])
+            inputs = engine.inputs(heard, prompt)
+            padded = 4 if kind == "chat" else 8 if count else alone
+            assert inputs["audio_mask"].shape == (1, 16 * padded) and prompt.padding == way
+            windows = inputs["audio_mask"].view(padded, 16).sum(1).tolist()
+            assert windows == [1] * (count + 1) + [0] * (padded - count - 1)
+        spaced = kind == "foundation" and way == prompts.DEMO
+        assert (". <audio>" in engine.build_prompt(heard, "What?").text) == spaced
+        logits[way] = engine.classify(heard, ["horn", "hum"])["horn"]
+    # Padded windows take part in the audio transformer, so the count changes the result.
+    assert (logits[prompts.DEMO] == pytest.approx(logits[prompts.BENCHMARK], abs=1e-9)) == (kind == "chat")
+    with pytest.raises(BadRequest, match="choose demo or benchmark"):
+        engine.use_padding("none")
+    assert engine.with_calibration(engine.calibration).padding == prompts.BENCHMARK
+
+
+@pytest.mark.parametrize("kind", ["foundation", "chat"])
+def test_text_alone_is_answered_by_the_language_model_and_the_page_can_say_so(converted, kind):
+    engine = load(converted, kind)
+    prompt = engine.build_prompt(None, "Who are you?")
+    assert "<audio>" not in prompt.text and "never trained" in engine.text_notice
+    inputs = engine.language.inputs(prompt, [])
+    assert set(inputs) == {"input_ids"}
+    model = engine.language.model
+    with torch.inference_mode():
+        alone = model.language_model(inputs["input_ids"]).logits[0, -1]
+    said = "".join(engine.stream(None, prompt, GenerationSettings(max_new_tokens=1)))
+    assert said == engine.language.tokenizer.decode([int(alone.argmax())], skip_special_tokens=True)
+    with pytest.raises(BadRequest, match="neither examples nor labels"):
+        engine.build_prompt(None, "Which?", labels=["a", "b"])
+
+
+def test_evaluation_pads_as_the_benchmarks(converted):
+    engine = load(converted, "foundation")
+    asked = benchmark("clotho-v2")
+    item = Item("one", converted, ("a horn.",))
+    prompt = prompt_of(engine, asked, item)
+    assert prompt.padding == prompts.BENCHMARK and ".<audio>" in prompt.text
+    demo = prompt_of(engine, asked, item, setting=Setting(padding=prompts.DEMO))
+    assert demo.padding == prompts.DEMO and ". <audio>" in demo.text
+
+
+@pytest.mark.parametrize("path", [path for path in CASES if "padded" in path.name], ids=lambda path: path.stem)
+def test_padded_samples_stand_as_in_the_published_code(path):
+    """Row by row: sounds laid out with padding have the published mask, and with the golden's own padding in the
+    empty places give its logits."""
+    model = golden_model(name_of(path))
+    case = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
+    for row in range(len(case["audio_mask"])):
+        embeds, mask = case["audio_embeds"][row], case["audio_mask"][row].bool()
+        audios = len(mask) // 16
+        sounds = [embeds[16 * i : 16 * i + int(mask[16 * i : 16 * i + 16].sum())] for i in range(audios)]
+        sounds = [sound for sound in sounds if len(sound)]
+        language = FlamingoText(
+            model, Ids(case["input_ids"][row]), "foundation", embeds[-1], {"golden": lambda n, all=audios: all}
+        )
+        prompt = prompts.Prompt("<audio>" * len(sounds), "foundation", tuple(range(len(sounds))))
+        inputs = language.inputs(prompt, sounds)
+        assert torch.equal(inputs["audio_mask"][0].bool(), mask)
+        inputs["audio_embeds"][0, ~mask] = embeds[~mask]
+        with torch.inference_mode():
+            logits = model(**inputs).logits[0]
+        real = case["attention_mask"][row].bool()
+        torch.testing.assert_close(logits[real], case["logits"][row][real], atol=TOLERANCE, rtol=0)
+
+
+class Ids:
+    """A tokenizer that gives the golden's tokens to any text."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    def __call__(self, text, return_tensors):
+        return SimpleNamespace(input_ids=self.ids[None])
 
 
 def published_shots(engine, heard, count):
     """Shots from a bank in memory, with the clip's own features."""
-    from afcore.retrieval.bank import Example
+    from afcore.retrieval.example import Example
     from afcore.retrieval.nearest import Shot
 
     class Kept:
@@ -172,6 +264,28 @@ def test_laion_clap_where_it_runs(monkeypatch):
     assert isinstance(clap, Works) and (clap.file, clap.device, notice) == ("best.pt", "cpu", "")
 
 
+def test_before_ampere_the_language_model_is_in_float16_and_what_hears_in_float32(converted, monkeypatch):
+    """On a CPU, which computes in float16 too: logits as in float32, also for features that float16 cannot hold."""
+    before_ampere = replace(choose_precision("cpu", torch.float32), device=torch.device("cuda"))
+    monkeypatch.setattr("afcore.engine.precision.choose_precision", lambda device=None, dtype=None: before_ampere)
+    chosen = engines.choose_precision()
+    assert chosen.dtype == torch.float16 and "float32" in chosen.reason
+    whole, half = (load_converted(converted, "cpu", dtype)[0] for dtype in (torch.float32, chosen.dtype))
+    kept = {name.split(".")[0] for name, p in half.named_parameters() if p.dtype == torch.float32}
+    assert kept == {"audio_transformer"} and half.get_input_embeddings().weight.dtype == torch.float16
+    draw = torch.Generator().manual_seed(0)
+    features = 5000 * torch.randn(1, 16, 1024, generator=draw)
+    inputs = {
+        "audio_embeds": features,
+        "audio_mask": torch.ones(1, 16),
+        "input_ids": torch.tensor([[2, 20, 157, 30, 31]]),
+    }
+    with torch.inference_mode():
+        wanted, found = whole(**inputs).logits, half(**inputs).logits.float()
+        torch.testing.assert_close(found, wanted, atol=0.03, rtol=0.02)
+        assert half.audio_transformer.half()(features.half()).isnan().any(), "which is why it is not in float16"
+
+
 def test_float32_only_where_there_is_room(monkeypatch):
     monkeypatch.setattr("afcore.engine.precision.cpu_has_bfloat16", lambda: False)
     memory = engines.psutil.virtual_memory()
@@ -181,3 +295,19 @@ def test_float32_only_where_there_is_room(monkeypatch):
     monkeypatch.setattr(engines.psutil, "virtual_memory", lambda: memory._replace(available=8e9))
     assert "more memory than there is" in engines.choose_precision("cpu").reason
     assert engines.choose_precision("cpu", torch.float32).dtype == torch.float32
+
+
+def test_a_saved_chat_model_is_the_same(chat, tmp_path, monkeypatch):
+    """The published layout: its kind of prompts, its limits and its encoder come along."""
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    monkeypatch.setattr(paths, "BANK", tmp_path / "bank")
+    folder = chat.save(tmp_path / "data" / "models" / "mine")
+    again = load_engine("mine", "cpu", dtype=torch.float32)
+    assert (again.name, again.kind, again.max_shots, again.calibration) == ("mine", "chat", 3, chat.calibration)
+    assert again.features_name == chat.features_name and weights_of("mine") != ""
+    heard, labels = chat.hear(tone_clip(430)), ["horn", "hum", "a buzz"]
+    # Equal but for the order in which threads add: 4e-8 was seen.
+    assert again.classify(again.hear(tone_clip(430)), labels) == pytest.approx(chat.classify(heard, labels), rel=1e-5)
+    (folder / "clapcap.safetensors").unlink()
+    with pytest.raises(MissingPart, match=r"clapcap\.safetensors is missing"):
+        load_engine(str(folder))

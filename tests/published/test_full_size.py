@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "full_size.py"
 
 
@@ -18,6 +20,7 @@ def rehearse(folder, *options):
     )
 
 
+@pytest.mark.slow
 def test_made_converted_loaded_and_asked(tmp_path):
     done = rehearse(tmp_path, "--layers", "1", "--sparse", "--tokens", "3")
     assert done.returncode == 0, done.stderr
@@ -28,7 +31,8 @@ def test_made_converted_loaded_and_asked(tmp_path):
     assert made["file_bytes"] > 1.6e9 > 2.5 * converted["file_bytes"]
     # The largest tensor, in bfloat16, is held twice; beside it stands the program itself.
     assert 2e8 < converted["peak"]["anonymous_bytes"] < 1.5e9
-    for kind, windows in (("foundation", [16, 64]), ("chat", [64, 64])):
+    # Foundation hears one sound alone, and pads a sample with examples to the 8 audios that it was trained with.
+    for kind, windows in (("foundation", [16, 128]), ("chat", [64, 64])):
         step = found[kind]
         assert 2.1e8 < step["parameters"] < 2.3e8 and step["windows_heard"] == 16
         assert step["loaded"]["anonymous_bytes"] <= step["peak"]["anonymous_bytes"]
@@ -36,15 +40,20 @@ def test_made_converted_loaded_and_asked(tmp_path):
         assert [answer["windows"] for answer in step["answers"]] == windows
         assert all(answer["new_tokens"] == 3 and answer["token_s"] > 0 for answer in step["answers"])
     assert "first token" in done.stdout
-    held = {
-        name: [step["rss_bytes"] for step in found["exchange"]["held"] if step["model"] == name]
-        for name in ("mini", "audio-flamingo-chat", "audio-flamingo-foundation")
-    }
+    held = found["exchange"]["held"]
+
+    def bytes_of(kind: str, name: str) -> list[int]:
+        return [step[kind] for step in held if step["model"] == name]
+
     # Each published model comes in the place of mini and leaves nothing that stays: its weights in bfloat16 take 0.44
-    # GB.
-    first, second, third = held["mini"]
-    assert max(second, third) - first < 1.5e8, found["exchange"]
-    assert abs(held["audio-flamingo-foundation"][0] - held["audio-flamingo-chat"][0]) < 1.5e8, found["exchange"]
+    # GB. What else stays are libraries that mini alone does not import, and holes in the heap: 20 to 270 MB were seen
+    # in six runs, after both models as after one.
+    for kind in ("anonymous_bytes", "rss_bytes"):
+        first, second, third = bytes_of(kind, "mini")
+        assert max(second, third) - first < 3.5e8, found["exchange"]
+        assert third - second < 1.5e8, found["exchange"]
+    [chat], [foundation] = (bytes_of("rss_bytes", f"audio-flamingo-{name}") for name in ("chat", "foundation"))
+    assert abs(foundation - chat) < 1.5e8, found["exchange"]
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path):

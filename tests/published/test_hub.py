@@ -4,14 +4,17 @@ import contextlib
 import hashlib
 import json
 import re
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
 
+from afcore import paths
+from afcore.checkpoints import Broken
 from afcore.errors import Cancelled, MissingPart
-from afcore.published import hub
+from afcore.published import folders, hub, pins
 
 SOUND = bytes(range(256)) * 120_000  # 31 MB: three pieces of those that huggingface_hub reads
 HALF = 16_000_000
@@ -37,6 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(found).encode(), {"Content-Type": "application/json"})
 
     def _answer(self, body: bool):
+        self.server.paths.append(self.path)
         if "/gated/" in self.path:
             self._send(403, b"", {"X-Error-Code": "GatedRepo"})
         elif not self.path.endswith("/chat.pt"):
@@ -70,8 +74,10 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.go, server.starts, server.daemon_threads = threading.Event(), [], True
+        server.go, server.starts, server.paths = threading.Event(), [], []
+        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(paths, "DATA", tmp_path / "data")
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
@@ -99,6 +105,26 @@ def test_a_stopped_download_goes_on_where_it_was(server, tmp_path):
     server.go.set()
     file = hub.fetch("nvidia/audio-flamingo", "chat.pt", tmp_path / "files")
     assert file.read_bytes() == SOUND and server.starts[0] == 0 < server.starts[1]
+
+
+def test_a_file_that_came_before_must_be_the_same(server, tmp_path, monkeypatch):
+    """By revision and SHA-256; what is not the same is not kept, and does not change what is known."""
+    server.go.set()
+    hub.fetch("nvidia/audio-flamingo", "chat.pt", tmp_path / "first")
+    known = json.loads((folders.home() / pins.FILE).read_text())
+    entry = known["nvidia/audio-flamingo"]["chat.pt"]
+    assert entry == {"revision": "0" * 40, "sha256": hashlib.sha256(SOUND).hexdigest(), "bytes": len(SOUND)}
+    first = len(server.paths)
+    monkeypatch.setattr(sys.modules[__name__], "SOUND", SOUND[:-1] + b"x")
+    with pytest.raises(Broken, match="not the file that came the first time"):
+        hub.fetch("nvidia/audio-flamingo", "chat.pt", tmp_path / "second")
+    asked, again = (" ".join(some) for some in (server.paths[:first], server.paths[first:]))
+    assert "/resolve/main/" in asked and f"/resolve/{'0' * 40}/" in again and "/main/" not in again
+    assert not (tmp_path / "second" / "chat.pt").exists()
+    assert json.loads((folders.home() / pins.FILE).read_text()) == known
+    (folders.home() / pins.FILE).write_text("{")
+    with pytest.raises(Broken, match="remove it"):
+        hub.fetch("nvidia/audio-flamingo", "chat.pt", tmp_path / "second")
 
 
 def test_refusals_are_sentences(server, tmp_path, monkeypatch):

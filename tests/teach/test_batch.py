@@ -11,12 +11,14 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pandas
 import pyarrow
 import pytest
 from tiny import RATE, tiny_engine, tone
 
-from afcore import paths
+from afcore import hashing, paths
+from afcore.app.teach_exports import labelled
 from afcore.audio.recording import from_samples
 from afcore.cli import main
 from afcore.errors import BadRequest, MissingPart
@@ -60,7 +62,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two sounds, a copy of one, a file that is no sound, and what is left alone."""
+    """Two sounds, a copy of one, two files that are no sound, and a hidden one, which is left alone."""
     folder = tmp_path / "clips"
     (folder / "deep" / "er").mkdir(parents=True)
     (folder / "a.wav").write_bytes(wave(130))
@@ -72,7 +74,7 @@ def folder(tmp_path):
     return folder
 
 
-NAMES = ["a.wav", "deep/b.wav", "deep/broken.wav", "deep/er/copy of a.WAV"]
+NAMES = ["a.wav", "deep/b.wav", "deep/broken.wav", "deep/er/copy of a.WAV", "notes.txt"]
 
 
 def test_every_sound_gets_a_row_and_the_label_of_the_app(engine, project, folder, tmp_path):
@@ -130,8 +132,8 @@ def test_new_weights_label_everything_afresh(engine, project, folder, tmp_path, 
 
 
 def test_a_copy_of_large_weights_counts_as_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "READ_WHOLE", 1000)
-    monkeypatch.setattr(weights, "PIECE", 10)
+    monkeypatch.setattr(weights, "sha256_of_known", partial(hashing.sha256_of_known, whole=1000))
+    monkeypatch.setattr(hashing, "PIECE", 10)
     names = []
     for number, content in enumerate((b"abc" * 1000, b"abc" * 1000, b"abd" * 1000, b"abc" * 1001)):
         monkeypatch.setattr(paths, "MINI", tmp_path / str(number))
@@ -159,7 +161,7 @@ def test_what_was_done_before_a_kill_is_kept(engine, project, folder, tmp_path, 
     notes.write_text(notes.read_text() + '{"basis": "x", "sha2')  # a line that a kill cut off
     engine.names.clear()
     rows = label_folder(project, folder, out, lambda: engine, HOW)
-    assert engine.names == ["deep/b.wav"] and len(rows) == 4
+    assert engine.names == ["deep/b.wav"] and len(rows) == 5
     engine.names.clear()
     assert label_folder(project, folder, out, lambda: engine, HOW) == rows and engine.names == []
 
@@ -181,10 +183,78 @@ def test_long_files_in_segments(engine, project, tmp_path):
     assert [(row.start, row.end) for row in rows] == [(0, 4), (4, 8), (8, 9)] and len({row.file for row in rows}) == 1
 
 
+def test_notices_and_silence_are_in_every_row(engine, project, tmp_path):
+    clips = tmp_path / "odd"
+    (clips / "site A").mkdir(parents=True)
+    (clips / "silence.wav").write_bytes(from_samples(np.zeros(RATE, np.float32), RATE).data)
+    (clips / "site A" / "one side.wav").write_bytes(
+        from_samples(np.stack([np.zeros(RATE), tone(300, 1)], axis=1), RATE).data
+    )
+    (clips / "site A" / "link").symlink_to(clips / "nowhere")
+    rows = label_folder(project, clips, clips / "labels.csv", lambda: engine, HOW)
+    assert [row.file for row in rows] == ["silence.wav", "site A/link", "site A/one side.wav"]
+    silent, link, one_side = rows
+    assert silent.silent and silent.label is None and silent.probability is None and not silent.error
+    assert "link to nothing" in link.error
+    assert [notice["code"] for notice in one_side.notices] == ["mix", "low_rate"] and one_side.label
+    text = (clips / "labels.csv").read_bytes()
+    assert text.startswith(b"\xef\xbb\xbffile,") and b"(nothing to hear)" in text and b"mix: The first" in text
+    assert label_folder(project, clips, clips / "labels.csv", lambda: engine, HOW) == rows
+
+
+def test_one_rule_for_channels_holds_for_examples_and_files(engine, project, tmp_path):
+    """The same tone on the second channel alone: by a rule that hears it, it is the nearest example's sound."""
+    clips, how = tmp_path / "sides", How(Settings("clap-nn", channels=2))
+    clips.mkdir()
+
+    def second(hz):
+        return from_samples(np.stack([tone(700, 1), tone(hz, 1)], axis=1), RATE).data
+
+    for label, hz in (("low", 140), ("high", 1350)):
+        add_files(project, [(f"{hz} right.wav", second(hz))], "Mara", label)
+        (clips / f"{label}.wav").write_bytes(second(hz + 1))
+    (clips / "mono.wav").write_bytes(wave(150))
+    rows = label_folder(project, clips, tmp_path / "x.csv", lambda: engine, how)
+    assert [(row.file, row.label) for row in rows if not row.error] == [("high.wav", "high"), ("low.wav", "low")]
+    assert "no channel 2" in rows[2].error and [n["code"] for n in rows[0].notices] == ["channel", "low_rate"]
+    project.set_settings(replace(project.settings, channels=2), "Mara")
+    [item] = [clip for clip in project.items() if clip.name == "140 right.wav"]
+    prediction = Loop(project, engine).predict(item, "clap-nn")
+    assert prediction.label == "high", "its own sound is no example for it"
+    with pytest.raises(BadRequest, match="auto, one, mix"):
+        project.set_settings(replace(project.settings, channels="left"), "Mara")
+
+
+def test_what_is_silent_by_one_rule_may_be_heard_by_another(engine, project):
+    apart = from_samples(np.stack([tone(140, 1), np.zeros(RATE)], axis=1), RATE).data
+    project.set_settings(replace(project.settings, channels=2), "Mara")
+    [clip_id] = add_files(project, [("left.wav", apart)], "Mara").clips
+    Loop(project, engine).embed()
+    assert "nothing to hear" in project.item(clip_id).fault and project.item(clip_id).silent
+    [row] = [row for row in labelled(project, guesses=True) if row.file == "left.wav"]
+    assert row.silent and row.label_text == "(nothing to hear)" and not row.error
+    project.set_settings(replace(project.settings, channels="auto"), "Mara")
+    Loop(project, engine).embed()
+    item = project.item(clip_id)
+    assert item.fault is None and not item.silent and [n.code for n in item.notices] == ["low_rate"]
+
+
+def test_silence_gets_a_label_where_that_is_asked_for(engine, project, tmp_path):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "still.wav").write_bytes(from_samples(np.zeros(RATE, np.float32), RATE).data)
+    how = How(HOW.settings, even_silence=True)
+    [row] = label_folder(project, tmp_path / "odd", tmp_path / "x.csv", lambda: engine, how)
+    assert row.label in ("low", "high") and not row.silent and row.notices[0]["code"] == "silent"
+
+
 def test_unsure_clips_are_none_of_these(engine, project, folder, tmp_path):
     how = How(Settings("clap-nn", reject_below=1.0))
     rows = label_folder(project, folder, tmp_path / "x.csv", lambda: engine, how)
-    assert [row.label for row in rows if not row.error] == [None] * 3 and rows[0].probability < 1
+    assert (
+        [row.label for row in rows if not row.error] == [None] * 3
+        and "notes.txt" in rows[4].error
+        and rows[0].probability < 1
+    )
     assert pandas.read_csv(tmp_path / "x.csv")["label"].tolist()[0] == "(none of these)"
 
 
@@ -195,12 +265,23 @@ def test_the_command(named, engine, project, folder, tmp_path, monkeypatch, caps
     which = {"tones": "tones", "id": project.id, "folder": str(project.folder), "zip": str(tmp_path / "tones.zip")}[
         named
     ]
-    asked = ["label", which, str(folder), "--out", str(tmp_path / "l.csv"), "--shots", "1", "--json"]
+    asked = [
+        "label",
+        which,
+        str(folder),
+        "--out",
+        str(tmp_path / "l.csv"),
+        "--shots",
+        "1",
+        "--json",
+        "--channels",
+        "one",
+    ]
     code = main.main(asked, lambda name, device: engine)
     out, err = capsys.readouterr()
     printed = [json.loads(line) for line in out.splitlines()]
-    assert code == 2 and [row["file"] for row in printed] == NAMES and printed[0]["by"] == "lm-shots, k=1"
-    assert "broken.wav" in err and "3 of 4 files" in err
+    assert code == 1 and [row["file"] for row in printed] == NAMES and printed[0]["by"] == "lm-shots, k=1"
+    assert "broken.wav" in err and "3 of 5 files" in err
 
 
 @pytest.mark.parametrize(
@@ -230,13 +311,13 @@ def test_without_ray_it_says_what_to_install(engine, project, folder, tmp_path, 
 def test_parquet_brings_rows_back_and_a_cut_off_file_is_passed_over(tmp_path):
     import pyarrow.parquet as parquet
 
-    from afcore.teach.exports import Row
+    from afcore.teach.exports import LabelledSpan
 
-    sure = Row("a", 0, 1, "low", 0.75, "x", sha256="1", probabilities={"low": 0.75, "high": 0.25})
-    rows = [sure, Row("a", 1, 2, None, 0.5, sha256="1")]
+    sure = LabelledSpan("a", 0, 1, "low", 0.75, "x", sha256="1", probabilities={"low": 0.75, "high": 0.25})
+    rows = [sure, LabelledSpan("a", 1, 2, None, 0.5, sha256="1")]
     parquet.write_table(ray_batch.to_table(rows, "now"), tmp_path / "1.parquet")
     parquet.write_table(ray_batch.to_table(rows, "now"), tmp_path / "again.parquet")
-    bad = [Row("b", 0, 0, None, error="no.", sha256="2")]
+    bad = [LabelledSpan("b", 0, 0, None, error="no.", sha256="2")]
     parquet.write_table(ray_batch.to_table(bad, "before"), tmp_path / "2.parquet")
     (tmp_path / "3.parquet").write_bytes((tmp_path / "1.parquet").read_bytes()[:-20])
     assert ray_batch.read_parts(tmp_path, "now") == {"1": rows}
@@ -263,7 +344,7 @@ def make_engine_that_dies_once(place: str, driver: int):
 @pytest.fixture
 def work(engine, project, folder):
     """What a worker of this machine can do."""
-    snapshot = ray_batch.Snapshot(batch.prepared(project, engine), engine.features_name)
+    snapshot = ray_batch.Snapshot(batch.prepared(project, engine, HOW.settings), engine.features_name)
     return ray_batch.Work(lambda: engine, snapshot, HOW, "basis", "mini", weights.weights_of("mini"), (folder,))
 
 
@@ -282,7 +363,7 @@ def test_a_worker_labels_as_this_machine_does(work, engine, project, folder, tmp
         (lambda work, away: replace(work, weights="0123456789ab"), "has other weights of mini than this one"),
         (lambda work, away: replace(work, model="audio-flamingo-chat"), "has no weights of audio-flamingo-chat"),
         (lambda work, away: replace(work, folders=(*work.folders, away)), "does not see the folder .*away"),
-        (lambda work, away: work.examples.__dict__.update(heard_by=("x", "y")) or work, "another encoder or CLAP"),
+        (lambda work, away: work.examples.__dict__.update(embedded_by=("x", "y")) or work, "another encoder or CLAP"),
     ],
 )
 def test_a_worker_that_cannot_give_the_same_refuses(lacking, sentence, work, tmp_path, monkeypatch):

@@ -9,17 +9,21 @@ import pytest
 
 from afcore.errors import BadRequest
 from afcore.teach import exports
-from afcore.teach.exports import Row
+from afcore.teach.exports import LabelledSpan
 
 NASTY = ['=HYPERLINK("http://x","y")', "+1", "-2+3", "@SUM(A1)", "\tcmd", "'quoted", 'a, "b"\nc', "größer; ja", "plain"]
 
 
 def rows(file="a.wav"):
-    return [Row(file, i, i + 0.5, label, 0.25, "lm-shots", sha256="ab" * 32) for i, label in enumerate(NASTY)]
+    return [LabelledSpan(file, i, i + 0.5, label, 0.25, "lm-shots", sha256="ab" * 32) for i, label in enumerate(NASTY)]
 
 
 def test_csv_comes_back_and_begins_no_formula():
-    made = [*rows("=cmd.wav"), Row("b.wav", 0, 1, None, 0.1), Row("c.wav", 0, 0, None, None, error="“c.wav” is empty.")]
+    made = [
+        *rows("=cmd.wav"),
+        LabelledSpan("b.wav", 0, 1, None, 0.1),
+        LabelledSpan("c.wav", 0, 0, None, None, error="“c.wav” is empty."),
+    ]
     read = list(csv.reader(io.StringIO(exports.to_csv(made))))
     assert tuple(read[0]) == exports.COLUMNS and all(len(cells) == len(read[0]) for cells in read)
     assert not [cell for cells in read for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
@@ -38,13 +42,16 @@ def test_csv_comes_back_and_begins_no_formula():
 
 
 def test_jsonl_comes_back_whole():
-    made = [Row("a.wav", 0, 1.25, "dog", 0.9, "Mara", probabilities={"dog": 0.9, "cat": 0.1}), Row("b", 0, 1, None)]
-    assert [Row(**json.loads(line)) for line in exports.to_jsonl(made).splitlines()] == made
+    made = [
+        LabelledSpan("a.wav", 0, 1.25, "dog", 0.9, "Mara", probabilities={"dog": 0.9, "cat": 0.1}),
+        LabelledSpan("b", 0, 1, None),
+    ]
+    assert [LabelledSpan(**json.loads(line)) for line in exports.to_jsonl(made).splitlines()] == made
 
 
 def test_audacity_has_three_columns_a_line():
     lines = exports.to_audacity(
-        [*rows(), Row("a.wav", 20, 21, None), Row("a.wav", 22, 23, None, error="x")]
+        [*rows(), LabelledSpan("a.wav", 20, 21, None), LabelledSpan("a.wav", 22, 23, None, error="x")]
     ).splitlines()
     cells = [line.split("\t") for line in lines]
     assert len(lines) == len(NASTY) + 1 and all(len(c) == 3 for c in cells)
@@ -74,12 +81,12 @@ def test_raven_reads_as_its_own_tables():
 @pytest.mark.parametrize("export", [exports.to_audacity, exports.to_raven])
 def test_formats_for_one_recording_refuse_several(export):
     with pytest.raises(BadRequest, match="one recording"):
-        export([Row("a", 0, 1, "x"), Row("b", 0, 1, "x")])
+        export([LabelledSpan("a", 0, 1, "x"), LabelledSpan("b", 0, 1, "x")])
 
 
 def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
     exports.save(tmp_path / "x.csv", "größer\n")
-    assert (tmp_path / "x.csv").read_text("utf-8") == "größer\n"
+    assert (tmp_path / "x.csv").read_bytes() == b"\xef\xbb\xbf" + "größer\n".encode()
 
     def full(handle):
         raise OSError(28, "No space left on device")
@@ -88,7 +95,7 @@ def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
     with pytest.raises(BadRequest, match="disk is full"):
         exports.save(tmp_path / "x.csv", "new")
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"] and (tmp_path / "x.csv").read_text(
-        "utf-8"
+        "utf-8-sig"
     ) == "größer\n"
     with pytest.raises(BadRequest, match="no folder"):
         exports.save(tmp_path / "missing" / "x.csv", "")

@@ -18,7 +18,7 @@ from teaching import NamedEngine, sounds
 from afcore.teach import media
 from afcore.teach.ingest import add_files
 from afcore.teach.loop import Loop
-from afcore.teach.review import Queue
+from afcore.teach.review import ReviewQueue
 from afcore.teach.schema import EXAMPLE, Settings
 from afcore.teach.store import Store
 
@@ -185,7 +185,7 @@ def test_killed_while_judging(folder):
         add_files(project, FILES, "Mara")
 
     def work(report):
-        queue = Queue(_open(folder))
+        queue = ReviewQueue(_open(folder))
         while (item := queue.next_clip("Mara")) is not None:
             queue.accept(item.id, "cat", "Mara", item.version)
             report(str(item.id))
@@ -198,9 +198,9 @@ def test_killed_while_judging(folder):
         assert judged[: len(reported)] == reported and len(judged) <= len(reported) + 1 <= len(FILES)
         # What the dead reviewer had in hand is theirs when they come back, and nobody else's until the lease has run
         # out.
-        held = [item.id for item, _ in Queue(project).in_hands()]
-        assert len(held) <= 1 and Queue(project).next_clip("Jo").id not in held
-        assert not held or Queue(project).next_clip("Mara").id == held[0]
+        held = [item.id for item, _ in ReviewQueue(project).in_hands()]
+        assert len(held) <= 1 and ReviewQueue(project).next_clip("Jo").id not in held
+        assert not held or ReviewQueue(project).next_clip("Mara").id == held[0]
 
 
 def test_two_processes_never_get_the_same_clip(folder):
@@ -209,7 +209,7 @@ def test_two_processes_never_get_the_same_clip(folder):
 
     def work(who):
         def review(report):
-            queue = Queue(_open(folder))
+            queue = ReviewQueue(_open(folder))
             while (item := queue.next_clip(who)) is not None:
                 report(str(item.id))
                 queue.accept(

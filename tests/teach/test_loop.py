@@ -17,7 +17,7 @@ from afcore.teach.ingest import add_files, cut
 from afcore.teach.loop import Loop
 from afcore.teach.predict import classify, hear, passes
 from afcore.teach.proof import of_project
-from afcore.teach.review import Queue
+from afcore.teach.review import ReviewQueue
 from afcore.teach.schema import Label, Settings
 from afcore.teach.store import Store
 from afcore.teach.tutorial import CLASSES, GIVEN, QUEUED, TESTED, make_tutorial
@@ -38,10 +38,9 @@ def test_embedding_is_kept_resumed_and_not_repeated(loop):
     assert loop.embed() == 0 and len(loop.engine.heard_names) == 12
     other = Loop(loop.project, loop.engine)
     item = _named(loop.project, "dog 10.wav")
-    heard = other.heard(item)
+    heard = other.hear(item)
     assert (
-        len(loop.engine.heard_names) == 12
-        and heard.vector @ other.heard(_named(loop.project, "dog 1.wav")).vector > 0.9
+        len(loop.engine.heard_names) == 12 and heard.vector @ other.hear(_named(loop.project, "dog 1.wav")).vector > 0.9
     )
 
 
@@ -52,7 +51,7 @@ def test_a_clip_that_cannot_be_heard_is_named_and_the_others_go_on(loop):
     project.sound_path(broken).write_bytes(b"hello")
     assert loop.embed() == 12
     assert "is missing" in project.item(lost.id).fault and "not a sound file" in project.item(broken.id).fault
-    assert project.counts().faulty == 2 and Queue(project).waiting() == 4
+    assert project.counts().faulty == 2 and ReviewQueue(project).waiting() == 4
     assert loop.refresh(None) == 4
 
 
@@ -60,7 +59,7 @@ def test_segments_are_heard_where_they_are(loop):
     (clip_id,) = add_files(loop.project, [("dog long.wav", sound(99, 20.0))], "Mara").clips
     ids = cut(loop.project, clip_id, [(0, 8), (12, 20)], "Mara").clips
     loop.embed()
-    first, last = (loop.heard(loop.project.item(i)) for i in ids)
+    first, last = (loop.hear(loop.project.item(i)) for i in ids)
     assert first.times[0][0] == 0 and last.times[0] == (12, 19) and last.times[-1][1] == 20
 
 
@@ -93,7 +92,7 @@ def test_segments_of_a_file_are_shots_for_each_other_unless_they_overlap(loop):
     (clip_id,) = add_files(loop.project, [("cow moo.wav", sound(99, 9.0))], "Mara").clips
     ids = cut(loop.project, clip_id, [(0, 3), (2, 5), (6, 9)], "Mara").clips
     for i in ids[1:]:
-        Queue(loop.project).accept(i, "dog", "Mara", 1)
+        ReviewQueue(loop.project).accept(i, "dog", "Mara", 1)
     found = loop.predict(loop.project.item(ids[0]), k=8)
     assert ids[2] in [shot["id"] for shot in found.shots] and ids[1] not in [shot["id"] for shot in found.shots]
 
@@ -173,7 +172,7 @@ def test_a_file_and_a_stored_clip_come_out_the_same(tmp_path):
 
 
 def test_a_new_example_makes_predictions_stale(loop):
-    project, queue = loop.project, Queue(loop.project)
+    project, queue = loop.project, ReviewQueue(loop.project)
     assert loop.stale() == 6 and loop.refresh(None) == 6 and loop.stale() == 0
     first = queue.next_clip("Mara")
     assert loop.is_fresh(project.prediction(first.id))
@@ -217,18 +216,18 @@ def test_the_queue_is_ordered_by_uncertainty(loop):
     loop.refresh(None)
     for order in ("margin", "entropy"):
         project.set_settings(Settings("clap-nn", order=order), "Mara")
-        upcoming = Queue(project).upcoming()
+        upcoming = ReviewQueue(project).upcoming()
         assert upcoming[0].name == "dog cat 1.wav" and len(upcoming) == 7
         margins = [abs(p["dog"] - p["cat"]) for p in (project.prediction(item.id).probabilities for item in upcoming)]
         assert margins == sorted(margins)
     add_files(project, sounds("dog new.wav", seed=8), "Mara")
-    assert Queue(project).upcoming()[-1].name == "dog new.wav", "what was not predicted comes last"
+    assert ReviewQueue(project).upcoming()[-1].name == "dog new.wav", "what was not predicted comes last"
 
 
 def test_the_background_job_takes_up_what_is_added_meanwhile(loop):
     loop.engine.script.pace = 0.002
     job = loop.start()
-    queue = Queue(loop.project)
+    queue = ReviewQueue(loop.project)
     for _ in range(4):
         item = queue.next_clip("Mara")
         queue.accept(item.id, item.name.split()[0], "Mara", item.version)
@@ -283,7 +282,7 @@ def test_new_weights_make_predictions_stale(loop, tmp_path, monkeypatch):
 def test_the_tutorial_keeps_sources_apart_and_shows_the_gain(tmp_path):
     bank = Bank(tmp_path / "bank", create=True)
     number = 0
-    for label in CLASSES:
+    for label, _ in CLASSES.values():
         for source in range(GIVEN + QUEUED + TESTED + 1):
             for _ in range(2):
                 number += 1
@@ -297,7 +296,7 @@ def test_the_tutorial_keeps_sources_apart_and_shows_the_gain(tmp_path):
     assert {(item.truth, item.label) for item in project.items("open")} == {(label, None) for label in CLASSES}
     assert items[0].source == "CC0"
     engine = NamedEngine(tmp_path / "other")
-    queue = Queue(project)
+    queue = ReviewQueue(project)
     while (item := queue.next_clip("Mara")) is not None:
         queue.accept(item.id, item.truth, "Mara", item.version)
     found = list(of_project(project, engine, shots=(0, 4)))[-1].result()

@@ -1,6 +1,9 @@
 """Accuracy by number of shots: counted right, with intervals that behave, on made-up answers and on a small project."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from afcore.teach.ingest import add_files
 from afcore.teach.proof import Method, Trial
 from afcore.teach.store import Store
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 LABELS = ("dog", "cat", "owl")
 NEAREST, TEXT = Method("clap-nn", 0, "CLAP, nearest example"), Method("clap-text", 0, "CLAP, name of the label")
 
@@ -39,9 +43,9 @@ def with_k(heard, labels, k):
 def test_scores_by_number_of_shots():
     found = last(proof.run(TRIALS, LABELS, with_k, {NEAREST: lambda heard, labels: said("cat")}, shots=(0, 1, 4)))
     assert [(s.method.title, s.right) for s in found.scores] == [
-        ("Without shots", 6),
-        ("1 shot", 9),
-        ("4 shots", 10),
+        ("Without examples", 6),
+        ("1 example", 9),
+        ("4 examples", 10),
         ("CLAP, nearest example", 3),
     ]
     zero, one = found.scores[:2]
@@ -109,6 +113,7 @@ def test_stopping_keeps_what_is_done_over_all_labels():
     assert steps == [1, 2, 3] and asked[::2] == [0, 6, 9, 1], "one of each label first"
     assert found.done == 3 and found.scores[0].confusion.sum() == 3
     assert found.note == "All. Stopped after 3 of 10 clips." and found.scores[1].right == 2
+    assert found.suggested is None and "nothing is suggested" in found.reason
 
 
 def test_tests_that_cannot_be():
@@ -166,3 +171,9 @@ def test_one_label_proves_nothing(engine, tmp_path):
     project = Store(tmp_path).create("tones", ["low", "high"], "Mara")
     with pytest.raises(BadRequest, match="at least two labels"):
         list(proof.of_project(project, engine))
+
+
+def test_teach_loads_nothing_of_training():
+    code = "import sys, afcore.teach.proof; print([m for m in sys.modules if m.startswith('afcore.training')])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert run.stdout.strip() == "[]"

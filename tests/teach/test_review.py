@@ -10,13 +10,13 @@ from afcore.errors import BadRequest
 from afcore.teach import review
 from afcore.teach.ingest import add_files
 from afcore.teach.loop import Loop
-from afcore.teach.review import Queue
+from afcore.teach.review import ReviewQueue
 from afcore.teach.schema import Changed, Settings
 from afcore.teach.store import Store
 
 
 def test_two_reviewers_never_have_the_same_clip(loop):
-    queue = Queue(loop.project)
+    queue = ReviewQueue(loop.project)
     mine, theirs = queue.next_clip("Mara"), queue.next_clip("Jo")
     assert mine.id != theirs.id and queue.next_clip("Mara") == mine
     assert {(item.id, who) for item, who in queue.in_hands()} == {(mine.id, "Mara"), (theirs.id, "Jo")}
@@ -27,7 +27,7 @@ def test_two_reviewers_never_have_the_same_clip(loop):
 
 
 def test_judgements(loop):
-    queue, project = Queue(loop.project), loop.project
+    queue, project = ReviewQueue(loop.project), loop.project
     revision = project.revision
     first, second, third = (queue.upcoming()[n] for n in range(3))
     assert queue.accept(first.id, "dog", "Mara", 1).state == "example" and project.revision == revision + 1
@@ -42,7 +42,7 @@ def test_judgements(loop):
 
 
 def test_undo_takes_back_ones_own_last_judgement(loop):
-    queue, project = Queue(loop.project), loop.project
+    queue, project = ReviewQueue(loop.project), loop.project
     with pytest.raises(BadRequest, match="nothing of yours"):
         queue.undo("Mara")
     revision = project.revision
@@ -62,7 +62,7 @@ def test_undo_takes_back_ones_own_last_judgement(loop):
 
 
 def test_what_somebody_has_changed_since_is_not_taken_back(loop):
-    queue, project = Queue(loop.project), loop.project
+    queue, project = ReviewQueue(loop.project), loop.project
     first = queue.next_clip("Mara")
     accepted = queue.accept(first.id, "dog", "Mara", first.version)
     project.relabel(first.id, "cat", "Jo", accepted.version)
@@ -72,7 +72,7 @@ def test_what_somebody_has_changed_since_is_not_taken_back(loop):
 
 
 def test_many_threads_share_a_queue(loop):
-    queue, taken, lock = Queue(loop.project), [], threading.Lock()
+    queue, taken, lock = ReviewQueue(loop.project), [], threading.Lock()
 
     def review(who):
         while (item := queue.next_clip(who)) is not None:
@@ -91,7 +91,7 @@ def test_many_threads_share_a_queue(loop):
 def test_leases_run_out(tmp_path, monkeypatch):
     project = Store(tmp_path / "projects").create("Pumps", ["running", "cavitating"], "Mara")
     add_files(project, sounds("a.wav"), "Mara")
-    queue, clock = Queue(project), [1000.0]
+    queue, clock = ReviewQueue(project), [1000.0]
     monkeypatch.setattr(review, "now", lambda: clock[0])
     mine = queue.next_clip("Mara")
     assert queue.next_clip("Jo") is None and queue.next_clip("Mara") == mine

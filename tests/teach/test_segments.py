@@ -84,6 +84,15 @@ def test_labelling_hears_each_span_and_can_be_stopped():
     assert heard == [(0, 4), (4, 4)]
 
 
+def test_silence_is_not_asked_about_and_joins_no_other():
+    samples = bursts((0, 4))
+    samples[4 * RATE :] = 0
+    recording = from_samples(samples, RATE)
+    found = list(segments.label_spans(recording, segments.fixed(12, 4), lambda clip: (None, 0.5)))
+    assert [segment.silent for segment in found] == [False, True, True] and found[1].label is None
+    assert segments.merge(found) == [found[0], Segment(4, 12, None, 0.0, silent=True)]
+
+
 def test_equal_neighbours_become_one():
     dogs = [Segment(4, 6, "dog", 0.2), Segment(0, 4, "dog", 0.8)]
     nothing = [Segment(n, n + 1, None, n / 10) for n in (6, 7, 9)]

@@ -8,16 +8,21 @@ import threading
 import zipfile
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from teaching import sentence, sound, sounds, stored_files, zipped
 
 from afcore import safe_files
+from afcore.app.teach_exports import labelled
+from afcore.audio.recording import from_samples
 from afcore.errors import BadRequest, MissingPart
 from afcore.teach import media
+from afcore.teach.exports import to_csv
 from afcore.teach.ingest import add_files, add_folder, add_zip, cut
-from afcore.teach.review import Queue
+from afcore.teach.review import ReviewQueue
 from afcore.teach.schema import Changed, Label, NoSpace, Settings
 from afcore.teach.store import Store
+from afcore.teach.transfer import export_project, import_project
 
 # Projects
 
@@ -181,7 +186,7 @@ def test_a_label_that_is_not_there_is_refused_before_anything_is_read(project):
 
 def test_names_are_for_show(project):
     add_files(project, [("../../etc/pass\nwd.wav", sound(1)), ("C:\\a\\b.wav", sound(2))], "Mara")
-    assert [item.name for item in project.items()] == ["pass?wd.wav", "b.wav"]
+    assert [item.name for item in project.items()] == ["pass\\nwd.wav", "b.wav"]
 
 
 def test_adding_can_be_stopped_and_taken_up_again(project):
@@ -243,8 +248,8 @@ def test_a_zip_with_a_folder_for_each_label(project):
         ("2.wav", "water leak"),
     ]
     assert [label.name for label in project.labels] == ["running", "cavitating", "water leak"]
-    notes, loose = added.refused
-    assert "“notes.txt”" in notes and "“3.wav” stands in no folder" in loose
+    loose, notes = added.refused
+    assert "“notes.txt” is not a sound file" in notes and "“3.wav” stands in no folder" in loose
 
 
 @pytest.mark.parametrize("name", ["../evil.wav", "/etc/evil.wav", "a/../../evil.wav", "..\\evil.wav", "C:\\evil.wav"])
@@ -311,8 +316,89 @@ def test_only_allowed_folders_are_read(project, tmp_path, monkeypatch):
     for other in (secret, allowed / ".." / "secret", tmp_path):
         with pytest.raises(BadRequest, match="may not be read"):
             add_folder(project, other, "Mara")
-    add_folder(project, allowed, "Mara", folders_are_labels=True)
+    added = add_folder(project, allowed, "Mara", folders_are_labels=True)
+    assert "link.wav” is a link out of the folder" in added.refused[0]
     assert [(item.name, item.label) for item in project.items()] == [("a.wav", "running")]
+
+
+# Names from outside
+
+
+def zipped_raw(members: dict[bytes, bytes]) -> bytes:
+    """A zip whose members have these bytes for names, without the flag that says UTF-8."""
+    stand_ins = {name: chr(97 + number) * len(name) for number, name in enumerate(members)}
+    raw = zipped([(stand_ins[name], data) for name, data in members.items()])
+    for name, stand_in in stand_ins.items():
+        raw = raw.replace(stand_in.encode(), name)
+    return raw
+
+
+def test_names_in_zips_are_utf8_whatever_the_flag_says_and_composed(project):
+    mac = {"Tu\u0308rklingel/1.wav".encode(): sound(1), "犬/2.wav".encode(): sound(2)}
+    project.add_labels(["Türklingel"], "Mara")
+    add_zip(project, zipped_raw(mac), "Mara", folders_are_labels=True)
+    assert [item.label for item in project.items("example")] == ["Türklingel", "犬"]
+    assert [item.path for item in project.items()] == ["Türklingel/1.wav", "犬/2.wav"]
+
+
+def test_names_in_another_code_page_are_read_when_it_is_named(project):
+    names = {"犬/1.wav".encode("cp932"): sound(1)}
+    with safe_files.opened_zip(zipped_raw(names)) as opened:
+        (info,) = safe_files.in_code_page(opened)
+        assert {page: safe_files.member_name(info, page) for page in ("cp932", "cp1252")} == {
+            "cp932": "犬/1.wav",
+            "cp1252": "Œ¢/1.wav",
+        }
+    add_zip(project, zipped_raw(names), "Mara", folders_are_labels=True, code_page="cp932")
+    assert [item.label for item in project.items()] == ["犬"]
+
+
+def test_hidden_folders_are_no_labels_and_endings_do_not_matter(project):
+    names = [
+        ".Trashes/x.wav",
+        "@eaDir/1.wav",
+        "dog/.ipynb_checkpoints/1.wav",
+        "Thumbs.db",
+        "dog/voice.3gp",
+        "dog/noend",
+    ]
+    added = add_zip(project, zipped([(n, sound(i)) for i, n in enumerate(names)]), "Mara", folders_are_labels=True)
+    assert [(item.path, item.label) for item in project.items()] == [("dog/voice.3gp", "dog"), ("dog/noend", "dog")]
+    assert added.refused == []
+
+
+def test_the_path_in_a_zip_is_kept_to_the_export(store, project):
+    add_zip(project, zipped([("site A/001.wav", sound(1)), ("site B/001.wav", sound(2))]), "Mara", "running")
+    assert [row.file for row in labelled(project, guesses=False)] == ["site A/001.wav", "site B/001.wav"]
+    file = store.folder / "x.zip"
+    export_project(project, file)
+    assert [item.path for item in import_project(store, file, "Jo").items()] == ["site A/001.wav", "site B/001.wav"]
+
+
+@pytest.mark.parametrize("label", ["زنگ\u200cدر", "👩\u200d🚒 fire", "no\u00a0break", "a, b: c; “d”", "=1+1"])
+def test_labels_in_any_script_are_fine(project, label):
+    assert project.add_labels([label], "Mara") == {label: label}
+    with pytest.raises(BadRequest, match="one line"):
+        project.add_labels(["turned \u202e round"], "Mara")
+
+
+def test_a_file_with_notices_keeps_them(project):
+    data = from_samples(np.stack([np.zeros(8000), np.linspace(-1, 1, 8000)], axis=1), 8000).data
+    add_files(project, [("one side.wav", data)], "Mara", "running")
+    (item,) = project.items()
+    assert [notice.code for notice in item.notices] == ["mix"]
+    (row,) = labelled(project, guesses=False)
+    assert row.notices[0]["code"] == "mix" and "mix: The first channel is silent" in to_csv([row])
+
+
+def test_a_project_of_the_first_version_is_brought_up_to_date(store, project):
+    add_files(project, [("a.wav", sound(1))], "Mara")
+    with project.db.write() as db:
+        db.execute("ALTER TABLE clip DROP COLUMN path")
+        db.execute("ALTER TABLE clip DROP COLUMN notices")
+        db.execute("PRAGMA user_version = 1")
+    (item,) = Store(store.folder).open(project.id).items()
+    assert (item.path, item.notices, item.name) == ("", [], "a.wav")
 
 
 # A disk that is full
@@ -364,7 +450,7 @@ def test_a_project_that_cannot_be_made_leaves_no_trace(store, monkeypatch):
 
 def test_every_change_says_who(project):
     add_files(project, sounds("a.wav"), "Jo")
-    queue = Queue(project)
+    queue = ReviewQueue(project)
     item = queue.next_clip("Ada")
     queue.accept(item.id, "running", "Ada", item.version)
     project.relabel(1, "cavitating", "Mara", project.item(1).version)

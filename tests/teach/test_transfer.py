@@ -10,7 +10,7 @@ from teaching import sentence, sounds, stored_files, zipped
 from afcore import safe_files
 from afcore.errors import AfcoreError, BadRequest
 from afcore.teach.ingest import add_files
-from afcore.teach.review import Queue
+from afcore.teach.review import ReviewQueue
 from afcore.teach.schema import STATES
 from afcore.teach.store import Store
 from afcore.teach.transfer import export_project, import_project
@@ -20,7 +20,7 @@ def _filled(project):
     add_files(project, sounds("a.wav", "b.wav", "c.wav"), "Mara", "running")
     add_files(project, sounds("d.wav", "e.wav", seed=1), "Jo")
     add_files(project, sounds("t.wav", seed=2), "Jo", "cavitating", test=True)
-    queue = Queue(project)
+    queue = ReviewQueue(project)
     item = queue.next_clip("Ada")
     queue.accept(item.id, "cavitating", "Ada", item.version)
     queue.undo("Ada")
@@ -53,7 +53,7 @@ def test_round_trip(store, project, tmp_path):
     assert stored_files(there.folder) == stored_files(project.folder)
     here = import_project(store, data, "Eve")
     assert here.id != project.id and len(store.projects()) == 2
-    Queue(here).accept(4, "running", "Eve", here.item(4).version)
+    ReviewQueue(here).accept(4, "running", "Eve", here.item(4).version)
     assert project.item(4).label is None, "two projects"
     again = io.BytesIO()
     export_project(there, again)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,6 +147,29 @@ def test_folded_norms_change_nothing():
     assert shipped(mel).shape == (2, EMBEDDING + TAGS)
     again = MiniEncoderNet(1.0)
     again.load_state_dict(unpacked(packed(shipped.state_dict())))
+
+
+def test_what_ships_is_unfolded_into_the_network_that_is_fitted():
+    torch.manual_seed(0)
+    shipped, net, mel = MiniEncoderNet(1.0).eval(), distillation.student(1.0), torch.randn(2, 1, 128, 130)
+    distillation.unfold(shipped, net)
+    with torch.inference_mode():
+        said = shipped(mel)
+        assert torch.allclose(net.eval()(mel), said, rtol=1e-3, atol=1e-4)
+        assert torch.allclose(distillation.folded(net, 1.0)(mel), said, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_begins_with_what_ships_in_stage_b_and_only_without_a_state(run_folder, teacher, tmp_path, monkeypatch):
+    shipped = MiniEncoderNet(1.0).eval()
+    monkeypatch.setattr(distillation.MiniEncoder, "load", lambda folder: SimpleNamespace(net=shipped))
+    run = distillation.Run(run_folder, None, tmp_path)
+    assert (run.stage, run.step) == ("B", 0)
+    mel = torch.randn(1, 1, 128, 100)
+    with torch.inference_mode():
+        assert torch.allclose(distillation.folded(run.average, 1.0)(mel), shipped(mel), rtol=1e-3, atol=1e-4)
+    run.step = 2
+    run.save()
+    assert distillation.Run(run_folder, None, tmp_path).step == 2
 
 
 def test_the_teacher_in_mini_s_classes_says_the_same(monkeypatch):

@@ -98,7 +98,7 @@ def test_a_short_training_tells_present_from_absent_by_the_sound_alone(clips):
     assert all(".1.gated_cross_attn_layer." in n or n.startswith(("audio_transformer.", "front_end.")) for n in trained)
     parameters = [*trained.values(), *matching.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=5e-3)
-    for step in range(150):
+    for step in range(250):
         optimiser.zero_grad()
         matching(model, np.random.default_rng(step)).backward()
         optimiser.step()

@@ -3,6 +3,7 @@ disk."""
 
 import functools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,6 +171,15 @@ def test_augmentations(name, row, prompt, answer):
     assert make(row, augmentations={name: 1.0}).text == (
         f"</s>the task is {row.task}.<audio>{prompt}\nanswer:<SEP>{answer}<|endofchunk|></s>"
     )
+
+
+@pytest.mark.parametrize(("name", "thing"), [("lp-musiccaps-mtt", "music"), ("clotho-v2", "sound")])
+def test_captions_of_musiccaps_are_asked_of_the_music(name, thing):
+    """As the published code does by the dataset's key; of its shots too."""
+    of = replace(data(augmentations={"length": 1.0}), name=name)
+    row = ManifestRow(Sound("q"), "x", "A flute.", "music captioning")
+    text = texts.sample(row, of, [], np.random.default_rng(0), "foundation", [row]).text
+    assert text.count(f"describe the {thing} at length.") == 2
 
 
 def test_labels_are_counted_and_options_drawn_in_any_order():

@@ -274,3 +274,10 @@ def test_the_loss_is_on_answers_alone_and_new_rows_stand_in_for_the_table(folder
     moved = built.net(batch)[0]
     built.net.rows.write_back(built.model)
     assert torch.allclose(built.net(batch)[0], moved, rtol=1e-4) and not torch.allclose(moved, sums)
+
+
+def test_weights_of_fewer_tags_go_on_with_more():
+    types = torch.randn(7, 6)
+    more = network.more_tags(types, 10)
+    assert torch.equal(more[:7], types) and all(torch.equal(row, types[-1]) for row in more[7:])
+    assert torch.equal(network.more_tags(types, 7), types)

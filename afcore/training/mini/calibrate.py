@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def collect(engine: Engine, clips: ClipSet, items: Sequence[NamingItem], options
     rows = []
     for item in items:
         sound, labels = heard_clip(clips, item.clip, engine.clap), list(item.options)
-        own = [example.id for example in engine.bank.examples() if example.package == item.package]
+        own = [example.id for example in engine.retriever().bank.examples() if example.package == item.package]
 
         def near(k, of=None, sound=sound, own=own):
             return prompt_order(engine.neighbours(sound, k, exclude=own, labels=of))
@@ -100,16 +101,15 @@ def read(reader: Calibration, row: dict, asked: str) -> torch.Tensor:
     return reader.probabilities(raw["shown"], raw["counts"], raw["free"], raw["scores"])
 
 
-def choose(rows_of: dict[bool, list[dict]]) -> dict:
+def choose(rows_of: dict[bool, list[dict]]) -> dict[str, str | float | bool]:
     """rows_of: what `collect` gave without and with listed options. The setting with the best accuracy (mean over known
     and held-out labels and over the ways of asking), then the temperature with the best likelihood."""
-    best, found = -1.0, {}
+    best, found = -1.0, Calibration()
     for options, rows in rows_of.items():
         held = np.array([row["label"] in HELD_OUT for row in rows])
         kinds = {name: of for name, of in (("known", ~held), ("held out", held)) if of.any()}
         for normalise, alpha, weight in itertools.product(("sum", "mean"), ALPHAS, WEIGHTS):
-            setting = {"normalise": normalise, "alpha": alpha, "options": options, "end": True, "shots": weight}
-            reader = Calibration(**setting)
+            reader = Calibration(normalise=normalise, alpha=alpha, options=options, end=True, shots=weight)
             right = {
                 asked: np.array([int(read(reader, row, asked).argmax()) == row["truth"] for row in rows], float)
                 for asked in ASKED
@@ -120,15 +120,15 @@ def choose(rows_of: dict[bool, list[dict]]) -> dict:
                 for asked in ASKED
             }
             mean = round(float(np.mean(list(accuracy.values()))), 4)
-            print(json.dumps(setting | {"mean": mean} | accuracy), flush=True)
+            print(json.dumps(setting_of(reader) | {"mean": mean} | accuracy), flush=True)
             if mean > best:
-                best, found = mean, setting
-    rows = rows_of[found["options"]]
+                best, found = mean, reader
+    rows = rows_of[found.options]
     likelihood = {
         t: float(
             np.mean(
                 [
-                    torch.log(read(Calibration(**found, temperature=t), row, asked)[row["truth"]].clamp(min=1e-9))
+                    torch.log(read(replace(found, temperature=t), row, asked)[row["truth"]].clamp(min=1e-9))
                     for row in rows
                     for asked in ASKED
                 ]
@@ -136,12 +136,18 @@ def choose(rows_of: dict[bool, list[dict]]) -> dict:
         )
         for t in TEMPERATURES
     }
-    return found | {"temperature": max(likelihood, key=likelihood.get)}
+    return setting_of(found) | {"temperature": max(likelihood, key=lambda t: likelihood[t])}
+
+
+def setting_of(reader: Calibration) -> dict[str, str | float | bool]:
+    """What is chosen before the temperature."""
+    names = ("normalise", "alpha", "options", "end", "shots")
+    return {name: value for name, value in asdict(reader).items() if name in names}
 
 
 def validation_items(engine: Engine, clips: ClipSet, known: int = KNOWN, new: int = NEW) -> list[NamingItem]:
     """Validation clips of labels that the bank has, so many of known and of held-out ones."""
-    labels = {example.label for example in engine.bank.examples()} & {
+    labels = {example.label for example in engine.retriever().bank.examples()} & {
         clips[i].label for i in range(len(clips)) if clips[i].split == "train"
     }
     items = make_items(clips, "validation", labels, seed=3)

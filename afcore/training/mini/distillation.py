@@ -27,7 +27,9 @@ import queue
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -35,8 +37,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afcore.corpus.teacher import compare, folded_teacher
-from afcore.encoders.mini import EPSILON, MiniEncoderNet
+from afcore.corpus.teacher import compare, folded_norm, folded_teacher
+from afcore.encoders.mini import EPSILON, MiniEncoder, MiniEncoderNet, channels_last
 from afcore.training.mini.mixtures import Mixtures
 
 PLAN = {
@@ -59,7 +61,7 @@ class NormAct(nn.Module):
     """Convolution, norm layer, activation; with frozen statistics the norm is folded into the kernel, which is much
     less work."""
 
-    def __init__(self, cin: int, cout: int, kernel: int, stride: int, groups: int, act):
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int, groups: int, act: Callable[[], nn.Module]):
         super().__init__()
         self.conv = nn.Conv2d(cin, cout, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(cout, eps=EPSILON, momentum=0.03)
@@ -69,8 +71,7 @@ class NormAct(nn.Module):
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Kernel and bias of the convolution that does the same with frozen statistics."""
-        scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
-        return self.conv.weight * scale[:, None, None, None], self.norm.bias - self.norm.running_mean * scale
+        return folded_norm(self.conv.weight, self.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.norm.training:
@@ -98,6 +99,26 @@ def folded(net: MiniEncoderNet, grow: float) -> MiniEncoderNet:
     return out.eval()
 
 
+@torch.no_grad()
+def unfold(shipped: MiniEncoderNet, net: MiniEncoderNet) -> None:
+    """Gives `net`, with norm layers, the weights of one without: `folded` the other way round. Kernels come to the
+    spread that random ones begin with, the norms' weights make up for it."""
+    convolutions = {name: m for name, m in shipped.named_modules() if isinstance(m, nn.Conv2d)}
+    for name, module in net.named_modules():
+        if isinstance(module, NormAct):
+            shipped_conv, norm = convolutions[f"{name}.conv"], module.norm
+            assert norm.running_mean is not None and norm.running_var is not None, "it keeps statistics"
+            size = shipped_conv.weight.square().mean((1, 2, 3)).sqrt() * shipped_conv.weight[0].numel() ** 0.5
+            size = size.clamp(min=1e-3)
+            module.conv.weight.copy_(shipped_conv.weight / size[:, None, None, None])
+            norm.weight.copy_(size)
+            norm.bias.copy_(shipped_conv.get_parameter("bias"))
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1 - norm.eps)
+    others = {k: v for k, v in shipped.state_dict().items() if k in net.state_dict() and ".conv." not in k}
+    net.load_state_dict(others, strict=False)
+
+
 def activations(net: MiniEncoderNet, mel: Tensor) -> list[Tensor]:
     """The input and what each block makes of it."""
     out = [mel]
@@ -112,8 +133,22 @@ def spread(x: Tensor) -> Tensor:
     return (variance + 0.1 * variance.mean() + 1e-6)[None, :, None, None]
 
 
+class Scale(TypedDict):
+    """What errors are divided by: of each block's output (1, channels, 1, 1), of the logits, a scalar, and of the
+    embedding (384,)."""
+
+    blocks: list[Tensor]
+    logits: Tensor
+    embedding: Tensor
+
+
+def total(parts: list[Tensor]) -> Tensor:
+    """Their sum, a scalar."""
+    return sum(parts, parts[0].new_zeros(()))
+
+
 def losses_of_blocks(
-    net: MiniEncoderNet, target: list[Tensor], embedding: Tensor, logits: Tensor, scale
+    net: MiniEncoderNet, target: list[Tensor], embedding: Tensor, logits: Tensor, scale: Scale
 ) -> tuple[Tensor, list[Tensor]]:
     """Stage A: each block on the teacher's own input."""
     parts = [
@@ -121,11 +156,11 @@ def losses_of_blocks(
         for layer, h, t, s in zip(net.features, target[:-1], target[1:], scale["blocks"], strict=True)
     ]
     parts.append((net.tags(embedding) - logits).square().mean() / scale["logits"])
-    return sum(parts), parts
+    return total(parts), parts
 
 
 def losses_of_whole(
-    net: MiniEncoderNet, target: list[Tensor], embedding: Tensor, logits: Tensor, scale
+    net: MiniEncoderNet, target: list[Tensor], embedding: Tensor, logits: Tensor, scale: Scale
 ) -> tuple[Tensor, list[Tensor]]:
     """Stage B: the whole network, block errors as small terms."""
     got = activations(net, target[0])
@@ -140,21 +175,27 @@ def losses_of_whole(
         (said - logits).square().mean() / scale["logits"],
         entropy - taught,
     ]
-    return 0.3 * sum(parts[:-3]) + 2 * parts[-3] + 6 * parts[-2] + parts[-1], parts
+    return 0.3 * total(parts[:-3]) + 2 * parts[-3] + 6 * parts[-2] + parts[-1], parts
 
 
 class Run:
     """One run: its plan, its state, its steps."""
 
-    def __init__(self, folder: Path, teacher: Path):
+    scale: Scale
+    optimiser: torch.optim.Optimizer
+
+    def __init__(self, folder: Path, teacher: Path, shipped: Path | None = None):
+        """`shipped`: a folder with an encoder that was exported, from which a run without a state begins with stage
+        B."""
         self.folder, self.plan = folder, json.loads((folder / "plan.json").read_text())
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         torch.manual_seed(self.plan["seed"])
         self.mel, self.teacher = folded_teacher(teacher)
-        self.net = student(self.plan["grow"]).to(memory_format=torch.channels_last)
+        self.net = channels_last(student(self.plan["grow"]))
         self.average = copy.deepcopy(self.net).requires_grad_(False)
-        self.stage, self.step, self.scale = "A", 0, None
+        self.stage, self.step = "A", 0
         self.stopping = False
+        self.shipped = shipped
         if (folder / "last.pt").exists():
             self.resume(torch.load(folder / "last.pt", weights_only=True))
         else:
@@ -169,7 +210,7 @@ class Run:
         """Fixes the scales of the losses on a few batches; the first norm starts at the mean and spread of the
         teacher's."""
         mixtures = Mixtures(self.folder / "items-A.npz", self.plan["seed"])
-        found = []
+        found: list[Scale] = []
         for k in range(8):
             target = activations(self.teacher, mixtures.batch(2, k))
             embedding = target[-1].mean((2, 3))
@@ -181,9 +222,10 @@ class Run:
                 }
             )
             if k == 0:
-                before = self.teacher.features[0].conv(target[0])
-                self.net.features[0].norm.weight.copy_(before.std((0, 2, 3)))
-                self.net.features[0].norm.bias.copy_(before.mean((0, 2, 3)))
+                before: Tensor = self.teacher.features.get_submodule("0.conv")(target[0])
+                norm = self.net.features.get_submodule("0.norm")
+                norm.get_parameter("weight").copy_(before.std((0, 2, 3)))
+                norm.get_parameter("bias").copy_(before.mean((0, 2, 3)))
 
         def mean(values: list[Tensor]) -> Tensor:
             return torch.stack(values).mean(0)
@@ -193,6 +235,9 @@ class Run:
             "logits": mean([f["logits"] for f in found]),
             "embedding": mean([f["embedding"] for f in found]),
         }
+        if self.shipped is not None:
+            unfold(MiniEncoder.load(self.shipped).net, self.net)
+            self.stage = "B"
         self.average.load_state_dict(self.net.state_dict())
         self.optimiser = self.optimiser_for()
 
@@ -221,7 +266,7 @@ class Run:
         torch.save(state, self.folder / f"{name}.partial")
         os.replace(self.folder / f"{name}.partial", self.folder / name)
 
-    def log(self, **values) -> None:
+    def log(self, **values: object) -> None:
         if self.rank == 0:
             line = json.dumps({"time": time.strftime("%H:%M:%S"), "stage": self.stage, "step": self.step, **values})
             print(line, flush=True)
@@ -256,8 +301,9 @@ class Run:
         loss.backward()
         if self.world > 1:
             for p in self.net.parameters():
+                assert p.grad is not None, "every parameter takes part"
                 dist.all_reduce(p.grad)
-                p.grad /= self.world
+                p.grad.div_(self.world)
         nn.utils.clip_grad_norm_(self.net.parameters(), 8.0 if self.stage == "A" else 3.0)
         self.optimiser.step()
         self.step += 1
@@ -275,15 +321,16 @@ class Run:
     def validate(self) -> dict[str, float]:
         """The averaged weights on held-out clips, each alone."""
         held = dict(np.load(self.folder / "held.npz"))
-        net, got = folded(self.average, self.plan["grow"]).to(memory_format=torch.channels_last), []
+        net, got = channels_last(folded(self.average, self.plan["grow"])), []
         with torch.inference_mode():
             for start, length in zip(held["start"], held["length"], strict=True):
                 x = torch.from_numpy(held["audio"][start : start + length].astype(np.float32) / 32767)
                 got.append(net(self.mel(x[None]).contiguous(memory_format=torch.channels_last))[0].numpy())
         return {k: round(float(v.mean()), 4) for k, v in compare(np.stack(got), held["teacher"]).items()}
 
-    def batches(self, mixtures: Mixtures, stage: int) -> queue.Queue:
-        ready, first, last = queue.Queue(4), self.step, self.steps()
+    def batches(self, mixtures: Mixtures, stage: int) -> queue.Queue[Tensor | BaseException]:
+        ready: queue.Queue[Tensor | BaseException] = queue.Queue(4)
+        first, last = self.step, self.steps()
 
         def work() -> None:
             try:
@@ -311,7 +358,8 @@ class Run:
         self.net.train(stage == "A")
         self.log(event="start", plan=self.plan, world=self.world)
         ready = self.batches(Mixtures(self.folder / f"items-{stage}.npz", self.plan["seed"]), "AB".index(stage))
-        kept, since, sums, count, waited = time.time(), time.time(), None, 0, 0.0
+        kept, since, count, waited = time.time(), time.time(), 0, 0.0
+        sums: np.ndarray | None = None
         while self.step < self.steps() and not self.stopping:
             if stage == "B" and self.step == self.plan["hold"]:
                 self.save("before-decay.pt")

@@ -8,7 +8,9 @@ or no, options).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from afcore.corpus.instruments import FAMILIES
 from afcore.corpus.labels import read_names
 from afcore.corpus.scenes import CARRIED, TIMES
 
+T = TypeVar("T")
 Turn = tuple[str, str, bool, list[str] | None]
 INSTRUMENT = ("what instrument is playing?", "which instrument do you hear?")
 FAMILY = (
@@ -60,8 +63,8 @@ class Facts:
         self.names = read_names()
         self._near: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def _choice(self, options):
-        return options[self.rng.integers(len(options))]
+    def _choice(self, options: Sequence[T]) -> T:
+        return options[int(self.rng.integers(len(options)))]
 
     def absent(self, c: ClipInfo) -> str:
         """A label that nothing known of the clip shares a word with; often one of the same category as what is in
@@ -138,7 +141,7 @@ class Facts:
         """Makers of questions about a voice, an instrument or a second sound that the clip lacks; only of kinds that
         other clips are asked about, or refusing would be all there is to learn."""
         texts = " ".join((c.caption, *c.events, *c.maybe))
-        made = []
+        made: list[Callable[[], Turn]] = []
         voiceless = c.category == "something else" and c.extra.get("fine") != "people" and not VOICED.search(texts)
         if "voice" in CARRIED and voiceless:
             made.append(lambda: self._voice(VOICE, NOBODY, "no"))
@@ -149,7 +152,7 @@ class Facts:
             made += [lambda: (self._choice(asked), NO_INSTRUMENT, False, None)] if asked else []
         for kind, questions in (("louder", LOUDER), ("first", FIRST)):
             if kind in CARRIED:
-                made.append(lambda questions=questions: self._compared(c, questions))
+                made.append(partial(self._compared, c, questions))
         return made
 
     def _compared(self, c: ClipInfo, questions: tuple[str, ...]) -> Turn:

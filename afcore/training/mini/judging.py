@@ -2,16 +2,17 @@
 
 Whitening and the reference of the judge by name come from training sounds. Temperatures and weights are chosen on
 validation sounds of packages and sets, ten options each, without examples and with four a label, which are training
-sounds: first each judge's temperature alone, then the weights, one after the other from a grid, by the mean
-log-probability of the right label (which asks for doubt where there is doubt, not only for the right order).
+sounds: first each judge's temperature alone, by the mean log-probability of the right label (which asks for doubt where
+there is doubt, not only for the right order), then the weights, one after the other from a grid, by the share that is
+right in whole per cents and, among equal ones, by log-probability. All begin with the same weight: by log-probability
+alone the neighbours were believed so far that sounds everybody knows by name lost.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,9 @@ import torch
 from afcore import prompts
 from afcore.audio.recording import normalise
 from afcore.audio.windows import MINI
+from afcore.clap.mini import MiniClap
 from afcore.corpus.decoded import Sounds, read_index, splits_of
+from afcore.corpus.labels import label_by_id
 from afcore.corpus.sets import said_as
 from afcore.encoders.mini import MiniEncoder
 from afcore.engine.engine import Engine
@@ -37,9 +40,11 @@ from afcore.engine.judges import (
 )
 from afcore.engine.results import Heard
 from afcore.engine.scoring import LANGUAGE
+from afcore.errors import BadRequest
+from afcore.hashing import sha256_of
 from afcore.knowledge.names import ClassVectors, NameJudge
 from afcore.retrieval import ExampleBank
-from afcore.retrieval.bank import Example
+from afcore.retrieval.example import Example
 from afcore.retrieval.nearest import Retriever, Shot, prompt_order
 
 WHITENED, REFERENCES = 1500, 400
@@ -54,7 +59,6 @@ TEMPERATURES = {
     NEIGHBOURS: (0.02, 0.03, 0.05, 0.08, 0.12),
 }
 GRID = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-LEAST_LANGUAGE = 0.05  # questions that are not about classes have no other judge
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,7 @@ def known_sounds(folders: Sequence[Path]) -> list[KnownSound]:
     near-duplicate is in a stricter split."""
     rows, places = [], []
     for k, folder in enumerate(folders):
-        file = folder / "labels.jsonl"
-        known = {r["id"]: r["label"] for r in map(json.loads, file.open())} if file.exists() else {}
+        known = label_by_id(folder)
         for n, row in enumerate(read_index(folder)):
             rows.append({**row, "label": known.get(row["id"]) or row.get("label")})
             places.append((k, n))
@@ -83,7 +86,7 @@ def known_sounds(folders: Sequence[Path]) -> list[KnownSound]:
         for row, place, split in zip(rows, places, splits_of(rows), strict=True)
         if split != "dropped"
     ]
-    return sorted(found, key=lambda sound: hashlib.sha256(sound.id.encode()).hexdigest())
+    return sorted(found, key=lambda sound: sha256_of(sound.id))
 
 
 def hear(engine: Engine, sounds: Sounds, row: int) -> Heard:
@@ -109,7 +112,7 @@ def write_known(
 
 
 @dataclass(frozen=True)
-class Trial:
+class LabelTrial:
     """One validation sound with its options, the right one first, and each judge's raw scores (options,)."""
 
     scores: dict[str, np.ndarray]
@@ -134,9 +137,17 @@ class Drawn(ExampleBank):
         return self._heard[example_id].features.numpy()
 
 
+def parts_of(engine: Engine) -> tuple[MiniEncoder, MiniClap]:
+    """Mini's encoder and CLAP. Raises BadRequest for an engine that is not mini."""
+    encoder, clap = engine.encoder, engine.clap
+    if not isinstance(encoder, MiniEncoder) or not isinstance(clap, MiniClap):
+        raise BadRequest(f"Only mini's judges are fitted here, not those of {engine.name}.")
+    return encoder, clap
+
+
 def trials(
     engine: Engine, known: JudgesFile, opened: Sequence[Sounds], sounds: Sequence[KnownSound], with_examples: bool
-) -> list[Trial]:
+) -> list[LabelTrial]:
     """Asks every judge about the validation sounds."""
     labelled = [sound for sound in sounds if sound.label]
     examples: dict[str, list[KnownSound]] = defaultdict(list)
@@ -150,8 +161,9 @@ def trials(
             asked[sound.label].append(sound)
     labels = sorted(asked)
     chosen = [sound for label in labels for sound in asked[label]]
-    chosen = sorted(chosen, key=lambda sound: hashlib.sha256(sound.id.encode()).hexdigest())[:MOST]
-    names = NameJudge(lambda texts: engine.clap.sentences(texts).numpy(), known.reference, vectors=known.vectors)
+    chosen = sorted(chosen, key=lambda sound: sha256_of(sound.id))[:MOST]
+    encoder, clap = parts_of(engine)
+    names = NameJudge(lambda texts: clap.sentences(texts).numpy(), known.reference, vectors=known.vectors)
     remembered: dict[str, Heard] = {}
 
     def heard_of(sound: KnownSound) -> Heard:
@@ -160,7 +172,7 @@ def trials(
         return remembered[sound.id]
 
     def whitened(heard: Heard) -> np.ndarray:
-        return known.whitening(engine.encoder.embedding_of(heard.features).mean(0).numpy())
+        return known.whitening(encoder.embedding_of(heard.features).mean(0).numpy())
 
     rng, out = np.random.default_rng(0), []
     for n, sound in enumerate(chosen):
@@ -174,14 +186,14 @@ def trials(
         if with_examples:
             shown = [heard_of(example) for label in options for example in examples[label]]
             shots = Retriever(Drawn(engine, options, shown), engine.clap.name).nearest(heard.vector, SHOTS)
-            of = np.repeat(range(OPTIONS), SHOTS)
+            of = [label for label in range(OPTIONS) for _ in range(SHOTS)]
             scores[EXAMPLES] = class_means(whitened(heard), np.stack([whitened(x) for x in shown]), of, OPTIONS)
             scores[NEIGHBOURS] = nearest_of_each(heard.vector, np.stack([x.vector for x in shown]), of, OPTIONS)
         bare = engine.build_prompt(heard, prompts.CLASSIFY, labels=options)
         prompt = engine.build_prompt(heard, prompts.CLASSIFY, prompt_order(shots), labels=options) if shots else bare
         said = engine.probabilities(heard, prompt, options, bare)
         scores[LANGUAGE] = np.log(np.maximum([said[label] for label in options], 1e-30))
-        out.append(Trial(scores))
+        out.append(LabelTrial(scores))
         if (n + 1) % 40 == 0:
             print(f"{n + 1} of {len(chosen)} validation sounds, {len(labels)} labels", flush=True)
     return out
@@ -192,7 +204,13 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
     return torch.log_softmax(torch.as_tensor(scores, dtype=torch.float64), -1).numpy()
 
 
-def choose(tried: Sequence[Trial], heat: dict[str, float]) -> dict[str, float]:
+def best_temperature(grid: Sequence[float], scores: Sequence[np.ndarray]) -> float:
+    """That of `grid` by which the right labels, the first of each trial's scores (options,), are likeliest."""
+    tried = np.stack(scores)
+    return max(grid, key=lambda temperature: float(log_softmax(tried / temperature)[:, 0].mean()))
+
+
+def choose(tried: Sequence[LabelTrial], heat: dict[str, float]) -> dict[str, float]:
     """Weights by coordinate ascent; what `scoring.pooled` does with them is done here for all trials at once."""
     logs = {
         judge: log_softmax(np.stack([t.scores[judge] for t in tried]) / heat.get(judge, 1.0))
@@ -200,19 +218,23 @@ def choose(tried: Sequence[Trial], heat: dict[str, float]) -> dict[str, float]:
     }
     weights = dict.fromkeys(logs, 1.0)
 
-    def gain(candidate: dict[str, float]) -> float:
+    def gain(candidate: dict[str, float]) -> tuple[float, float]:
         total = sum(candidate.values())
-        return float(log_softmax(sum(w * logs[j] for j, w in candidate.items()) / total)[:, 0].mean())
+        summed = sum((w * logs[j] for j, w in candidate.items()), np.zeros(()))
+        share = float((summed.argmax(-1) == 0).mean())
+        return round(share, 2), float(log_softmax(summed / total)[:, 0].mean())
+
+    def gain_with(judge: str) -> Callable[[float], tuple[float, float]]:
+        return lambda weight: gain({**weights, judge: weight})
 
     for _ in range(4):
         for judge in weights:
-            least = LEAST_LANGUAGE if judge == LANGUAGE else 0.0
-            grid = [w for w in GRID if w >= least and (w or any(v for j, v in weights.items() if j != judge))]
-            weights[judge] = max(grid, key=lambda w, judge=judge: gain({**weights, judge: w}))
+            grid = [w for w in GRID if w or any(v for j, v in weights.items() if j != judge)]
+            weights[judge] = max(grid, key=gain_with(judge))
     return weights
 
 
-def accuracy(tried: Sequence[Trial], heat: dict[str, float], weights: dict[str, float]) -> float:
+def accuracy(tried: Sequence[LabelTrial], heat: dict[str, float], weights: dict[str, float]) -> float:
     """Share of trials whose right label, the first, has the highest pooled score."""
     pooled = [
         sum(w * log_softmax(t.scores[judge] / heat.get(judge, 1.0)) for judge, w in weights.items()) for t in tried
@@ -225,14 +247,12 @@ def write(engine: Engine, folders: Sequence[Path], out: Path) -> dict[str, objec
 
     ``engine``: mini, with any judges or none; only its parts are asked.
     """
-    vectors = ClassVectors.of(lambda texts: engine.clap.sentences(texts).numpy())
+    encoder, clap = parts_of(engine)
+    vectors = ClassVectors.of(lambda texts: clap.sentences(texts).numpy())
     opened, sounds = [Sounds(folder) for folder in folders], known_sounds(folders)
-    known = write_known(engine.encoder, opened, sounds, vectors, out)
+    known = write_known(encoder, opened, sounds, vectors, out)
     alone, shown = trials(engine, known, opened, sounds, False), trials(engine, known, opened, sounds, True)
-    heat = {}
-    for judge, grid in TEMPERATURES.items():
-        tried = np.stack([t.scores[judge] for t in shown])
-        heat[judge] = max(grid, key=lambda t, tried=tried: float(log_softmax(tried / t)[:, 0].mean()))
+    heat = {judge: best_temperature(grid, [t.scores[judge] for t in shown]) for judge, grid in TEMPERATURES.items()}
     settings = {"alone": choose(alone, heat), "with_examples": choose(shown, heat), "temperature": heat}
     (out / "judges.json").write_text(json.dumps(settings, indent=1) + "\n")
     found: dict[str, object] = {"sounds": len(alone), **settings}

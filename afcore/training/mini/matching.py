@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,12 +25,13 @@ from afcore.corpus.clips import ClipSet
 from afcore.errors import BadRequest
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
 from afcore.model.cache import AudioMemory
-from afcore.model.flamingo import decoder_layers
+from afcore.model.flamingo import block_of, decoder_layers
 from afcore.training.mini.facts import Facts, words_in
 from afcore.training.mini.samples import OFFERED, PRESENT, listed
 from afcore.training.recipe.config import Disturbance
 from afcore.training.recipe.disturbance import disturbed
 from afcore.training.recipe.progress import area
+from afcore.training.recipe.sources import AuxiliaryLoss, DataSource
 
 EVENTS = 64  # of a step, each with `HAVING` clips that have it
 HAVING = 2
@@ -149,7 +150,8 @@ class Pairs:
         self.told: dict[int, set[str]] = {}  # words of all that may be in a clip
         for i in map(int, ids):
             info = clips[i]
-            for name in {*info.events, info.label} & number.keys():
+            named = {*info.events, info.label} if info.label else set(info.events)
+            for name in named & number.keys():
                 self.having[number[name]].append(i)
             self.told[i] = words_in(info) | set((info.label or "").split())
         self.quiet = [int(i) for i in ids if clips[i].extra.get("noise")]
@@ -210,6 +212,7 @@ def remembered(
     return model.remember_audio(features.to(device), mask.to(device))
 
 
+@runtime_checkable
 class HasClips(Protocol):
     """`ids`: numbers of the training clips among `clips`; `disturb`: how training disturbs them."""
 
@@ -220,7 +223,7 @@ class HasClips(Protocol):
     def disturb(self) -> Disturbance: ...
 
 
-class Matching(nn.Module):
+class Matching(AuxiliaryLoss):
     """A reading of the stream that the first block leaves (one number per position), and pairs to learn from.
 
     Read is one direction of the whole stream, as a later layer would, not of what the block adds: read so, the block
@@ -246,18 +249,20 @@ class Matching(nn.Module):
         return number is not None and int(number[1]) < self.layer
 
     def prepare(
-        self, model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, source: HasClips, seed: int = 0
+        self, model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, source: DataSource | HasClips, seed: int = 0
     ) -> None:
         """Computes what the language model reads at the name of every event, which training must not change. Validation
         pairs are drawn from the clips too, with the same names. Raises BadRequest where a layer below the first block
-        is trained."""
+        is trained, or the dataset is not of clips."""
+        if not isinstance(source, HasClips):
+            raise BadRequest("The matching loss learns from clips: its dataset must be one of clips.")
         if any(p.requires_grad and self._is_below(name) for name, p in model.named_parameters()):
             raise BadRequest(
                 f"The matching loss wants the language model's layers below number {self.layer} left as they are."
             )
         clips, ids, rng = source.clips, source.ids, np.random.default_rng(seed)
         self.clips, self.disturb, self.seed = clips, source.disturb, seed
-        labels = sorted({clips[i].label for i in ids if clips[i].label})
+        labels = sorted({label for i in ids if (label := clips[i].label)})
         self.events = sorted({*labels, *(event for i in ids for event in clips[i].events)})
         facts = Facts(rng, labels)
         texts, spans, named = wordings(self.events, facts, rng)
@@ -276,7 +281,8 @@ class Matching(nn.Module):
         """Events (B,), each in one of its wordings, and the audio of B clips → (B, AROUND) logits of "it is heard"."""
         hidden = torch.stack([self.states[e][rng.integers(len(self.states[e]))] for e in event])
         told = torch.full(hidden.shape[:2], slot + 1, device=hidden.device)
-        block = decoder_layers(model.language_model)[self.layer].gated_cross_attn_layer
+        block = block_of(decoder_layers(model.language_model)[self.layer])
+        assert block is not None, "the config says so"
         written = block(hidden, memory.context(told), self.layer).float()
         return GAIN * F.linear(written, F.normalize(self.read.weight, dim=1))[..., 0] + self.read.bias
 

@@ -80,7 +80,7 @@ class Mixtures:
             length = wanted
         x = data[start : start + length].astype(np.float32) / 32768
         if factor != 1:
-            places = np.arange(0, length - 1, factor, dtype=np.float32 if length < 1 << 22 else np.float64)
+            places: np.ndarray = np.arange(0, length - 1, factor, dtype=np.float32 if length < 1 << 22 else np.float64)
             below = places.astype(np.int32)
             x = x[below] + (places - below) * (x[np.minimum(below + 1, length - 1)] - x[below])
         if len(x) >= n:

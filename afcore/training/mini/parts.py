@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from afcore.training.mini.matching import Matching
 from afcore.training.mini.source import ClipSource
+from afcore.training.mini.talk_source import TalkSource
 from afcore.training.recipe.sources import Parts
 
 PARTS = Parts(
-    sources={"clips": ClipSource},
+    sources={"clips": ClipSource, "spoken": TalkSource},
     auxiliary={"matching": lambda config, settings: Matching(config, **settings)},
 )

@@ -161,7 +161,8 @@ def measure_scenes(work: Path, encoder: MiniEncoder) -> list[Result]:
     """What is told of two sounds at once or in turn, and of one that comes again."""
     sounds = Sounds(work / "corpus")
     known = describe.pieces(work / "corpus", sounds, encoder.labels, np.random.default_rng(0))
-    whole, halves = {}, {}
+    whole: Clips = {}
+    halves: Clips = {}
     for split, count in SCENES.items():
         rng = np.random.default_rng({"train": 11, "validation": 12}[split])
         draw = describe.scene_sources(work / "corpus", sounds, known, split, rng)
@@ -178,10 +179,10 @@ def measure_scenes(work: Path, encoder: MiniEncoder) -> list[Result]:
             by_label[info.label].append(info.source)
     pick = np.random.default_rng(5)
 
-    def heard(ids: list[int]) -> list[np.ndarray]:
+    def first_features(ids: list[int]) -> list[np.ndarray]:
         return [one(encoder, sounds.samples(int(i))[: 5 * scenes.RATE]) for i in pick.permutation(ids)[:OF_LABEL]]
 
-    prototypes = {label: np.mean(heard(ids), 0) for label, ids in by_label.items() if ids}
+    prototypes = {label: np.mean(first_features(ids), 0) for label, ids in by_label.items() if ids}
     middle = np.mean(list(prototypes.values()), 0)  # so that a − b is about what tells sounds apart
     prototypes = {label: p - middle for label, p in prototypes.items()}
     centred = {split: [(f - middle, info) for f, info in rows] for split, rows in whole.items()}

@@ -77,7 +77,7 @@ class SampleMaker(Shots, Facts):
         self.labelled = np.array([i for i in ids if clips[i].label])
         self.by_label: dict[str, list[int]] = {}
         for i in self.labelled:
-            self.by_label.setdefault(clips[i].label, []).append(int(i))
+            self.by_label.setdefault(self.clips.label_of(i), []).append(int(i))
         super().__init__(np.random.default_rng(seed), sorted(self.by_label))
         self.noise = [int(i) for i in ids if clips[i].extra.get("noise")]
         self.category = {clips[i].label: clips[i].category for i in self.labelled}
@@ -92,7 +92,7 @@ class SampleMaker(Shots, Facts):
         return np.cumsum(weights / weights.sum())
 
     def _draw(self, ids: np.ndarray, cumulative: np.ndarray) -> int:
-        return int(ids[min(np.searchsorted(cumulative, self.rng.random()), len(ids) - 1)])
+        return int(ids[min(int(np.searchsorted(cumulative, self.rng.random())), len(ids) - 1)])
 
     def _any(self) -> int:
         """A clip that a question or dialogue is about."""
@@ -148,7 +148,7 @@ class SampleMaker(Shots, Facts):
             return self.asked(*self._choice(missing)())
         return prompts.instruction(self._choice(MAKES)), " and ".join(c.events[:2]), prompts.QUESTION_ANSWERING, None
 
-    def of_nothing(self, clip: int) -> tuple[str, str, str, None]:
+    def of_nothing(self, clip: int) -> tuple[str, str, str, list[str] | None]:
         """A question about noise, silence or a clip in which nobody finds anything."""
         roll, said = self.rng.random(), self.empty(clip)
         if roll < 0.35:
@@ -161,15 +161,16 @@ class SampleMaker(Shots, Facts):
 
     def empty(self, clip: int) -> str:
         """What is said of a clip without events."""
-        return EMPTY.get(self.clips[clip].extra.get("noise"), NOTHING)
+        return EMPTY.get(self.clips[clip].extra.get("noise", ""), NOTHING)
 
-    def about(self, clip: int) -> tuple[str, str, str, None]:
+    def about(self, clip: int) -> tuple[str, str, str, list[str] | None]:
         """Which animal, vehicle, instrument or weapon it is, and as often such a question about a sound that is
         none."""
         c = self.clips[clip]
         fine = c.extra["fine"] if c.extra["fine"] in ABOUT and self.rng.random() < 0.6 else self._choice(tuple(ABOUT))
         noun, questions = ABOUT[fine]
-        answer = c.label if fine == c.extra["fine"] else f"i cannot hear {'an' if noun[0] in 'aeiou' else 'a'} {noun}."
+        other = f"i cannot hear {'an' if noun[0] in 'aeiou' else 'a'} {noun}."
+        answer = self.clips.label_of(clip) if fine == c.extra["fine"] else other
         return prompts.instruction(self._choice(questions)), answer, prompts.QUESTION_ANSWERING, None
 
     def name(self, clip: int) -> str:

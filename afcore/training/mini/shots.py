@@ -5,12 +5,18 @@ shots alone: this is what teaches the model to read its examples."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from afcore import prompts
+from afcore.corpus.clips import ClipSet
 
 if TYPE_CHECKING:
     from afcore.training.recipe.texts import TrainingSample
+
+    T = TypeVar("T")
 
 RENAMED = 0.4  # share of interleaved samples whose labels are renamed
 RETRIEVED = 0.6  # of these, the share with the nearest clips as shots
@@ -24,6 +30,32 @@ NOISE = 0.06  # share of samples that are about noise or silence
 
 class Shots:
     """The part of `SampleMaker` that draws interleaved samples, from what that knows of its clips."""
+
+    clips: ClipSet
+    rng: np.random.Generator
+    labels: list[str]
+    by_label: dict[str, list[int]]
+    labelled: np.ndarray
+    labelled_weights: np.ndarray
+    noise: list[int]
+    neighbours: np.ndarray
+
+    if TYPE_CHECKING:  # what else `SampleMaker` does for it
+
+        def _choice(self, options: Sequence[T]) -> T: ...
+
+        def _draw(self, ids: np.ndarray, cumulative: np.ndarray) -> int: ...
+
+        def plain(self) -> TrainingSample: ...
+
+        def options(self, label: str) -> list[str]: ...
+
+        def empty(self, clip: int) -> str: ...
+
+        @staticmethod
+        def _finish(
+            prompt: prompts.Prompt, answer: str, clips: list[int], earlier_count: bool = True
+        ) -> TrainingSample: ...
 
     def interleaved(self) -> TrainingSample:
         count = int(self._choice((1, 2, 3, 4, 4, 4, 4, 8)))
@@ -41,13 +73,15 @@ class Shots:
         )
         if not shots:
             return self.plain()
+        answer: Callable[[int], str] = self.clips.label_of
+        options: list[str] | None = None
         if self.rng.random() < 0.75:
-            question, answer = prompts.CLASSIFY, (lambda i: self.clips[i].label)
-            options = self.options(self.clips[query].label) if self.rng.random() < 0.2 else None
+            question = prompts.CLASSIFY
+            options = self.options(self.clips.label_of(query)) if self.rng.random() < 0.2 else None
             if options:  # what the shots say is on offer too
-                options = list(dict.fromkeys([*options, *(self.clips[i].label for i in shots)]))
+                options = list(dict.fromkeys([*options, *map(self.clips.label_of, shots)]))
         else:
-            question, answer, options = prompts.CAPTION, (lambda i: self.clips[i].caption), None
+            question, answer = prompts.CAPTION, (lambda i: self.clips[i].caption)
         return self._shots(question, shots, query, answer, options, similar, earlier_count=True)
 
     def of_noise(self, count: int) -> TrainingSample:
@@ -56,10 +90,10 @@ class Shots:
         shots = [self._draw(self.labelled, self.labelled_weights) for _ in range(count)]
         question = self._choice((prompts.CLASSIFY, prompts.CAPTION))
 
-        def told(i):
-            return self.clips[i].label if question == prompts.CLASSIFY else self.clips[i].caption
+        def told(i: int) -> str:
+            return self.clips.label_of(i) if question == prompts.CLASSIFY else self.clips[i].caption
 
-        def answer(i):
+        def answer(i: int) -> str:
             return self.empty(i) if i == query else told(i)
 
         return self._shots(question, shots, query, answer, None, bool(self.rng.random() < 0.7), earlier_count=False)
@@ -80,9 +114,9 @@ class Shots:
         A share of RETRIEVED is as retrieval brings them, nearest last."""
         count = max(count, 2)
         query = self._draw(self.labelled, self.labelled_weights)
-        own = self.clips[query].label
+        own = self.clips.label_of(query)
         if self.rng.random() < RETRIEVED and (shots := self.retrieved(query, count)):
-            classes = sorted({self.clips[i].label for i in shots})
+            classes = sorted({self.clips.label_of(i) for i in shots})
             return self._renamed(query, shots, classes, True)
         classes = [own]
         if self.rng.random() < 0.5:  # classes that sound alike, as retrieval would bring
@@ -102,7 +136,7 @@ class Shots:
     def retrieved(self, query: int, count: int) -> list[int]:
         """The nearest clips of a few classes, nearest last, the query's own among them; [] where none of that is
         near."""
-        own = self.clips[query].label
+        own = self.clips.label_of(query)
         classes = {own, *self.rng.permutation(self._other_labels(query))[: int(self.rng.integers(1, 8))]}
         shots = [i for i in self._beside(query) if self.clips[i].label in classes][:count][::-1]
         return shots if {own} < {self.clips[i].label for i in shots} else []
@@ -113,9 +147,7 @@ class Shots:
 
     def _other_labels(self, query: int) -> list[str]:
         """What these are called but for the query's own label, nearest first."""
-        return [
-            n for n in dict.fromkeys(self.clips[i].label for i in self._beside(query)) if n != self.clips[query].label
-        ]
+        return [n for n in dict.fromkeys(map(self.clips.label_of, self._beside(query))) if n != self.clips[query].label]
 
     def _renamed(self, query: int, shots: list[int], classes: list[str], similar: bool) -> TrainingSample:
         """`shots` and the query under new names for `classes`."""
@@ -125,10 +157,25 @@ class Shots:
         rename = dict(zip(classes, map(str, names), strict=True))
         options = [str(n) for n in self.rng.permutation(list(rename.values()))] if self.rng.random() < 0.3 else None
         return self._shots(
-            prompts.CLASSIFY, shots, query, lambda i: rename[self.clips[i].label], options, similar, earlier_count=False
+            prompts.CLASSIFY,
+            shots,
+            query,
+            lambda i: rename[self.clips.label_of(i)],
+            options,
+            similar,
+            earlier_count=False,
         )
 
-    def _shots(self, question, shots, query, answer, options, similar, earlier_count) -> TrainingSample:
+    def _shots(
+        self,
+        question: str,
+        shots: list[int],
+        query: int,
+        answer: Callable[[int], str],
+        options: list[str] | None,
+        similar: bool,
+        earlier_count: bool,
+    ) -> TrainingSample:
         prompt = prompts.with_shots(
             question, prompts.task_of(question), [(question, answer(i)) for i in shots], options, similar=similar
         )

@@ -7,7 +7,6 @@ A folder of sounds holds `audio.i16` (int16 at 32 kHz, one sound after the other
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from afcore.corpus.splits import STRICT
 from afcore.corpus.tags import sampling_weights
 from afcore.corpus.teacher import folded_teacher
 from afcore.encoders.mini import EMBEDDING
+from afcore.hashing import sha256_of
 
 
 def save_items(folders: list[Path], out: Path, everyday: float = 2.0) -> dict[str, int]:
@@ -57,7 +57,7 @@ def first_windows(folders: list[Path], split: str, count: int) -> list[np.ndarra
     for k, folder in enumerate(folders):
         audio = np.memmap(folder / "audio.i16", np.int16, "r")
         mine = [r for (place, r), s in zip(rows, splits, strict=True) if place == k and s == split]
-        for r in sorted(mine, key=lambda r: hashlib.sha256(r["id"].encode()).hexdigest())[:count]:
+        for r in sorted(mine, key=lambda r: sha256_of(r["id"]))[:count]:
             out.append(first_window(audio, r))
     return out
 

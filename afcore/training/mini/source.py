@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,9 @@ from afcore.corpus.clips import ClipSet
 from afcore.corpus.held_out import is_held_out
 from afcore.corpus.items import make_items
 from afcore.errors import BadRequest, MissingPart
+from afcore.hashing import sha256_of_file, sha256_of_files
 from afcore.training.mini.samples import SampleMaker
+from afcore.training.mini.talk import Talk
 from afcore.training.recipe.config import Config, Data, Disturbance, HeldOut, Stage
 from afcore.training.recipe.disturbance import for_training
 from afcore.training.recipe.manifests import Sound
@@ -46,15 +48,22 @@ class ClipSource:
     the validation split. Forms: "" (one sound), "shots", "dialogues"."""
 
     def __init__(self, config: Config, data: Data):
-        assert data.clips is not None, "the config says so"
-        if not (data.clips / "clips.jsonl").is_file() or not (data.clips / "features.npy").is_file():
-            raise MissingPart(f"There are no clips with features in {data.clips}.")
-        self.config, self.data, self.clips = config, data, ClipSet(data.clips)
-        self.ids = trained_clips(self.clips, config.seed)
+        folder = data.clips or data.spoken
+        assert folder is not None, "the config says so"
+        if not (folder / "clips.jsonl").is_file() or not (folder / "features.npy").is_file():
+            raise MissingPart(f"There are no clips with features in {folder}.")
+        self.config, self.data, self.folder, self.clips = config, data, folder, ClipSet(folder)
+        self.ids = self._ids()
         if not len(self.ids):
-            raise BadRequest(f"None of the clips in {data.clips} is one to train on.")
+            raise BadRequest(f"None of the clips in {folder} is one to train on.")
         self.size = len(self.ids)
-        self.maker = SampleMaker(self.clips, self.ids, np.full((len(self.clips), 0), -1), config.seed)
+        self.maker: SampleMaker | Talk = self._maker()
+
+    def _ids(self) -> np.ndarray:
+        return trained_clips(self.clips, self.config.seed)
+
+    def _maker(self) -> SampleMaker | Talk:
+        return SampleMaker(self.clips, self.ids, np.full((len(self.clips), 0), -1), self.config.seed)
 
     @property
     def silence(self) -> np.ndarray:
@@ -67,11 +76,7 @@ class ClipSource:
     @cached_property
     def digest(self) -> str:
         """Of the clips and their features."""
-        found = hashlib.sha256()
-        for name in ("clips.jsonl", "features.npy"):
-            with (self.data.clips / name).open("rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
-        return found.hexdigest()[:16]
+        return sha256_of_files(self.folder / name for name in ("clips.jsonl", "features.npy"))[:16]
 
     def signature(self) -> str:
         return json.dumps([self.digest, self.data.most_windows, asdict(self.data.disturb)])
@@ -104,9 +109,7 @@ class ClipSource:
         clap = self._clap() / "clap.safetensors"
         if not clap.is_file():
             raise MissingPart(f"There are no weights of mini's CLAP in {clap.parent}.")
-        with clap.open("rb") as weights:
-            name = hashlib.file_digest(weights, "sha256").hexdigest()[:12]
-        return self.config.cache / f"neighbours-{self.digest}-{name}.npy"
+        return self.config.cache / f"neighbours-{self.digest}-{sha256_of_file(clap)[:12]}.npy"
 
     def _clap(self) -> Path:
         return self.config.model.clap or self.config.model.encoder
@@ -126,7 +129,7 @@ class ClipSource:
         return self.maker.draw(form, rng)
 
     def features(self, sample: TrainingSample, rng: np.random.Generator | None) -> list[np.ndarray]:
-        read = [self.clips.of(clip).astype(np.float32) for clip in sample.sounds]
+        read = [self.clips.of(clip).astype(np.float32) for clip in _clips(sample)]
         if rng is None:
             return [windows[: self.data.most_windows] for windows in read]
         return [
@@ -154,6 +157,13 @@ class ClipSource:
             asked = (item.label, others[0])
             yes_no.append([presence_sample(event, item.clip, said) for event in asked for said in ("yes", "no")])
         return HeldOutChoices(naming, yes_no)
+
+
+def _clips(sample: TrainingSample) -> Iterator[int]:
+    """The numbers of the clips that are its sounds."""
+    for clip in sample.sounds:
+        assert isinstance(clip, int), "a sample of clips"
+        yield clip
 
 
 def naming_sample(label: str, clip: int) -> TrainingSample:

@@ -109,11 +109,11 @@ def collate(
         "audio_embeds": torch.from_numpy(silence).repeat(len(rows), audios * slots, 1),
         "audio_mask": torch.zeros(len(rows), audios * slots, dtype=torch.bool),
     }
-    for r, ((ids, labels), heard) in enumerate(zip(rows, features, strict=True)):
+    for r, ((ids, labels), sounds) in enumerate(zip(rows, features, strict=True)):
         batch["input_ids"][r, : len(ids)] = torch.tensor(ids)
         batch["labels"][r, : len(ids)] = torch.tensor(labels)
         batch["attention_mask"][r, : len(ids)] = 1
-        for a, of_sound in enumerate(heard):
+        for a, of_sound in enumerate(sounds):
             windows, at = torch.from_numpy(of_sound[:slots]), a * slots
             batch["audio_embeds"][r, at : at + len(windows)] = windows
             batch["audio_mask"][r, at : at + len(windows)] = True

@@ -5,7 +5,6 @@ A path is taken from the folder of the config file; `${ASSETS}`, `${DATA}`, `${M
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,10 +15,11 @@ from jsonschema.exceptions import best_match
 
 from afcore import paths
 from afcore.errors import BadRequest
+from afcore.hashing import sha256_of
 from afcore.model.lora import PROJECTIONS
 from afcore.prompts import MARKS
 
-FORMS = {"manifest": ("", "knn", "random"), "clips": ("", "shots", "dialogues")}
+FORMS = {"manifest": ("", "knn", "random"), "clips": ("", "shots", "dialogues"), "spoken": ("", "shots", "dialogues")}
 """What a stage's mix may name after a dataset's colon, by where the dataset comes from."""
 
 AUGMENTATIONS = (
@@ -47,7 +47,9 @@ class Disturbance:
 
 @dataclass(frozen=True)
 class Data:
-    """One dataset: a `manifest`, or `clips`, a folder with described clips and their features (`afcore.corpus.clips`).
+    """One dataset: a `manifest`, or `clips`, a folder with described clips and their features (`afcore.corpus.clips`),
+    or `spoken`, such a folder with what is true of each clip (`afcore.corpus.spoken`), of which is told in sentences;
+    `sentences`: a file with people's own.
 
     `prompt`, `task`: stand in for those of the manifest. `labels`: what "options" lists, by default the manifest's
     distinct answers. `augmentations`: which, with what probability. `prefix`: how often the task is named.
@@ -63,13 +65,15 @@ class Data:
     augmentations: dict[str, float] = field(default_factory=lambda: {"as_is": 1.0})
     prefix: float = 1.0
     clips: Path | None = None
+    spoken: Path | None = None
+    sentences: Path | None = None
     most_windows: int | None = None
     disturb: Disturbance = Disturbance()
 
     @property
     def kind(self) -> str:
         """A key of `FORMS`."""
-        return "manifest" if self.clips is None else "clips"
+        return "manifest" if self.manifest else "clips" if self.clips else "spoken"
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,8 @@ SCHEMA = _object(
                 {
                     "manifest": _TEXT,
                     "clips": _TEXT,
+                    "spoken": _TEXT,
+                    "sentences": _TEXT,
                     "most_windows": _COUNT,
                     "disturb": _object({"dropout": _BELOW_ONE, "without_tags": _SHARE}),
                     "root": _TEXT,
@@ -241,7 +247,7 @@ SCHEMA = _object(
                     },
                 }
             )
-            | {"oneOf": [{"required": ["manifest"]}, {"required": ["clips"]}]},
+            | {"oneOf": [{"required": ["manifest"]}, {"required": ["clips"]}, {"required": ["spoken"]}]},
         },
         "held_out": _object({"data": _TEXT, "items": _COUNT, "options": {"type": "integer", "minimum": 2}}, ("data",)),
         "stages": {
@@ -348,7 +354,7 @@ def load(file: str | Path, work: str | Path = "work", mini: Path = paths.MINI) -
     data = {}
     for name, entry in content["data"].items():
         of_manifest = {"prompt", "task", "labels", "prefix", "augmentations", "root"} & entry.keys()
-        if "clips" in entry and of_manifest:
+        if "manifest" not in entry and of_manifest:
             raise BadRequest(f"In {file.name} {name} is of clips, which take no {', '.join(sorted(of_manifest))}.")
         manifest = path(entry["manifest"]) if "manifest" in entry else None
         root = path(entry["root"]) if "root" in entry else manifest and manifest.parent
@@ -357,7 +363,7 @@ def load(file: str | Path, work: str | Path = "work", mini: Path = paths.MINI) -
                 **entry,
                 "name": name,
                 "manifest": manifest,
-                "clips": path(entry["clips"]) if "clips" in entry else None,
+                **{name: path(entry[name]) if name in entry else None for name in ("clips", "spoken", "sentences")},
                 "labels": tuple(entry.get("labels", ())),
                 "disturb": Disturbance(**entry.get("disturb", {})),
                 "root": root,
@@ -469,4 +475,4 @@ def fingerprint(stage: Stage, sizes: dict[str, int], seed: int, *more: object) -
         "steps",
     ):
         settings.pop(name)
-    return hashlib.sha256(json.dumps([settings, sizes, seed, *more], sort_keys=True).encode()).hexdigest()[:16]
+    return sha256_of(json.dumps([settings, sizes, seed, *more], sort_keys=True))[:16]

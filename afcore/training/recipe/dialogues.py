@@ -125,16 +125,17 @@ class LanguageModel:
         """Raises MissingPart where the server does not answer as it should."""
         import requests
 
-        body = {
-            "model": self.name,
-            "seed": int(rng.integers(2**31)),
-            "messages": [{"role": "user", "content": ASK.format(turns=turns, known=known(facts))}],
-        }
+        seed, said = int(rng.integers(2**31)), ASK.format(turns=turns, known=known(facts))
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         problem = ""
         for _ in range(TRIES):
             try:
-                answer = requests.post(f"{self.address}/chat/completions", json=body, headers=headers, timeout=TIMEOUT)
+                answer = requests.post(
+                    f"{self.address}/chat/completions",
+                    json={"model": self.name, "seed": seed, "messages": [{"role": "user", "content": said}]},
+                    headers=headers,
+                    timeout=TIMEOUT,
+                )
                 if answer.status_code == 200:
                     return pairs_in(answer.json()["choices"][0]["message"]["content"])
                 problem = f"it answered with status {answer.status_code}"
@@ -284,13 +285,12 @@ def make(config: configs.Config, progress: Callable[[int, int], None] | None = N
     sounds = [Sound(root / facts["audio"], float(facts.get("start", 0))) for facts in every]
     windows = Windows(config.cache, config.model)
     windows.fill(sounds)
+    maker: Templates | LanguageModel
     if settings.get("maker", "templates") == "templates":
         maker, name = Templates(every), "templates"
     elif "address" in settings and "name" in settings:
-        maker, name = (
-            LanguageModel(settings["address"], settings["name"], settings.get("key_variable")),
-            settings["name"],
-        )
+        name = settings["name"]
+        maker = LanguageModel(settings["address"], name, settings.get("key_variable"))
     else:
         raise BadRequest("A language model that makes dialogues needs its address and its name in the config.")
     least = settings.get("similarity", SIMILARITY)

@@ -89,20 +89,21 @@ def read(data: Data) -> list[ManifestRow]:
         lines = data.manifest.read_text().splitlines()
     except OSError as error:
         raise BadRequest(f"The manifest {data.manifest} of {data.name} cannot be opened: {error.strerror}.") from error
-    rows = [_row(line, number, data) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [_row(line, number, data, data.manifest.name) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise BadRequest(f"The manifest {data.manifest} of {data.name} has no rows.")
     return rows
 
 
-def _row(line: str, number: int, data: Data) -> ManifestRow:
+def _row(line: str, number: int, data: Data, file: str) -> ManifestRow:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise BadRequest(f"Line {number} of {data.manifest.name} is not JSON: {error}.") from error
-    check(row, ROW, f"Line {number} of {data.manifest.name}")
+        raise BadRequest(f"Line {number} of {file} is not JSON: {error}.") from error
+    check(row, ROW, f"Line {number} of {file}")
 
-    def make(entry):
+    def make(entry: dict) -> Sound:
+        assert data.root is not None, "a manifest has one"
         return Sound(data.root / entry["audio"], float(entry.get("start", 0)))
 
     if "turns" in row:

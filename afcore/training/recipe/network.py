@@ -10,23 +10,23 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from afcore.checkpoints import mini
+from afcore.checkpoints import mini, token_ids
 from afcore.errors import BadRequest, MissingPart
 from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
 from afcore.training.recipe.config import Config, Lora, Stage
 from afcore.training.recipe.config import Model as Spec
-from afcore.training.recipe.sources import NO_PARTS, Parts
+from afcore.training.recipe.sources import NO_PARTS, AuxiliaryLoss, Parts
 
 WEIGHTS = "weights.safetensors"
 ROWS = "new_token_rows."  # keys of the new tokens' embeddings in a weights file
+TYPES = "front_end.type_embedding"
 AUXILIARY = "auxiliary."  # keys of an auxiliary loss's own parameters there
 
 
@@ -66,7 +66,7 @@ class AnswerLoss(nn.Module):
     """What is trained: the model, the new tokens' rows where the table of embeddings is frozen, and what an auxiliary
     loss has of its own."""
 
-    def __init__(self, model: AudioFlamingo, rows: NewRows | None, auxiliary: Any = None):
+    def __init__(self, model: AudioFlamingo, rows: NewRows | None, auxiliary: AuxiliaryLoss | None = None):
         super().__init__()
         self.model, self.rows, self.auxiliary = model, rows, auxiliary
 
@@ -84,6 +84,7 @@ class AnswerLoss(nn.Module):
             inputs_embeds=embeds,
             use_cache=False,
         ).last_hidden_state
+        assert hidden is not None, "a decoder's own output"
         counted = labels != -100
         hidden = hidden[:, :-1][counted]
         logits = self.model.get_output_embeddings()(hidden)
@@ -118,20 +119,14 @@ def build(config: Config, stage: Stage, before: Path | None, parts: Parts = NO_P
         begin_new_tokens(model, tokenizer, config.model.new_tokens_like)
         if config.model.open_gates:
             open_gates_(model)
-    if model.config.front_end == "tags":
+    if model.front_end is not None and config.model.converted is None:  # a saved model brings its table along
         names = json.loads((config.model.encoder / "audioset.json").read_text())
         model.front_end.set_tag_text(model.get_input_embeddings(), mini.tag_token_ids(tokenizer, names))
     auxiliary = _auxiliary(model, stage, before, parts)
     rows = NewRows(model, config.model.input_gradient) if stage.train in ("audio", "lora") else None
     _put_adapters(model, stage, updates)
-    trains = {
-        "audio": AudioFlamingo.is_audio_parameter,
-        "lora": lambda name: AudioFlamingo.is_audio_parameter(name) or ".lora_" in name,
-        "all": lambda name: True,
-        "auxiliary": getattr(auxiliary, "trains", None),
-    }[stage.train]
     for name, parameter in model.named_parameters():  # after peft, which freezes all but its own, cross-attention too
-        parameter.requires_grad_(trains(name))
+        parameter.requires_grad_(_trains(stage, name, auxiliary))
     for parameter in model.parameters():
         half = stage.precision == "bf16" and not parameter.requires_grad
         parameter.data = parameter.data.to(torch.bfloat16 if half else torch.float32)
@@ -140,7 +135,17 @@ def build(config: Config, stage: Stage, before: Path | None, parts: Parts = NO_P
     return Built(AnswerLoss(model, rows, auxiliary), tokenizer, inherited)
 
 
-def _auxiliary(model: AudioFlamingo, stage: Stage, before: Path | None, parts: Parts) -> Any:
+def _trains(stage: Stage, name: str, auxiliary: AuxiliaryLoss | None) -> bool:
+    """Whether `stage` changes the model's parameter `name`."""
+    if stage.train == "auxiliary":
+        assert auxiliary is not None, "the config says so"
+        return auxiliary.trains(name)
+    return (
+        stage.train == "all" or AudioFlamingo.is_audio_parameter(name) or (stage.train == "lora" and ".lora_" in name)
+    )
+
+
+def _auxiliary(model: AudioFlamingo, stage: Stage, before: Path | None, parts: Parts) -> AuxiliaryLoss | None:
     """The stage's auxiliary loss, not prepared yet, with what the stage before came to."""
     if stage.auxiliary is None:
         return None
@@ -213,6 +218,7 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
         model = load_flamingo(spec.converted, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(spec.converted, local_files_only=True)
         return model, tokenizer, set() if spec.weights is None else load_weights(model, spec.weights / WEIGHTS)
+    assert spec.language_model is not None, "the config names either"
     folder = mini.language_model_folder() if spec.language_model == "mini" else spec.language_model
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -220,14 +226,14 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0].rstrip(".")
         raise MissingPart(f"The language model {folder} cannot be loaded: {why}.") from error
-    old = language_model.get_input_embeddings().weight.detach().mean(0)
+    old = _table(language_model).detach().mean(0)
     fresh = [token for token in mini.NEW_TOKENS if token not in tokenizer.get_vocab()]
     tokenizer.add_special_tokens({"extra_special_tokens": list(mini.NEW_TOKENS)}, replace_extra_special_tokens=False)
-    if language_model.get_input_embeddings().weight.shape[0] != len(tokenizer):
+    if _table(language_model).shape[0] != len(tokenizer):
         language_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     if fresh:  # the mean of all tokens, near which an untrained token is least in the way
         with torch.no_grad():
-            for table in {language_model.get_input_embeddings().weight, language_model.get_output_embeddings().weight}:
+            for table in {_table(language_model), language_model.get_output_embeddings().weight}:
                 table[tokenizer.convert_tokens_to_ids(fresh)] = old if table.shape[1] == len(old) else table.mean(0)
     model = AudioFlamingo(_settings(spec, language_model, tokenizer), language_model)
     if spec.weights is None:
@@ -247,9 +253,14 @@ def base_model(spec: Spec) -> tuple[AudioFlamingo, PreTrainedTokenizerBase, set[
     return model, tokenizer, trained | {ROWS + "input"}
 
 
-def _settings(spec: Spec, language_model: Any, tokenizer: PreTrainedTokenizerBase) -> AudioFlamingoConfig:
+def _table(language_model: PreTrainedModel) -> nn.Parameter:
+    """Its tokens' embeddings, (tokens, H)."""
+    return language_model.get_input_embeddings().get_parameter("weight")
+
+
+def _settings(spec: Spec, language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> AudioFlamingoConfig:
     text = language_model.config.to_dict()
-    audio, eoc, sep = tokenizer.convert_tokens_to_ids(mini.NEW_TOKENS)
+    audio, eoc, sep = token_ids(tokenizer, mini.NEW_TOKENS)
     if spec.language_model == "mini":
         tags = len(json.loads((spec.encoder / "audioset.json").read_text()))
         stored = spec.weights if spec.weights and (spec.weights / "config.json").exists() else None
@@ -272,7 +283,10 @@ def add_lora(model: AudioFlamingo, settings: Lora) -> None:
     if not any(re.fullmatch(wanted, name) for name, _ in model.language_model.named_modules()):
         raise BadRequest(f"The language model has no layers called {', '.join(settings.targets)} for LoRA.")
     adapters = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=wanted
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # any number: peft divides it by the rank
+        lora_dropout=settings.dropout,
+        target_modules=wanted,
     )
     inject_adapter_in_model(adapters, model.language_model)
 
@@ -331,6 +345,21 @@ def load_weights(model: AudioFlamingo, file: Path) -> set[str]:
         if ROWS + "output" in rows:
             model.get_output_embeddings().weight[ids] = rows[ROWS + "output"]
     return names
+
+
+def from_mini(folder: Path) -> dict[str, Tensor]:
+    """The content of a weights file that a stage can begin with, from mini's files as they ship: its low-rank updates
+    stay apart, so that they are trained on. Raises MissingPart where there are none."""
+    state = mini.read_trained(folder)
+    state[ROWS + "input"] = state.pop(mini.NEW_ROWS)
+    state[TYPES] = more_tags(state[TYPES], 2 + mini.DEFAULTS["tag_tokens"])
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+def more_tags(types: Tensor, tokens: int) -> Tensor:
+    """The front end's vectors (T, D) of which token of a window is which, for `tokens` a window: weaker tags than
+    those that were read before begin as the weakest of them. (tokens, D)."""
+    return torch.cat([types, types[-1:].expand(max(0, tokens - len(types)), -1)])
 
 
 def stored(file: Path, prefix: str) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from afcore.errors import MissingPart
-from afcore.model.flamingo import decoder_layers
+from afcore.model.flamingo import block_of, decoder_layers
 from afcore.training.recipe.network import AnswerLoss
 
 PATIENCE = timedelta(hours=2)  # how long the others wait while the first process writes a stage's weights
@@ -82,14 +82,15 @@ def shard(net: AnswerLoss, world: World) -> AnswerLoss:
     mesh = init_device_mesh(world.device.type, (world.size,))
     units: list[nn.Module] = [net.model.audio_transformer]
     for layer in decoder_layers(net.model.language_model):
-        if layer.gated_cross_attn_layer is not None:
-            units.append(layer.gated_cross_attn_layer.attn.to_kv)
+        if (block := block_of(layer)) is not None:
+            units.append(block.attn.to_kv)
         units.append(layer)
     for unit in units:
         fully_shard(unit, mesh=mesh)
     # The root too gives its parameters back after the forward pass, so that an evaluation leaves nothing unsharded
     # behind.
-    return fully_shard(net, mesh=mesh, reshard_after_forward=True)
+    fully_shard(net, mesh=mesh, reshard_after_forward=True)
+    return net
 
 
 def whole(value: Tensor) -> Tensor:

@@ -76,12 +76,15 @@ class Log:
                     go.Scatter(x=x, y=y, name=key, mode="lines" if len(x) > 1 else "markers"), row=row, col=1
                 )
 
+        def gate_of(kind: str, layer: str) -> Callable[[dict], float | None]:
+            return lambda r: r["gates"][kind].get(layer)
+
         line(1, "training", lambda r: r.get("loss"))
         line(1, "held out", lambda r: r.get("held_out_loss"))
         line(1, "auxiliary", lambda r: r.get("auxiliary"))
         for kind in ("attn", "ff"):
             for layer in self.rows[-1]["gates"][kind] if self.rows else ():
-                line(2, f"{kind} {layer}", lambda r, kind=kind, layer=layer: r["gates"][kind].get(layer))
+                line(2, f"{kind} {layer}", gate_of(kind, layer))
         line(3, "its sound", lambda r: r.get("held_out"))
         line(3, "another's sound", lambda r: r.get("held_out_other_audio"))
         line(3, "is there …? (area under the curve)", lambda r: r.get("yes_no"))

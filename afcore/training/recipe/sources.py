@@ -7,7 +7,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -65,20 +65,25 @@ class DataSource(Protocol):
         """Sounds that no stage trains on."""
 
 
-class AuxiliaryLoss(Protocol):
-    """A loss beside that of the answers: an `nn.Module`, whose own parameters are trained with the model's."""
+class AuxiliaryLoss(nn.Module):
+    """A loss beside that of the answers; its own parameters are trained with the model's."""
 
     def trains(self, name: str) -> bool:
         """Whether the model's parameter `name` changes in a stage that this loss trains alone."""
+        raise NotImplementedError
 
-    def prepare(self, model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, source: Any, seed: int) -> None:
-        """Once, before the first loss. `source`: the `DataSource` of its dataset."""
+    def prepare(self, model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, source: DataSource, seed: int) -> None:
+        """Once, before the first loss. `source`: its dataset. Raises BadRequest where that is not of a kind to learn
+        from."""
+        raise NotImplementedError
 
-    def __call__(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
+    def forward(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
         """The loss of one draw, a scalar; `rng` alone decides which."""
+        raise NotImplementedError
 
     def look(self, model: AudioFlamingo) -> dict[str, float]:
         """How well it does on what is not trained on."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Parts:
     name."""
 
     sources: Mapping[str, Callable[[Config, Data], DataSource]] = field(default_factory=dict)
-    auxiliary: Mapping[str, Callable[[AudioFlamingoConfig, dict], nn.Module]] = field(default_factory=dict)
+    auxiliary: Mapping[str, Callable[[AudioFlamingoConfig, dict], AuxiliaryLoss]] = field(default_factory=dict)
 
 
 NO_PARTS = Parts()
@@ -182,7 +187,10 @@ class ManifestSource:
         return [rows[chosen[i]] for i in rng.permutation(len(chosen))]
 
     def features(self, sample: TrainingSample, rng: np.random.Generator | None) -> list[np.ndarray]:
-        read = [self.windows.get(sound) for sound in sample.sounds]
+        read = []
+        for sound in sample.sounds:
+            assert isinstance(sound, Sound), "a sample of a manifest"
+            read.append(self.windows.get(sound))
         if rng is None:
             return read
         return [for_training(f, self.data, embedding_width(self.config, f.shape[1]), rng) for f in read]

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from afcore.checkpoints import mini
-from afcore.errors import BadRequest, MissingPart
+from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.model import AudioFlamingo, lora
 from afcore.training.recipe import network, state
 from afcore.training.recipe.batches import SampleSequence, collate
@@ -31,11 +32,22 @@ from afcore.training.recipe.windows import Windows
 
 DONE = "done.json"
 
+Watch = Callable[[int, int, dict[str, float]], bool]
+"""Hears after each optimiser step its number from 1, how many there are, and `loss`, `gradient` …; True stops the run
+after a checkpoint."""
 
-def run(config: Config, world: World, only: str | None = None, prepare: bool = False, parts: Parts = NO_PARTS) -> Path:
+
+def run(
+    config: Config,
+    world: World,
+    only: str | None = None,
+    prepare: bool = False,
+    parts: Parts = NO_PARTS,
+    watch: Watch | None = None,
+) -> Path:
     """Runs every stage that is not done (or the stage `only`) and returns the folder of the last one. `prepare`: fills
     the caches and stops. `parts`: what the config may name besides the recipe's own. Raises AfcoreError in one sentence
-    where something is missing or does not fit."""
+    where something is missing or does not fit, Cancelled where `watch` stops it."""
     windows = Windows(config.cache, config.model, world.device)
     sources = Sources(config, windows, parts)
     stages = [stage for stage in config.stages if only in (None, stage.name)]
@@ -50,7 +62,7 @@ def run(config: Config, world: World, only: str | None = None, prepare: bool = F
             held_out = HeldOutCheck(config, stage, sources) if watched else None
             gather(samples, held_out, windows, world)
             if not prepare:
-                StageRun(config, stage, samples, held_out, before, world, sources).run()
+                StageRun(config, stage, samples, held_out, before, world, sources, watch).run()
         before = folder / network.WEIGHTS
     return config.work / stages[-1].name
 
@@ -94,8 +106,9 @@ class StageRun:
         before: Path | None,
         world: World,
         sources: Sources,
+        watch: Watch | None = None,
     ):
-        self.config, self.stage, self.samples = config, stage, samples
+        self.config, self.stage, self.samples, self.watch = config, stage, samples, watch
         self.held_out, self.before, self.world = held_out, before, world
         self.folder = config.work / stage.name
         self.steps, self.sources = samples.steps, sources
@@ -146,7 +159,7 @@ class StageRun:
         net = shard(built.net, self.world).train()
         if self.world.device.type == "cpu":  # there the backward pass of the fused attention costs a fifth of a step
             net.model.language_model.set_attn_implementation("eager")
-        if self.stage.auxiliary:
+        if net.auxiliary is not None and self.stage.auxiliary is not None:
             net.auxiliary.prepare(net.model, built.tokenizer, self.sources[self.stage.auxiliary.data], self.config.seed)
         optimiser = torch.optim.AdamW(groups(net, self.stage), lr=self.stage.lr, betas=self.stage.betas)
         if checkpoint:
@@ -187,13 +200,14 @@ class StageRun:
                     group["lr"] = rate(stage, step, self.steps) * group["share"]
                 seen.append(self._step(net, optimiser, step, batches))
                 done = step + 1
+                stopping = self.watch is not None and self.watch(done, self.steps, seen[-1]) and done < self.steps
                 watched = bool(stage.held_out_every) and done % stage.held_out_every == 0
-                kept = done % stage.checkpoint_every == 0 or done == self.steps
-                if done % stage.log_every == 0 or done == self.steps:
+                kept = stopping or done % stage.checkpoint_every == 0 or done == self.steps
+                if stopping or done % stage.log_every == 0 or done == self.steps:
                     row = self._row(net, done, seen)
                     if watched and self.held_out is not None:
                         row |= self.held_out(net, tokenizer, world, self._precision)
-                    if watched and stage.auxiliary:
+                    if watched and net.auxiliary is not None:
                         with self._precision():
                             row |= net.auxiliary.look(net.model)
                     row["seconds"] = round(time.time() - begun, 1)
@@ -210,6 +224,8 @@ class StageRun:
                     state.save(self.folder / "state", net, optimiser, facts, world)
                 if log and (watched or kept):
                     log.plot(f"{self.config.file.stem}, {stage.name}")
+                if stopping:
+                    raise Cancelled()
 
     def _row(self, net: AnswerLoss, done: int, seen: list[dict[str, float]]) -> dict:
         """A line of the log: means of what the last steps gave, and where the stage stands."""
@@ -261,7 +277,7 @@ class StageRun:
         stage, values = self.stage, {}
         if stage.mix:
             values["loss"] = self._answers(net, step, batches)
-        if stage.auxiliary:
+        if net.auxiliary is not None and stage.auxiliary is not None:
             with self._precision():
                 loss = net.auxiliary(net.model, np.random.default_rng([self.config.seed, step, 3]))
             (loss * (stage.auxiliary.weight if stage.mix else 1.0)).backward()
@@ -314,8 +330,8 @@ class StageRun:
         os.replace(partial, self.folder / network.WEIGHTS)
         if self.stage is self.config.stages[-1]:
             apart = (network.ROWS, network.AUXILIARY, lora.PREFIX)
-            heard_only = all(AudioFlamingo.is_audio_parameter(n) for n in content if not n.startswith(apart))
-            if self.config.model.language_model == "mini" and heard_only:
+            only_audio = all(AudioFlamingo.is_audio_parameter(n) for n in content if not n.startswith(apart))
+            if self.config.model.language_model == "mini" and only_audio:
                 mini.save_mini(model, self.folder / "mini")
             else:
                 model.save_pretrained(self.folder / "model")

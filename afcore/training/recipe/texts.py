@@ -9,7 +9,8 @@ some_options  the answer and 1 to 11 other labels, in any order (not in the pape
 familiar) yes_no        "please answer this question: …", with the options yes and no where the answer is one of them
 count_labels  "describe the sound in 3 labels.", the answer's labels in any order
 alphabetic    "describe this sound in the alphabetic order.", the answer's labels sorted
-sentence, length, paragraph   "describe the sound in a sentence.", "… at length.", "… in a paragraph."
+sentence, length, paragraph   "describe the sound in a sentence.", "… at length.", "… in a paragraph."; of the music
+where the dataset's name holds "musiccaps", as in the published code
 
 Of interleaved samples only the query lists options. All is lower case but the questions of a dialogue.
 """
@@ -17,14 +18,14 @@ Of interleaved samples only the query lists options. All is lower case but the q
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from afcore import prompts
 from afcore.training.recipe.config import Data
-from afcore.training.recipe.manifests import ManifestRow
+from afcore.training.recipe.manifests import ManifestRow, Sound
 
 PARAGRAPH = "describe the sound in a paragraph."
 MOST_OPTIONS = 12
@@ -33,10 +34,10 @@ MOST_OPTIONS = 12
 @dataclass(frozen=True)
 class TrainingSample:
     """`pieces`: text, and whether the loss counts its tokens; `sounds`: one for each `<audio>`, in order, each as its
-    dataset's source names it (a `Sound`, or the number of a clip)."""
+    dataset's source names it (a `Sound`, the number of a clip, or with it what is changed of its tags)."""
 
     pieces: tuple[tuple[str, bool], ...]
-    sounds: tuple[Hashable, ...]
+    sounds: tuple[Sound | int | tuple[int, tuple[tuple[int, int], ...]], ...]
 
     @property
     def text(self) -> str:
@@ -67,9 +68,10 @@ def sample(
         shots = [*row.shots, *shots]
         names = sorted(data.augmentations)
         name = names[rng.choice(len(names), p=[data.augmentations[n] for n in names])]
-        asked = [augmented(name, shot, labels, rng) for shot in shots]
+        about = "music" if "musiccaps" in data.name.lower() else "sound"
+        asked = [augmented(name, shot, labels, rng, about) for shot in shots]
         pairs = [(question.split("\nOPTIONS:")[0], answer) for question, answer, _ in asked]
-        question, answer, options = augmented(name, row, labels, rng)
+        question, answer, options = augmented(name, row, labels, rng, about)
         prompt = prompts.with_shots(question, row.task, pairs, options, kind, similar)
         answer = answer.lower()
     text = prompts.completed(prompt, answer)
@@ -79,9 +81,10 @@ def sample(
 
 
 def augmented(
-    name: str, row: ManifestRow, labels: list[str], rng: np.random.Generator
+    name: str, row: ManifestRow, labels: list[str], rng: np.random.Generator, about: str = "sound"
 ) -> tuple[str, str, list[str] | None]:
-    """(prompt, answer, options) of `row` by the augmentation `name`; a row's own options stay."""
+    """(prompt, answer, options) of `row` by the augmentation `name`; a row's own options stay. `about`: what captions
+    are asked of, "sound" or "music"."""
     prompt, answer = row.prompt, row.answer
     if row.options:
         return prompt, answer, list(row.options)
@@ -102,12 +105,12 @@ def augmented(
         classes = [classes[i] for i in rng.permutation(len(classes))]
         return f"describe the sound in {len(classes)} label{'s' * (len(classes) != 1)}.", ", ".join(classes), None
     if name == "sentence":
-        return prompts.CAPTION, answer, None
+        return prompts.CAPTION.replace("sound", about), answer, None
     if name == "length":
-        return prompts.CAPTION_LONG, answer, None
+        return prompts.CAPTION_LONG.replace("sound", about), answer, None
     if name == "paragraph":  # one paragraph, one sentence: full stops within become semicolons
         inner, stop = (answer.strip()[:-1], ".") if answer.strip().endswith(".") else (answer.strip(), "")
-        return PARAGRAPH, inner.replace(".", ";") + stop, None
+        return PARAGRAPH.replace("sound", about), inner.replace(".", ";") + stop, None
     return prompt, answer, None
 
 

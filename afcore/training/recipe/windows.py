@@ -7,7 +7,6 @@ them."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from afcore.errors import AudioError, BadRequest, MissingPart
+from afcore.hashing import sha256_of, sha256_of_files
 from afcore.training.recipe.config import Model
 from afcore.training.recipe.manifests import ManifestRow, Sound
 
@@ -37,9 +37,7 @@ class Windows:
             stat = sound.file.stat()
         except OSError as error:
             raise AudioError(f"The sound {sound.file} cannot be opened: {error.strerror}.") from error
-        key = hashlib.sha256(
-            f"{sound.file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{sound.start:.3f}".encode()
-        ).hexdigest()
+        key = sha256_of(f"{sound.file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{sound.start:.3f}")
         return self.folder / key[:2] / f"{key}.npy"
 
     def get(self, sound: Sound) -> np.ndarray:
@@ -119,12 +117,9 @@ class Windows:
 
     def neighbours_file(self, rows: list[ManifestRow]) -> Path:
         """Where `neighbours` keeps its answer; it changes with the CLAP and with the sounds."""
-        digest = hashlib.sha256(
-            _digest(self.model.clap or self.model.encoder, "encoder.safetensors", "clap.safetensors").encode()
-        )
-        for row in rows:
-            digest.update(self.file(row.sound).name.encode())
-        return self.folder / f"neighbours-{digest.hexdigest()[:16]}.npy"
+        clap = _digest(self.model.clap or self.model.encoder, "encoder.safetensors", "clap.safetensors")
+        digest = sha256_of(clap, *(self.file(row.sound).name for row in rows))
+        return self.folder / f"neighbours-{digest[:16]}.npy"
 
     def neighbours(self, rows: list[ManifestRow], make: bool = False) -> np.ndarray:
         """For each row its nearest other rows by CLAP, nearest first, −1 where there are fewer: (rows, 32) int64. Its
@@ -169,8 +164,4 @@ def _digest(place: Path, *names: str) -> str:
     files = [place / name for name in names] if place.is_dir() else [place]
     if not all(file.is_file() for file in files):
         raise MissingPart(f"There are no weights of an encoder in {place}.")
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as data:
-            digest.update(hashlib.file_digest(data, "sha256").digest())
-    return digest.hexdigest()[:12]
+    return sha256_of_files(files)[:12]

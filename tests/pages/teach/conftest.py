@@ -15,9 +15,9 @@ from pages.teach_common import store
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """As many sounds of each label as the tutorial takes."""
+    """As many sounds of each class as the tutorial takes."""
     top = tmp_path_factory.mktemp("sounds")
-    for number, label in enumerate(CLASSES):
+    for number, (label, _) in enumerate(CLASSES.values()):
         (top / label).mkdir()
         for n in range(GIVEN + QUEUED + TESTED):
             (top / label / f"{label} {chr(97 + n)}.wav").write_bytes(sound(100 * number + n))

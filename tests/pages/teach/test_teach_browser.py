@@ -40,10 +40,8 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):
 
         first = _clip(page)
         _space(page)
-        _key_amid_two_clips(page)
         assert project.item(first).label is None
-        page.keyboard.press("1")
-        shown(page.get_by_text(f"{CLIPS - 1} left"))
+        _key_amid_two_clips(page)
         expect(_heading(page, first)).to_have_count(0)
         assert project.item(first).label == next(iter(CLASSES)) and _clip(page) != first
         _undo_amid_two_clips(page)
@@ -54,8 +52,7 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):
         for left in range(CLIPS, 0, -1):
             shown(page.get_by_text(f"{left} left"))
             expect(_heading(page, last)).to_have_count(0)
-            page.wait_for_function(f"{CLIPS_ON_CARD} === 1")
-            last = _clip(page)
+            last = _clip(page)  # a key counts for the clip that is named, also amid buttons of another
             truth = project.item(last).truth
             page.keyboard.press(str(1 + list(CLASSES).index(truth)))
         shown(page.get_by_text("Every clip has been judged"))
@@ -70,14 +67,14 @@ def test_the_tutorial_from_an_empty_folder_to_a_csv(chromium, tmp_path):
         shown(page.get_by_text("Suggested:"))
         settled(page)
         shares = [int(text.rstrip("%")) for text in page.get_by_test_id("stMetricValue").all_inner_texts()]
-        # Mini's judges know these sounds by name, so that examples cannot bring more than all right.
-        assert len(shares) == 3 and shares[0] >= 75 and shares[1] >= 75, (
-            "most clips are right, without and with examples"
+        assert len(shares) == 3 and shares[1] >= 75 and shares[1] > shares[0], (
+            "the labels are a house's own words, so that it is the examples that teach them"
         )
         page.get_by_role("tab", name="Export").click()
         with page.expect_download() as download:
             page.get_by_role("button", name="CSV", exact=True).click()
-        rows = list(csv.DictReader(download.value.path().open(encoding="utf-8")))
+        with download.value.path().open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
         assert len(rows) == (GIVEN + QUEUED) * len(CLASSES) and {row["by"] for row in rows} == {"Mara"}
         assert {row["label"] for row in rows} == set(CLASSES)
         assert outside == []
@@ -117,30 +114,29 @@ def _clip(page: Page) -> int:
 
 
 def _key_amid_two_clips(page: Page) -> None:
-    """While a part of another clip still stands on the card, a key judges neither."""
+    """While a part of another clip still stands on the card, a key judges the one whose name is over it, and is not
+    lost."""
     with _stray(page):
         page.keyboard.press("1")
-        page.wait_for_timeout(1500)
-        shown(page.get_by_text(f"{CLIPS} left"))
+        shown(page.get_by_text(f"{CLIPS - 1} left"))
 
 
 def _undo_amid_two_clips(page: Page) -> None:
-    """To undo is no judgement of a clip on the card: the key waits until the card is drawn."""
+    """To undo is no judgement of a clip on the card: it takes the last one back."""
     with _stray(page):
         page.keyboard.press("u")
-        page.wait_for_timeout(1500)
-        shown(page.get_by_text(f"{CLIPS - 1} left"))
+        shown(page.get_by_text(f"{CLIPS} left"))
 
 
 @contextmanager
 def _stray(page: Page):
     """A part of another clip stands on the card."""
-    page.wait_for_function(f"{CLIPS_ON_CARD} === 1")
+    before = page.evaluate(CLIPS_ON_CARD)
     page.evaluate("""document.querySelector('.st-key-teach-card').insertAdjacentHTML(
-        'beforeend', '<i id=stray class=st-key-teach-clip-0-0-name></i>')""")
-    assert page.evaluate(CLIPS_ON_CARD) == 2
+        'beforeend', '<i id=stray class=st-key-teach-clip-0-0-label-0></i>')""")
+    assert page.evaluate(CLIPS_ON_CARD) == before + 1
     yield
-    page.evaluate("document.getElementById('stray').remove()")
+    page.evaluate("document.getElementById('stray')?.remove()")
 
 
 def _space(page: Page) -> None:

@@ -1,0 +1,263 @@
+"""Files that people's phones, recorders and editors made, one test for each kind: what is heard, and what is said."""
+
+from io import BytesIO
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from media import chirps, encode
+
+from afcore.audio.channels import ChannelStats, choose
+from afcore.audio.envelope import EnvelopeBuilder
+from afcore.audio.recording import from_samples, normalise, open_recording
+from afcore.audio.wav import heard_wav, player_wav
+from afcore.errors import AudioError, BadRequest
+from afcore.names import escaped, is_hidden, is_text, normal, shown_name
+
+RATE = 16_000
+
+
+def codes(sound) -> set[str]:
+    return {notice.code for notice in sound.notices}
+
+
+def tracks(*sounds: np.ndarray, container: str = "matroska", codec: str = "pcm_s16le") -> bytes:
+    """A file with a sound track for each."""
+    file = BytesIO()
+    with av.open(file, "w", format=container) as out:
+        streams = [out.add_stream(codec, rate=RATE, layout="mono") for _ in sounds]
+        for stream, samples in zip(streams, sounds, strict=True):
+            frame = av.AudioFrame.from_ndarray((samples * 32767).astype(np.int16).reshape(1, -1), "s16", "mono")
+            frame.sample_rate, frame.pts = RATE, 0
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+# --- time --------------------------------------------------------------------------------------------------------
+
+
+def late(at: float, gap: float = 0.0) -> bytes:
+    """Two seconds of sound in Matroska that starts at ``at`` s beside a picture from 0 s, with a gap in its middle."""
+    file, samples = BytesIO(), chirps(2, RATE)
+    with av.open(file, "w", format="matroska") as out:
+        picture = out.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 32
+        sound = out.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+        image.pts = 0
+        out.mux(picture.encode(image))
+        out.mux(picture.encode(None))
+        for number, block in enumerate(np.split((samples * 32767).astype(np.int16), 20)):
+            frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), "s16", "mono")
+            frame.sample_rate = RATE
+            frame.pts = round((at + number / 10 + (gap if number >= 10 else 0)) * RATE)
+            out.mux(sound.encode(frame))
+    return file.getvalue()
+
+
+def test_sound_that_starts_late_stands_at_its_time():
+    recording = open_recording(late(3.0))
+    samples = recording.clip().samples
+    assert abs(recording.duration - 5) < 0.01 and "late_start" in codes(recording)
+    assert not samples[: 3 * RATE - 20].any()
+    np.testing.assert_allclose(samples[3 * RATE :], chirps(2, RATE), atol=1e-4)
+    np.testing.assert_array_equal(recording.clip(4.5, 0.3).samples, samples[round(4.5 * RATE) : round(4.8 * RATE)])
+
+
+def test_missing_packets_are_silence_of_their_length():
+    recording = open_recording(late(0.0, gap=1.5))
+    samples = recording.clip().samples
+    assert abs(recording.duration - 3.5) < 0.01 and codes(recording) == {"gaps"}
+    assert not samples[RATE : round(2.5 * RATE)].any()
+    np.testing.assert_allclose(samples[round(2.5 * RATE) :], chirps(2, RATE)[RATE:], atol=1e-4)
+
+
+def test_pauses_that_a_recorder_left_out_are_silence_and_no_damage():
+    def packets(data: bytes):
+        sizes, at = [12, 13, 15, 17, 19, 20, 26, 31, 5] + [0] * 7, 6
+        while at < len(data):
+            size = 1 + sizes[data[at] >> 3 & 15]
+            yield data[at : at + size]
+            at += size
+
+    whole = encode(chirps(2, 8000), 8000, "amr", "libopencore_amrnb")
+    parts = list(packets(whole))
+    pause = [bytes([8 << 3 | 4]) + bytes(5)] + [bytes([15 << 3 | 4])] * 24
+    recording = open_recording(whole[:6] + b"".join(parts[:50] + pause + parts[50:] + pause))
+    assert recording.duration == pytest.approx(len(parts) * 0.02 + 2 * 0.5, abs=0.001)
+    assert codes(recording) == {"pauses"}
+    middle = recording.clip(1.05, 0.4).samples
+    assert not middle.any() and recording.clip(0.2, 0.6).samples.any()
+
+
+def test_all_of_a_file_whose_rate_changes_is_heard():
+    def adts(rate: int, hz: float) -> bytes:
+        time = np.arange(2 * rate) / rate
+        return encode(0.5 * np.sin(2 * np.pi * hz * time), rate, "adts", "aac")
+
+    recording = open_recording(adts(32_000, 440) + adts(16_000, 880))
+    assert recording.rate == 32_000 and recording.duration == pytest.approx(4.1, abs=0.2)
+    assert "rate_changes" in codes(recording)
+    for start, hz in ((0.5, 440), (2.7, 880)):
+        samples = recording.clip(start, 1).samples
+        assert np.abs(np.fft.rfft(samples)).argmax() == pytest.approx(hz, abs=2)
+
+
+# --- tracks and channels -----------------------------------------------------------------------------------------
+
+
+def test_several_tracks_are_named_and_one_can_be_chosen():
+    first, second = chirps(1, RATE, 1), chirps(1, RATE, 2)
+    data = tracks(first, second)
+    recording = open_recording(data)
+    [notice] = recording.notices
+    assert notice.code == "tracks" and "2 sound tracks" in notice.sentence and "track 1 is heard" in notice.sentence
+    np.testing.assert_allclose(recording.clip().samples, first, atol=1e-4)
+    other = open_recording(data, track=2)
+    np.testing.assert_allclose(other.clip().samples, second, atol=1e-4)
+    assert other.clip().key != recording.clip().key and other.sha256 == recording.sha256
+    with pytest.raises(BadRequest, match="no sound track 3"):
+        open_recording(data, track=3)
+
+
+def test_the_first_track_that_can_be_decoded_is_heard():
+    sound = chirps(1, RATE, 1)
+    data = tracks(sound, sound, container="mov", codec="alac")
+    broken = data.replace(b"alac", b"apac", 2)  # the sample entry of the first, and its box inside
+    recording = open_recording(broken)
+    assert recording.track == 2 and "cannot be decoded here" in str(recording.notices[0])
+    np.testing.assert_allclose(recording.clip().samples, sound, atol=1e-4)
+    with pytest.raises(AudioError, match="Track 1 of"):
+        open_recording(broken, track=1)
+
+
+@pytest.mark.parametrize(
+    "left, mixed, words",
+    [
+        (lambda sound: sound, False, ""),
+        (lambda sound: -sound, False, ""),
+        (lambda sound: np.zeros_like(sound), True, "is silent"),
+        (lambda sound: 0.1 * np.random.default_rng(7).normal(size=len(sound)), True, "nothing in common"),
+    ],
+    ids=["same", "opposite", "silent", "hiss"],
+)
+def test_the_first_channel_is_heard_unless_it_is_silent_or_unlike(left, mixed, words):
+    sound = chirps(2, RATE)
+    pair = np.stack([left(sound), sound], axis=1).astype(np.float32)
+    recording = from_samples(pair, RATE)
+    expected = pair.mean(axis=1) if mixed else pair[:, 0]
+    np.testing.assert_allclose(recording.clip().samples, expected, atol=1e-6)
+    assert ("mix" in codes(recording)) == mixed and words in " ".join(map(str, recording.notices))
+
+
+def test_a_channel_can_be_chosen():
+    pair = np.stack([chirps(1, RATE, 1), chirps(1, RATE, 2)], axis=1)
+    data = from_samples(pair, RATE).data
+    expected = {"one": pair[:, 0], 2: pair[:, 1], "mix": pair.mean(axis=1)}
+    clips = {rule: open_recording(data, channels=rule).clip() for rule in expected}
+    for rule, samples in expected.items():
+        np.testing.assert_allclose(clips[rule].samples, samples, atol=1e-6)
+    assert len({clip.key for clip in clips.values()}) == 3
+    with pytest.raises(BadRequest, match="no channel 3"):
+        open_recording(data, channels=3)
+
+
+def test_a_part_in_which_the_first_channel_is_silent_is_heard_in_the_mix():
+    left = np.concatenate([chirps(40, 4000), np.zeros(40_000, np.float32)])
+    recording = from_samples(np.stack([left, 0.5 * left + chirps(50, 4000, 2)], axis=1) / 2, 4000)
+    clip = recording.clip(42)
+    assert clip.samples.any() and not clip.silent and "mix" in codes(clip)
+    assert "mix" not in codes(recording.clip(0, 30))
+
+
+def test_statistics_are_those_of_all_blocks_together():
+    samples = np.random.default_rng(0).normal(3, 1, (3, 150_000)).astype(np.float32)
+    stats = ChannelStats(3)
+    for block in np.array_split(samples, 140, axis=1):
+        stats.add(block)
+    np.testing.assert_allclose(stats.covariance(), np.cov(samples, ddof=0), atol=1e-3)
+    assert not choose("auto", np.zeros((2, 2))).mix
+
+
+# --- level and rate ----------------------------------------------------------------------------------------------
+
+
+def test_float_samples_in_the_range_of_integers_are_heard_scaled():
+    sound = chirps(1, RATE)
+    recording = from_samples(sound * 32_767, RATE)
+    assert codes(recording) == {"loud"} and "full scale" in str(recording.notices[0])
+    np.testing.assert_allclose(normalise(recording.clip().samples), normalise(sound), atol=1e-4)
+
+
+def test_a_whale_at_250_hz_is_heard():
+    time = np.arange(20 * 250) / 250
+    recording = from_samples(0.5 * np.sin(2 * np.pi * 20 * time), 250)
+    assert recording.duration == 20 and codes(recording) == {"low_rate"} and "125 Hz" in str(recording.notices[0])
+    spectrum = np.abs(np.fft.rfft(recording.clip().resampled(32_000).samples))
+    assert spectrum.argmax() / 20 == pytest.approx(20, abs=0.1)
+
+
+@pytest.mark.parametrize("level, silent", [(0, True), (1 / 32_768, True), (10 / 32_768, False)])
+def test_dither_is_silence_and_quiet_sound_is_not(level, silent):
+    samples = level * np.random.default_rng(0).choice([-1.0, 0.0, 1.0], RATE) + 0.01  # with an offset
+    clip = from_samples(samples - (0 if silent else 0.01), RATE).clip()
+    assert clip.silent == silent and ("silent" if silent else "quiet") in codes(clip)
+
+
+@pytest.mark.parametrize("before, silence", [(0, 100_000), (70_001, 5), (10_007, 10_000_000), (1_000_000, 3_000_001)])
+def test_silence_in_an_envelope_is_as_if_it_were_samples(before, silence):
+    sound = np.random.default_rng(0).normal(size=before).astype(np.float32)
+    quick, slow = EnvelopeBuilder(), EnvelopeBuilder()
+    for builder in (quick, slow):
+        builder.add(sound)
+    quick.add_silence(silence)
+    slow.add(np.zeros(silence, np.float32))
+    for builder in (quick, slow):
+        builder.add(sound)
+    np.testing.assert_array_equal(quick.finish(), slow.finish())
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+
+def test_names_from_outside_are_text():
+    assert normal("Tu\u0308rklingel") == "Türklingel"
+    assert escaped("caf\udce9.wav") == "caf\\xe9.wav" and escaped("a\x1b[31m.wav") == "a\\x1b[31m.wav"
+    assert shown_name("C:\\rec\\a.wav") == "a.wav" and shown_name("") == "sound"
+    assert is_text("زنگ\u200cدر") and is_text("👩\u200d🚒 fire") and is_text("no\u00a0break")
+    assert not is_text("two\nlines") and not is_text("\u202egnp.exe") and not is_text("\x00")
+
+
+@pytest.mark.parametrize(
+    "path, hidden",
+    [
+        ("dog/1.wav", False),
+        ("dog/._1.wav", True),
+        (".Trashes/x.wav", True),
+        ("@eaDir/1.wav", True),
+        ("dog/.ipynb_checkpoints/1-checkpoint.wav", True),
+        ("__MACOSX/dog/1.wav", True),
+        ("dog/Thumbs.db", True),
+        ("./dog/1.wav", False),
+    ],
+)
+def test_hidden_and_system_files_are_known(path, hidden):
+    assert is_hidden(path) == hidden
+
+
+def test_the_player_plays_what_the_model_hears():
+    for sound, rate in ((0.02 * chirps(1, RATE), RATE), (30_000 * chirps(1, RATE), RATE), (chirps(1, 250), 250)):
+        clip = from_samples(sound, rate).clip()
+        played, at = soundfile.read(BytesIO(heard_wav(clip)), dtype="float32")
+        assert 3000 <= at <= 96_000 and np.abs(played).max() == pytest.approx(1, abs=1e-3)
+        np.testing.assert_allclose(played, normalise(clip.resampled(at).samples), atol=1e-4)
+
+
+def test_a_player_shows_a_length_for_the_shortest_sound_too():
+    clip = from_samples(np.full(800, 0.5, np.float32), 8_000).clip()
+    played, rate = soundfile.read(BytesIO(player_wav(clip)), dtype="float32")
+    assert len(played) == rate == 8_000 and np.allclose(played[:800], 1.0, atol=1e-3) and not played[800:].any()
+    longer = from_samples(np.full(9_000, 0.5, np.float32), 8_000).clip()
+    assert player_wav(longer) == heard_wav(longer)
