@@ -360,9 +360,12 @@ def take(data: bytes, name: str, source: str) -> bool:
     return attempt(lambda: session().open(open_recording(data, name), source))
 
 
-def take_example(example: Example) -> None:
-    """Make an example of the bank the session's sound; a refusal is shown by ``problem``."""
-    attempt(lambda: session().open(open_recording(bank().audio_path(example.id), f"{example.label}.ogg"), "example"))
+def take_example(example: Example, of: Bank) -> None:
+    """Make an example of the bank ``of`` the session's sound; a refusal is shown by ``problem``.
+
+    The bank is the one whose examples the page showed: with another model there may be another one by now.
+    """
+    attempt(lambda: session().open(open_recording(of.audio_path(example.id), f"{example.label}.ogg"), "example"))
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
@@ -372,7 +375,8 @@ def _everyday(_bank: Bank, key: str, count: int) -> list[Example]:
 
 def example_buttons(count: int = 6) -> None:
     """A row of examples to try with one click."""
-    examples = _everyday(bank(), str(bank().folder), count)
+    shown = bank()
+    examples = _everyday(shown, str(shown.folder), count)
     if not examples:
         st.caption("The example bank is empty.")
         return
@@ -384,7 +388,7 @@ def example_buttons(count: int = 6) -> None:
                 icon=":material/play_circle:",
                 help=example.caption,
                 on_click=take_example,
-                args=(example,),
+                args=(example, shown),
             )
 
 

@@ -13,6 +13,7 @@ from afcore.audio.clock import clock_text
 from afcore.audio.notices import NOTHING_SENTENCE
 from afcore.audio.recording import MAX_SECONDS
 from afcore.evaluation.beforehand import MODEL, Beforehand
+from afcore.retrieval.bank import Bank
 from afcore.retrieval.example import Example
 from pages import common, listen_ask, listen_find, playhead, recorder, share
 
@@ -67,7 +68,8 @@ def _record(session: BrowserSession) -> None:
 
 
 def _browse(session: BrowserSession) -> None:
-    examples = {example.id: example for example in common.bank().examples()}
+    bank = common.bank()
+    examples = {example.id: example for example in bank.examples()}
     order = sorted(examples, key=lambda i: (examples[i].label.lower(), i))
     key = session.key("browse")
     st.selectbox(
@@ -78,14 +80,14 @@ def _browse(session: BrowserSession) -> None:
         placeholder="Type to search the labels and captions",
         key=key,
         on_change=_picked,
-        args=(key, examples),
+        args=(key, examples, bank),
     )
 
 
-def _picked(key: str, examples: dict[int, Example]) -> None:
+def _picked(key: str, examples: dict[int, Example], bank: Bank) -> None:
     picked = st.session_state[key]
     if picked is not None:
-        common.take_example(examples[picked])
+        common.take_example(examples[picked], bank)
 
 
 def _show(session: BrowserSession) -> None:

@@ -161,7 +161,7 @@ def _hears(page: Page, stop: Callable[[], None]) -> None:
     stop()
     shown(page.get_by_role("heading", name="Recording.wav"))
     [seconds] = re.findall(r"([\d.]+) s · ", page.get_by_test_id("stMain").inner_text())
-    assert 1 < float(seconds) < 60
+    assert 0.3 < float(seconds) < 60  # on a busy machine the microphone starts late
     assert page.get_by_text("silent").count() == 0  # the beeps are in it
     page.context.close()
 

@@ -33,7 +33,7 @@ def said(at) -> dict[str, int]:
 def test_the_card_is_shown_with_its_table_and_about_leads_to_it(card):
     assert [title.value for title in card.title] == ["Model card"]
     text = texts(card)
-    assert "| zero-shot |" in text and "(`docs/mini-card.md`)" in text and "](../" not in text
+    assert ", zero-shot |" in text and "(`docs/mini-card.md`)" in text and "](../" not in text
     good(page(card, "about"))
     assert any("model card" in link.proto.label for link in card.get("page_link"))
 
