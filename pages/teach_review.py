@@ -1,6 +1,7 @@
 """Teach, review: one uncertain clip after the other; what a person says becomes an example for the next."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_history import change_text
@@ -83,7 +84,7 @@ def _card(teach: TeachSession, loop: Loop) -> None:
         if item is None:
             _nothing_left(teach, loop)
         else:
-            with st.container(border=True, key=teach_keys.CARD):
+            with _place(teach), st.container(border=True, key=teach_keys.CARD):
                 prediction = project.prediction(item.id)
                 _clip(teach, loop, item, prediction)
             if prediction is not None:
@@ -94,6 +95,15 @@ def _card(teach: TeachSession, loop: Loop) -> None:
         # Last: whoever reads that there is one less has the next one before them.
         with left:
             _left(teach, loop)
+
+
+def _place(teach: TeachSession) -> DeltaGenerator:
+    """Where the card stands: each clip's at the other of two places, of which one is emptied first. At one and the same
+    place, what was drawn for the clip before stays beside it when a key comes while the page is still being drawn."""
+    places = [st.container(), st.container()]
+    with places.pop(teach.other_place):
+        st.empty()
+    return places[0]
 
 
 def _left(teach: TeachSession, loop: Loop) -> None:

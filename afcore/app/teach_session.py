@@ -53,6 +53,8 @@ class TeachSession:
     """What the predictions depended on when it failed: without a change it would fail again."""
     shown: tuple[int, float] | None = None
     """The clip on the review card and the time of its prediction there (0: none)."""
+    other_place: bool = False
+    """Changes with each clip on the card: which of two places it stands at."""
     judged: int = 0
     """Clips judged in this sitting."""
     keys: ReviewKeys = field(default_factory=ReviewKeys)
@@ -137,7 +139,9 @@ class TeachSession:
 
     def show(self, item: ProjectClip | None) -> None:
         """Note which clip is on the review card, and with which prediction."""
-        self.shown = self._with_prediction(item.id) if item else None
+        before, self.shown = self.shown, self._with_prediction(item.id) if item else None
+        if before is None or self.shown is None or before[0] != self.shown[0]:
+            self.other_place = not self.other_place
 
     def card_is_stale(self) -> bool:
         """Whether the clip on the card has another prediction by now."""

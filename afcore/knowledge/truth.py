@@ -20,6 +20,7 @@ SURE, GUESS, ABSENT = 0.3, 0.08, 0.02  # probabilities of the teacher
 KEPT = 0.01  # fainter tags are not kept of a clip
 LABELLED = 0.75  # what the class that a label names counts as, where the teacher does not contradict it
 SPECIFIC = 0.45  # share of a general class's probability from which on a class under it is named instead
+CLOSE = 0.6  # of the likeliest guess's probability, from which on a second one is named beside it
 MOST_EVENTS = 3
 BEHIND = frozenset(("room", "recording"))  # kinds that are named only where nothing else is
 VAGUE = frozenset(("Sound effect", "Field recording", "Effects unit", "Cacophony", "Environmental noise"))
@@ -95,7 +96,8 @@ def truth_of(tags: Mapping[int, float], labelled: Iterable[int] = ()) -> Truth:
         events, certain = found[:MOST_EVENTS], True
     else:
         guesses = [i for i in order[:6] if score[i] >= GUESS and classes[i].kind not in BEHIND]
-        events, certain = distinct(guesses, score)[:2], False
+        likely = distinct(guesses, score)[:2]
+        events, certain = [i for i in likely if score[i] >= CLOSE * score[likely[0]]], False
     possible = frozenset(i for i in score if score[i] >= ABSENT)
     return Truth(tuple(classes[i] for i in events), certain, possible)
 

@@ -21,8 +21,18 @@ from afcore import prompts
 from afcore.corpus.clips import ClipInfo, ClipSet
 from afcore.corpus.held_out import left_out, left_out_classes, says_left_out
 from afcore.corpus.spoken import BEHIND
-from afcore.knowledge.table import KINDS, SoundClass, by_name, option_name, options_near, table, without_article
-from afcore.knowledge.truth import LABELLED, NOTHING, Truth, above, named_class, truth_of
+from afcore.knowledge.table import (
+    KINDS,
+    SoundClass,
+    by_name,
+    option_name,
+    options_near,
+    related,
+    table,
+    without_article,
+)
+from afcore.knowledge.truth import BEHIND as BACK
+from afcore.knowledge.truth import LABELLED, NOTHING, VAGUE, Truth, above, named_class, truth_of
 from afcore.training.mini.answers import ABOUT_THE_APP, ASKED_KINDS, EMPTY, Speaker, sentence
 from afcore.training.mini.shots import Shots
 from afcore.training.mini.wordings import finished, question
@@ -32,10 +42,13 @@ T = TypeVar("T")
 
 CHANGED = 0.35  # share of the sounds whose class is changed for another
 NOISE = 0.04  # share of the sounds that are noise, hum or silence
-NAMELESS = 0.02  # share of the sounds in which nothing is found
+NAMELESS = 0.02  # share of the sounds in which nothing is found: the answer is a guess
+BLENDS_MORE = 1.8  # how often two sounds at once are drawn, beside what their number would give
 KNOWN = 0.6  # share of the classes drawn by chance that everybody knows
 PEOPLE = 0.5  # share of the captions in people's own words, where there are any
 UNSURE = 0.4  # how often a sound that one can only guess is drawn, beside one that is known
+NONE_OF_THEM = 0.03  # share of the questions "which of" in which nothing that is offered is heard
+NEAREST = 0.25  # and in which what is nearest to what is heard is offered in its place
 NOT_ASKED = 0.6  # share of the sounds without an animal, vehicle or instrument that are not asked which it is
 WINDOWS, READ = 2, 8  # windows of a sound that are read, and tags of each that the front end gives on as words
 UNREAD = 0.07  # probability of what the teacher hears and the features do not say: no event, and never denied
@@ -100,8 +113,8 @@ KIND_OF_QUESTION = {  # how often each kind is asked
     "in_or_out": 5,
     "is_there": 16,
     "any_of": 4,
-    "which_of": 7,
-    "else": 6,
+    "which_of": 10,
+    "else": 9,
     "attention": 6,
     "mistaken": 5,
     "sight": 4,
@@ -165,9 +178,13 @@ class Talk(Shots):
         for i in heard:
             clips[i].extra = readable(clips[i].extra, clips.of(i)[:WINDOWS])
             self.truths[i] = truth_of_clip(clips[i])
+        for i, truth in self.truths.items():
+            if not (truth.events or clips[i].extra.get("noise")):
+                self.truths[i] = guessed(clips.of(i)[:WINDOWS])
         self.noise = [i for i in self.truths if clips[i].extra.get("noise")]
-        self.nameless = sorted(set(self.truths) - set(self.noise) - set(heard))
-        self.ids = np.array([i for i, truth in self.truths.items() if truth.events])
+        told = [i for i in heard if truth_of_clip(clips[i]).events]
+        self.nameless = sorted(set(self.truths) - set(self.noise) - set(told))
+        self.ids = np.array(told)
         self.weights = self._weights(self.ids)
         self.by_label: dict[str, list[int]] = {}
         for i in map(int, self.ids):
@@ -193,7 +210,8 @@ class Talk(Shots):
         names = [self.truths[int(i)].main.name for i in ids]
         counts = {name: names.count(name) for name in set(names)}
         sure = [1.0 if self.truths[int(i)].sure else UNSURE for i in ids]
-        weights = np.array([counts[name] ** -0.6 for name in names]) * sure
+        more = [BLENDS_MORE if "parts" in self.clips[int(i)].extra else 1.0 for i in ids]
+        weights = np.array([counts[name] ** -0.6 for name in names]) * sure * more
         return np.cumsum(weights / weights.sum())
 
     def _choice(self, options: Sequence[T]) -> T:
@@ -394,19 +412,27 @@ class Talk(Shots):
         return question(kind, rng), answered(truth, noise)
 
     def which_of(self, about: About) -> tuple[str, str]:
-        """Which of up to five sounds the clip has."""
+        """Which of up to five sounds the clip has. Whoever offers sounds mostly knows that it is one: where what
+        is heard is not offered, the answer is what is nearest to it."""
         truth, rng = about.truth, self.rng
         others = self.absent(truth, int(rng.integers(1, 5)))
         if not others:
             return question("what", rng), self.speaker.what(truth, about.noise)
-        if not truth.events or not truth.sure or rng.random() < 0.1:  # none of them
+        if not truth.events or rng.random() < NONE_OF_THEM:
             offered = [sound.noun for sound in others]
             answer = f"None of them: I hear {self.speaker.heard(truth, about.noise)}."
         else:
-            event = self._choice(truth.events)
-            own = self._choice((event.noun, event.noun, event.tag))
-            offered = [own, *(sound.noun if own == event.noun else sound.tag for sound in others)]
-            answer = sentence(self._choice(("{}", "it is {}", "I hear {}")).format(own))
+            event, sure = self._choice(truth.events), truth.sure
+            near = [sound for sound in spoken_classes() if _near(sound, event)]
+            if near and rng.random() < NEAREST:
+                event, sure = self._choice(near), False
+                others = [sound for sound in others if sound != event and not related(sound, event)]
+                others = others or [self.another()]
+            form = int(rng.integers(3))
+            own, *rest = [sound.tag if form == 2 else sound.noun for sound in (event, *others)]
+            offered = [own, *(other for other in dict.fromkeys(rest) if other != own)]
+            said = ("{}", "it is {}", "I hear {}") if sure else ("{}", "most likely {}", "I think it is {}")
+            answer = sentence(self._choice(said).format(own))
         offered = [offered[int(k)] for k in rng.permutation(len(offered))]
         listed = f"{', '.join(offered[:-1])} or {offered[-1]}" if len(offered) > 1 else offered[0]
         return question("which_of", rng, listed), answer
@@ -422,7 +448,7 @@ class Talk(Shots):
         """``count`` questions and answers about one sound, each kind once."""
         truth, rng, turns = about.truth, self.rng, []
         asked_kinds: list[str] = []
-        if len(truth.events) > 1 and truth.sure and rng.random() < 0.4:  # one sound at a time
+        if len(truth.events) > 1 and truth.sure and rng.random() < 0.6:  # one sound at a time
             first = truth.main
             turns = [(question("what", rng), self._choice(("I hear {}.", "It sounds like {}.")).format(first.noun))]
             turns.append((question("else", rng), self.speaker.other(truth, first)))
@@ -525,6 +551,15 @@ def readable(extra: dict[str, Any], features: np.ndarray) -> dict[str, Any]:
     return new
 
 
+def guessed(features: np.ndarray) -> Truth:
+    """What is said of a sound that the teacher cannot name, or whose tags the student misses: the student's strongest
+    tag that names more than a group, as a guess. ``features``: (windows, 911)."""
+    strength = features[:, -len(table()) :].astype(np.float32).max(axis=0)
+    specific = (table()[int(c)] for c in np.argsort(-strength))
+    found = next(sound for sound in specific if not (sound.general or sound.kind in BACK or sound.name in VAGUE))
+    return Truth((found,), False, frozenset(range(len(table()))))
+
+
 def truth_of_clip(info: ClipInfo) -> Truth:
     """What is true of a clip that `afcore.corpus.spoken` described."""
     return changed(info, ())
@@ -575,6 +610,11 @@ def _line(sound: SoundClass, without: SoundClass) -> list[int]:
     """A class and those above it, nearest first, but for those of another class."""
     gone = {without.name, *above(without)}
     return [by_name()[name].index for name in (sound.name, *sorted(above(sound))) if name not in gone]
+
+
+def _near(sound: SoundClass, event: SoundClass) -> bool:
+    """Whether one is easily taken for the other, and neither is a whole group."""
+    return sound != event and not sound.general and (sound.name in event.mistaken_for or related(sound, event))
 
 
 def _behind(info: ClipInfo) -> bool:
