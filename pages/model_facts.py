@@ -8,7 +8,7 @@ from afcore.app.session import BrowserSession
 from afcore.engine.engine import Engine
 from pages import common
 
-JOB = "moved"
+JOB, COST = "moved", "cost"
 
 
 def draw(session: BrowserSession, engine: Engine) -> None:
@@ -29,6 +29,8 @@ def draw(session: BrowserSession, engine: Engine) -> None:
             common.figure(plots.gates(gates), "facts-gates", "Gates of attention and feed-forward, by layer")
             st.caption("tanh of the gate: at 0 a layer does not look at the sound at all.")
     _moved(session, engine)
+    if gates:
+        _cost(session, engine)
 
 
 def _moved(session: BrowserSession, engine: Engine) -> None:
@@ -64,3 +66,31 @@ def _moved(session: BrowserSession, engine: Engine) -> None:
                 "How much less likely each token of the answer is (in nats) when a window, or an example's sound, is "
                 "silence instead. Below zero: it spoke against the answer."
             )
+
+
+def _cost(session: BrowserSession, engine: Engine) -> None:
+    st.header("What a longer sound costs", anchor=False)
+    st.markdown(
+        "The paper has the sound beside the text, behind cross-attention, and not in front of it, as other models "
+        "have: with L tokens of text and N of audio the work of attention then grows with L · N, and not with the "
+        "square of L + N. Here both ways are measured on one decoder of this model's shape."
+    )
+    key = ("cost", engine.name)
+    job = session.jobs.get(COST)
+    known = job is not None and job.key == key
+    if not known and st.button("Measure it on this machine (half a minute)", icon=":material/timer:", key="cost"):
+        job = session.run(COST, key, lambda job: model_facts.cost(job, engine), None)
+        known = True
+    if job is None or not known:
+        return
+    if not job.done:
+        st.button("Stop", icon=":material/stop:", key="cost-stop", on_click=job.stop)
+    found = common.finish(job, "Measuring")
+    if found:
+        common.figure(plots.costs(found), "facts-cost", "Milliseconds to read a sound and a prompt, by windows")
+        both = {cost.way: cost for cost in found[-2:]}
+        kept = ", ".join(f"{cost.kept_mb:.0f} MB with {way}" for way, cost in both.items())
+        st.caption(
+            f"With {found[-1].windows} windows ({found[-1].tokens} audio tokens) and 32 tokens of text, keys and "
+            f"values take {kept}. `python -m afcore bench --cost` measures the same, and more."
+        )

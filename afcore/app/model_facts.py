@@ -15,6 +15,7 @@ from afcore.app.model_host import device_name, number_format
 from afcore.engine.engine import Engine
 from afcore.engine.language import FlamingoText
 from afcore.engine.results import Heard
+from afcore.evaluation.attention_cost import WINDOWS, Cost, config_of, costs, random_model
 from afcore.jobs import Job
 from afcore.prompts import Prompt
 
@@ -139,3 +140,16 @@ def moved(job: Job, engine: Engine, heard: Heard, prompt: Prompt, answer: str) -
         job.report(f"Without {what}", number / len(changes))
         found.append(Moved(what, whole - likely(instead)))
     return [one for one in found if math.isfinite(one.nats)]
+
+
+def cost(job: Job, engine: Engine) -> list[Cost]:
+    """The work of a job: what a longer sound costs a model of this one's shape, on this machine; what is measured until
+    it is stopped."""
+    model = random_model(config_of(engine))
+    found: list[Cost] = []
+    for number, windows in enumerate(WINDOWS):
+        if job.stopping.is_set():
+            break
+        job.report(f"{windows} window{'s' * (windows > 1)}", number / len(WINDOWS))
+        found += costs(model, [windows], runs=1)
+    return found

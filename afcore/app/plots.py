@@ -29,6 +29,7 @@ from afcore.audio.windows import WindowPlan
 if TYPE_CHECKING:
     from afcore.app.benchmark_runs import Measure
     from afcore.app.model_facts import Gate, Moved
+    from afcore.evaluation.attention_cost import Cost
 
 ACCENT = "#c43a69"
 """What the model hears."""
@@ -405,6 +406,19 @@ def gates(found: Sequence[Gate]) -> go.Figure:
     figure.update_xaxes(title="decoder layer", dtick=max(1, len(layers) // 10))
     figure.update_yaxes(title="open")
     return finished(figure, height=260, showlegend=True)
+
+
+def costs(found: Sequence[Cost]) -> go.Figure:
+    """Milliseconds until sound and prompt are read, over the number of windows: a line for each way."""
+    figure = go.Figure()
+    for number, way in enumerate(dict.fromkeys(cost.way for cost in reversed(found))):
+        own = [cost for cost in found if cost.way == way]
+        line = {"color": SERIES[number], "dash": "dot" if number == 0 else "solid"}
+        times = [1000 * cost.read_s for cost in own]
+        figure.add_trace(go.Scatter(x=[c.windows for c in own], y=times, mode="lines+markers", name=way, line=line))
+    figure.update_xaxes(title="windows of the sound")
+    figure.update_yaxes(title="ms", rangemode="tozero")
+    return finished(figure, height=300, showlegend=True)
 
 
 def moved(found: Sequence[Moved]) -> go.Figure:

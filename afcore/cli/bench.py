@@ -5,6 +5,9 @@ person waits for after choosing a sound: window features, retrieval, reading the
 leaves out the prompt, and is compared with the bare language model's: the same weights without the audio blocks, the
 same ``generate``, number format, threads and prompt, in turns so that a busy machine slows both.
 
+``--cost`` measures what a longer sound costs: windows through cross-attention beside the same windows as tokens in the
+prompt (`afcore.evaluation.attention_cost`).
+
 ``--clips N`` measures Teach instead: how many clips a second are saved, embedded and labelled
 (`afcore.cli.bench_clips`). ``--all`` measures everything that has a bar, row by row, each in a process of its own
 (`afcore.cli.bench_rows`).
@@ -26,9 +29,10 @@ from typing import TYPE_CHECKING, Any
 from afcore import threads
 from afcore.cli import bench_speed
 from afcore.cli.bench_clips import clips_table, measure_clips
-from afcore.cli.bench_rows import ROWS, Measure, Measures, from_json, peak_mb, rows_table, to_json
+from afcore.cli.bench_rows import ROWS, Measure, Measures, from_json, peak_mb, published_shape, rows_table, to_json
 from afcore.cli.bench_speed import command, decoding_speed, first_token, start_process, ten_seconds
 from afcore.errors import BadRequest, MissingPart
+from afcore.evaluation import attention_cost
 
 if TYPE_CHECKING:
     from transformers import GenerationMixin
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from afcore.engine.engine import Engine
 
 SHOTS = (0, 4, 8)
+LAYERS = 12  # of OPT, with `--all`
 CLIPS = 1000  # of Teach, with `--all`
 AIMS = {
     "cold_start_s": "at most 15",
@@ -71,6 +76,9 @@ def add_bench(commands: Commands) -> None:
         help="instead: embed and label N clips in a project of Teach (1000 take some minutes)",
     )
     parser.add_argument(
+        "--cost", action="store_true", help="instead: 1 to 128 windows, by cross-attention and as tokens in the prompt"
+    )
+    parser.add_argument(
         "--all", action="store_true", help="instead: every measure that has a bar, with its median and spread"
     )
     parser.add_argument(
@@ -79,7 +87,9 @@ def add_bench(commands: Commands) -> None:
     parser.add_argument(
         "--examples", type=int, default=1_000_000, metavar="N", help="with --all: of retrieval (default 1000000)"
     )
-    parser.add_argument("--layers", type=int, default=12, metavar="N", help="with --all: of OPT (default 12)")
+    parser.add_argument(
+        "--layers", type=int, metavar="N", help="with --all and --cost: of OPT in the published layout (--all: 12)"
+    )
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help="with --all: decoded by OPT (default 64)")
     parser.add_argument("--row", choices=list(ROWS), help=argparse.SUPPRESS)
     parser.add_argument("--worker", choices=["start", "all"], help=argparse.SUPPRESS)
@@ -90,8 +100,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.worker:
         _worker(options)
         return 0
+    if not options.cost and options.layers is None:
+        options.layers = LAYERS
     if options.row:
         print(json.dumps(to_json(ROWS[options.row](options))), flush=True)
+        return 0
+    if options.cost:
+        found = cost(options)
+        print(json.dumps(attention_cost.to_json(found), indent=1) if options.json else attention_cost.table(found))
         return 0
     if options.all:
         measures = measure_all(options)
@@ -101,6 +117,23 @@ def _run(options: argparse.Namespace) -> int:
     show = table if options.clips is None else clips_table
     print(json.dumps(measured, indent=1) if options.json else show(measured))
     return 0
+
+
+def cost(options: argparse.Namespace) -> list[attention_cost.Cost]:
+    """Figures of ``--cost``: of the model's shape, or, with ``--layers``, of the published layout with so many layers.
+
+    Raises BadRequest for no runs or layers, MissingPart where the model cannot load."""
+    if min(options.runs, 1 if options.layers is None else options.layers) < 1:
+        raise BadRequest("Give --runs and --layers a number above 0.")
+    if options.layers is not None:
+        config = published_shape(options.layers)[0].config
+    else:
+        config = attention_cost.config_of(options.load(options.model, options.device))
+
+    def progress(done: int, total: int) -> None:
+        print(f"{done} of {total} sizes", file=sys.stderr, flush=True)
+
+    return attention_cost.costs(attention_cost.random_model(config), runs=options.runs, on_progress=progress)
 
 
 def teach(options: argparse.Namespace) -> dict[str, Any]:

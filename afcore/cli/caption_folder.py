@@ -14,6 +14,7 @@ from afcore.cli.shared import (
     REFUSED,
     add_decoding,
     add_padding,
+    add_ray,
     between,
     channel_rule,
     device_name,
@@ -49,6 +50,7 @@ def add_caption_folder(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="also print every row")
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
     parser.add_argument("--device", type=device_name, help="cpu, cuda, mps or xpu; default: a GPU if there is one")
+    add_ray(parser)
     add_padding(parser)
     add_decoding(parser)
     # As the authors did it: ten, drawn as the published demo draws.
@@ -56,7 +58,8 @@ def add_caption_folder(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from afcore.corpus.captioning import Drawing, caption_folder
+    from afcore.corpus.captioning import caption_folder
+    from afcore.corpus.drawn_captions import Drawing
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # captioning never asks the network
     drawing = Drawing(options.candidates, settings_of(options), options.prompt, options.channels)
@@ -69,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     make_engine = partial(loaded, options)
     try:
         rows = caption_folder(
-            options.folder, options.out, make_engine, drawing, options.min_clap, options.model, progress
+            options.folder, options.out, make_engine, drawing, options.min_clap, options.model, progress, options.ray
         )
     except KeyboardInterrupt:
         say("\nStopped; the same command goes on from here.")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from afcore.cli.shared import REFUSED, add_what_is_heard, print_json
+from afcore.cli.shared import REFUSED, add_ray, add_what_is_heard, print_json
 from afcore.teach.batch import chosen, label_folder, open_project
 from afcore.teach.changes import METHODS
 from afcore.teach.labeller import How
@@ -47,9 +47,7 @@ def add_label(commands: Commands) -> None:
     )
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
     parser.add_argument("--device", help="cpu, cuda, mps or xpu; default: a GPU if there is one")
-    parser.add_argument(
-        "--ray", metavar="ADDRESS", help="run on this Ray cluster (“local” starts one here); see requirements-ray.lock"
-    )
+    add_ray(parser)
     add_what_is_heard(parser, "as the project says", "label silent files too, which hold nothing to hear")
     parser.set_defaults(run=_run, channels=None)
 

@@ -86,6 +86,13 @@ def add_padding(parser: argparse._ActionsContainer, usual: str = "demo") -> None
     )
 
 
+def add_ray(parser: argparse._ActionsContainer) -> None:
+    """Adds the option ``--ray``."""
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="run on this Ray cluster (“local” starts one here); see requirements-ray.lock"
+    )
+
+
 def add_retrieval(parser: argparse._ActionsContainer, option: str = "--retrieval") -> None:
     """Adds the option that chooses the CLAP by which examples are found."""
     parser.add_argument(

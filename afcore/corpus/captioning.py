@@ -10,44 +10,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afcore import prompts
-from afcore.audio.channels import AUTO
-from afcore.audio.notices import NOTHING_SENTENCE
-from afcore.errors import AudioError, BadRequest
-from afcore.hashing import number_of, sha256_of, sha256_of_file
+from afcore.corpus.drawn_captions import Drawing, drawn
+from afcore.errors import BadRequest
+from afcore.hashing import sha256_of, sha256_of_file
 from afcore.json_lines import JsonLines
 from afcore.names import files_in
 from afcore.published.weights import weights_of
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
-    from afcore.model.generation import GenerationSettings
 
 NOTED = ".progress.jsonl"
 """Added to the output's name: where what was drawn is noted."""
 Progress = Callable[[int, int], None]
 """Hears (files done, files in all)."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How captions are drawn."""
-
-    candidates: int
-    decoding: GenerationSettings
-    """Whose seed is each sound's own, so that a caption does not depend on what was captioned before."""
-    prompt: str = prompts.CAPTION
-    channels: str | int = AUTO
-
-    def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise BadRequest("Draw at least one caption.")
-        if self.candidates > 1 and self.decoding.temperature <= 0:
-            raise BadRequest("Several captions are drawn at a temperature above 0.")
 
 
 def caption_folder(
@@ -58,12 +38,14 @@ def caption_folder(
     least: float,
     model: str = "mini",
     progress: Progress = lambda done, total: None,
+    ray: str | None = None,
 ) -> list[dict[str, Any]]:
     """Captions every file in ``folder`` and the folders in it, writes ``out`` (.jsonl) and returns its rows, by file.
 
     A row has ``file``, ``caption`` (None below the similarity ``least``, which is -1 to 1), ``similarity``,
     ``candidates``, ``model``, ``weights``, or ``error``. ``make_engine`` is only called where something is to be
-    drawn. What is done is written also where the run is stopped. Raises BadRequest.
+    drawn. What is done is written also where the run is stopped. ``ray``: the address of a Ray cluster, or "local".
+    Raises BadRequest, and MissingPart as `ray_captioning.with_ray`.
     """
     if out.suffix.lower() != ".jsonl":
         raise BadRequest(f"The output ends with .jsonl, not “{out.suffix}”.")
@@ -77,39 +59,41 @@ def caption_folder(
     weights = weights_of(model)
     basis = sha256_of(json.dumps([model, weights, asdict(drawing)], sort_keys=True))[:12]
     rows = [{"file": path, "error": why} for path, why in found.left_out.items()]
-    engine: Engine | None = None
+    total, sums = len(found.files), dict[str, str]()
     kept = JsonLines(noted, lambda record: record["sha256"] if record["basis"] == basis else None)
     with kept.opened():
         try:
-            for done, (path, file) in enumerate(found.files.items()):
-                progress(done, len(found.files))
+            for path, file in found.files.items():
                 try:
-                    sha256 = sha256_of_file(file)
+                    sums[path] = sha256_of_file(file)
                 except OSError as error:
                     rows.append({"file": path, "error": f"“{path}” cannot be opened: {error.strerror}."})
-                    continue
-                if kept.get(sha256) is None:
-                    engine = engine or make_engine()
-                    kept.add({"basis": basis, "sha256": sha256, **_drawn(engine, file, path, sha256, drawing)})
-                rows.append(_row(path, kept.get(sha256) or {}, least, model, weights))
-            progress(len(found.files), len(found.files))
+            waiting = {sha256: path for path, sha256 in sums.items() if kept.get(sha256) is None}
+            before = total - len(waiting)
+            progress(before, total)
+            if waiting and ray is not None:
+                from afcore.corpus import ray_captioning
+
+                work = ray_captioning.Work(make_engine, drawing, model, weights, folder.resolve())
+                files = [(sha256, path, str(found.files[path].resolve())) for sha256, path in waiting.items()]
+                for done, record in enumerate(ray_captioning.with_ray(files, work, ray), before + 1):
+                    kept.add({"basis": basis, **record})
+                    progress(done, total)
+            elif waiting:
+                engine = make_engine()
+                for done, (sha256, path) in enumerate(waiting.items(), before + 1):
+                    record = drawn(engine, found.files[path], path, sha256, drawing)
+                    kept.add({"basis": basis, "sha256": sha256, **record})
+                    progress(done, total)
         finally:
+            rows += [
+                _row(path, kept.get(sha256) or {}, least, model, weights)
+                for path, sha256 in sums.items()
+                if kept.get(sha256) is not None
+            ]
             rows.sort(key=lambda row: row["file"])
             out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return rows
-
-
-def _drawn(engine: Engine, file: Path, path: str, sha256: str, drawing: Drawing) -> dict[str, Any]:
-    try:
-        heard = engine.hear_file(file, path, channels=drawing.channels)
-    except (AudioError, BadRequest) as error:  # about this file alone
-        return {"error": str(error)}
-    if heard.silent:
-        return {"error": NOTHING_SENTENCE}
-    prompt = engine.build_prompt(heard, drawing.prompt)
-    decoding = replace(drawing.decoding, seed=number_of(f"{drawing.decoding.seed} {sha256}"))
-    found = engine.candidates(replace(heard, in_passing=True), prompt, drawing.candidates, decoding)
-    return {"candidates": [{"caption": text, "similarity": round(near, 4)} for text, near in found]}
 
 
 def _row(path: str, record: dict[str, Any], least: float, model: str, weights: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from afcore import paths
 from afcore.engine import own_models
+from afcore.errors import MissingPart
 from afcore.hashing import sha256_of, sha256_of_known
 from afcore.published.folders import home
 
@@ -23,6 +24,14 @@ def weights_of(name: str) -> str:
     ]
     parts = (f"{file.name}\0".encode() + bytes.fromhex(sha256_of_known(file)) for file in files)
     return sha256_of(*parts)[:12] if files else ""
+
+
+def check_same(name: str, weights: str, machine: str) -> None:
+    """Raises MissingPart where this machine, called ``machine``, has none or others than ``weights`` of the model
+    ``name``."""
+    if (own := weights_of(name)) != weights:
+        what = f"other weights of {name} than this one" if own else f"no weights of {name}"
+        raise MissingPart(f"{machine} has {what}: bring its {folder_of(name)} up to date.")
 
 
 def folder_of(name: str) -> Path:

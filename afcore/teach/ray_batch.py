@@ -7,20 +7,13 @@ machine of the cluster needs this repository, set up, in the same folder, and th
 path.
 
 A worker checks that it has the driver's weights and sees its folders before it labels anything.
-
-Ray is optional: ``.venv/bin/pip install --no-deps --require-hashes -r requirements-ray.lock``.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import re
-import socket
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from afcore.engine import ray_cluster
 from afcore.errors import AudioError, MissingPart
-from afcore.published.weights import folder_of, weights_of
+from afcore.published.weights import check_same, weights_of
 from afcore.teach.exports import LabelledSpan
 from afcore.teach.labeller import FileLabeller, How, MakeEngine, prepared, read_sound
 from afcore.teach.predict import Examples
@@ -38,13 +32,6 @@ if TYPE_CHECKING:
     from afcore.engine.engine import Engine
     from afcore.teach.project import Project
 
-MISSING = (
-    "Ray is not installed here: .venv/bin/pip install --no-deps --require-hashes -r requirements-ray.lock adds it."
-)
-SECONDS = 5.0  # that a cluster may take to answer
-_UNREACHED = "see that `ray start` runs on this machine and that the address is right"
-_OWN = re.compile(r"^(?:.*: )?afcore\.[\w.]+: (.+)$", re.MULTILINE)
-_IMPORT = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 BLOCK = 16  # files that are labelled before their results are on the disk
 SCHEMA = pa.schema(
     [
@@ -104,18 +91,13 @@ class Worker:
     """
 
     def __init__(self, work: Work):
-        here = f"The machine {socket.gethostname()} of the Ray cluster"
-        for folder in work.folders:
-            if not folder.is_dir():
-                raise MissingPart(
-                    f"{here} does not see the folder {folder}: every machine needs it under the same path."
-                )
-        if (weights := weights_of(work.model)) != work.weights:
-            what = f"other weights of {work.model} than this one" if weights else f"no weights of {work.model}"
-            raise MissingPart(f"{here} has {what}: bring its {folder_of(work.model)} up to date.")
+        ray_cluster.check_folders(work.folders)
+        check_same(work.model, work.weights, ray_cluster.here())
         engine = work.make_engine()
         if not work.examples.fits(engine):
-            raise MissingPart(f"{here} hears {work.model} by another encoder or CLAP than this one: set both up alike.")
+            raise MissingPart(
+                f"{ray_cluster.here()} hears {work.model} by another encoder or CLAP than this one: set both up alike."
+            )
         self.basis, self.labeller = work.basis, FileLabeller(engine, work.examples, work.how)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -146,24 +128,18 @@ def label_with_ray(
     Raises MissingPart without Ray, where the cluster cannot be reached, where a machine of it lacks something and where
     the run breaks off, and as `labeller.prepared`.
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingPart(MISSING) from error
     weights = weights_of(model)
-    _find(address)  # before the model is loaded for the examples
+    ray = ray_cluster.found(address)  # before the model is loaded for the examples
     engine = make_engine()
     examples = Snapshot(prepared(project, engine, how.settings), engine.features_name)
     del engine  # the actors have their own
     parts.mkdir(exist_ok=True)
     with (
-        _connected(ray, address),
-        _sentences(),
+        ray_cluster.joined(ray, address),
         tempfile.TemporaryDirectory(prefix=".run-", dir=parts.resolve()) as run,
     ):
         work = Work(make_engine, examples, how, basis, model, weights, (folder.resolve(), Path(run)))
-        actors, share = _devices(ray)
+        actors, share = ray_cluster.devices(ray)
         rows = [dict(zip(("sha256", "name", "path"), file, strict=False)) for file in files]
         blocks = max(1, -(-len(rows) // BLOCK))
         # By itself Ray Data starts an actor that died again and repeats its task, however often (max_restarts and
@@ -207,71 +183,3 @@ def read_parts(parts: Path, basis: str) -> dict[str, list[LabelledSpan]]:
                 here.setdefault(values["sha256"], []).append(LabelledSpan(**values))
         found = here | found  # all of a sound is in one block, and a block that was written twice counts once
     return found
-
-
-def _find(address: str) -> None:
-    """Raises MissingPart where no cluster answers at ``address`` ("local": nothing to be found). Ray itself would try
-    for many minutes."""
-    if address == "local":
-        return
-    if "://" in address:
-        raise MissingPart(f"Give the Ray cluster's own address, HOST:6379 for instance, instead of {address}.")
-    from ray._private.services import canonicalize_bootstrap_address  # no public function resolves "auto"
-
-    try:
-        found = canonicalize_bootstrap_address(address) or ""
-        host, _, port = found.rpartition(":")
-        with socket.create_connection((host.strip("[]"), int(port)), SECONDS) as connection:
-            # What speaks gRPC answers the opening of HTTP/2 with a frame of settings (RFC 9113, 3.4 and 4.1: type 4).
-            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
-            if connection.recv(9)[3:4] != b"\x04":
-                raise ConnectionError("something else answers")
-    except (OSError, ValueError, OverflowError) as error:
-        raise MissingPart(f"There is no Ray cluster at {address}: {_UNREACHED}.") from error
-
-
-@contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
-    """Starts Ray here for "local", else joins the cluster; lets go of it in the end."""
-    # Two processors at least: an actor takes one, and reading and writing need another.
-    more = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **more)
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: another version of Ray or Python
-        why = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else _UNREACHED
-        raise MissingPart(f"Ray at {address} could not be joined: {why}.") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """What a worker raised, as one sentence: its own where it is an `AfcoreError` (Ray hands on only its traceback)."""
-    from ray.exceptions import RayError
-
-    try:
-        yield
-    except RayError as error:
-        text = str(error)
-        if own := _OWN.findall(text):
-            raise MissingPart(own[-1]) from error
-        if missing := _IMPORT.search(text):
-            raise MissingPart(
-                f"A machine of the Ray cluster cannot import {missing[1]}: every machine needs this repository, "
-                f"set up, in "
-                "the same folder."
-            ) from error
-        why = text.strip().splitlines()[-1].strip().rstrip(".")
-        raise MissingPart(f"The run on Ray broke off ({why}); the same command goes on from there.") from error
-
-
-def _devices(ray: Any) -> tuple[int, dict[str, float]]:
-    """How many actors there are, and what each takes: a GPU, or where there are none all processors of a machine but
-    one, which is left for reading and writing."""
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    if gpus:
-        return gpus, {"num_gpus": 1}
-    machines = [node["Resources"]["CPU"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    return len(machines), {"num_cpus": max(1, int(min(machines)) - 1)}

@@ -1,6 +1,12 @@
 """Captions of a folder: drawn once, kept where they fit, taken up again after a kill."""
 
+import importlib.util
 import json
+import os
+import socket
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +14,12 @@ from media import encode
 from tiny import RATE, TONES, tiny_engine, tone
 
 from afcore.cli.main import main
-from afcore.corpus.captioning import NOTED, Drawing, caption_folder
-from afcore.errors import BadRequest
+from afcore.corpus.captioning import NOTED, caption_folder
+from afcore.corpus.drawn_captions import Drawing
+from afcore.corpus.ray_captioning import Work, Worker
+from afcore.errors import BadRequest, MissingPart
 from afcore.model.generation import GenerationSettings
+from afcore.published.weights import weights_of
 
 DRAWN = Drawing(3, GenerationSettings(max_new_tokens=4, temperature=1.0, seed=0))
 
@@ -83,3 +92,53 @@ def test_the_command_line(folder, tmp_path, capsys):
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 1 and len(rows) == 4 and "4 files have a caption" in err and "paper.wav: " in err
     assert len(rows[0]["candidates"]) <= 2 and rows[0]["weights"]
+
+
+@pytest.fixture
+def work(folder, tmp_path):
+    """What a worker of this machine can do."""
+    return Work(partial(tiny_engine, tmp_path), DRAWN, "mini", weights_of("mini"), folder)
+
+
+def test_a_worker_draws_what_this_machine_draws(work, folder, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    here = caption_folder(folder, tmp_path / "c.jsonl", Loads(tmp_path), DRAWN, -1)
+    asked = [row for row in here if "sha256" in row]
+    files = [{"sha256": r["sha256"], "name": r["file"], "path": str(folder / r["file"])} for r in asked]
+    records = [json.loads(row["record"]) for row in Worker(work)(pyarrow.Table.from_pylist(files)).to_pylist()]
+    assert len(records) == 2 and [r["candidates"] for r in records] == [r["candidates"] for r in asked]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "sentence"),
+    [
+        ({"weights": "0123456789ab"}, "has other weights of mini than this one"),
+        ({"folder": Path("/away")}, "does not see the folder /away"),
+    ],
+)
+def test_a_worker_that_cannot_give_the_same_refuses(lacking, sentence, work):
+    with pytest.raises(MissingPart, match=f"^The machine {socket.gethostname()} of the Ray cluster {sentence}"):
+        Worker(replace(work, **lacking))
+
+
+def test_without_ray_it_says_what_to_install_and_writes_what_is_known(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    out = tmp_path / "c.jsonl"
+    with pytest.raises(MissingPart, match=r"requirements-ray.lock"):
+        caption_folder(folder, out, Loads(tmp_path), DRAWN, -1, ray="local")
+    assert out.read_text() == ""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: requirements-ray.lock")
+def test_ray_draws_the_same(folder, tmp_path, monkeypatch):
+    tests = Path(__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]))
+    here = caption_folder(folder, tmp_path / "here.jsonl", Loads(tmp_path), DRAWN, -1)
+    seen = []
+    make = partial(tiny_engine, tmp_path)
+    spread = caption_folder(
+        folder, tmp_path / "ray.jsonl", make, DRAWN, -1, progress=lambda *n: seen.append(n), ray="local"
+    )
+    assert spread == here and seen[-1] == (len(here), len(here))
+    never = Loads(tmp_path)
+    assert caption_folder(folder, tmp_path / "ray.jsonl", never, DRAWN, -1) == here and never.times == 0

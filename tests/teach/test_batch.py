@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import signal
 import socket
 import threading
 from dataclasses import replace
@@ -15,12 +14,14 @@ import numpy as np
 import pandas
 import pyarrow
 import pytest
+from ray_workers import make_engine_that_dies_once
 from tiny import RATE, tiny_engine, tone
 
 from afcore import hashing, paths
 from afcore.app.teach_exports import labelled
 from afcore.audio.recording import from_samples
 from afcore.cli import main
+from afcore.engine import ray_cluster
 from afcore.errors import BadRequest, MissingPart
 from afcore.published import weights
 from afcore.teach import batch, ray_batch
@@ -324,23 +325,6 @@ def test_parquet_brings_rows_back_and_a_cut_off_file_is_passed_over(tmp_path):
     assert list(ray_batch.read_parts(tmp_path, "before")) == ["2"]
 
 
-def make_engine_that_dies_once(place: str, driver: int):
-    """The tiny engine; the first process that hears a third sound kills itself. Runs in Ray's workers."""
-    engine, count = tiny_engine(Path(place) / str(os.getpid()), bank=False), []
-    hear = engine.hear
-
-    def counting(clip):
-        count.append(clip.name)
-        flag = Path(place) / "killed"
-        if os.getpid() != driver and len(count) == 3 and not flag.exists():
-            flag.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return hear(clip)
-
-    engine.hear = counting
-    return engine
-
-
 @pytest.fixture
 def work(engine, project, folder):
     """What a worker of this machine can do."""
@@ -395,7 +379,7 @@ def test_an_address_without_a_ray_cluster_is_one_sentence_at_once(
         raise AssertionError("no model is loaded before the cluster is found")
 
     monkeypatch.setenv("AFCORE_PROJECTS", str(tmp_path / "projects"))
-    monkeypatch.setattr(ray_batch, "SECONDS", 0.5)
+    monkeypatch.setattr(ray_cluster, "SECONDS", 0.5)
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:  # "mute": connects and says nothing
         if address == "web":
             threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -424,7 +408,7 @@ def test_an_address_without_a_ray_cluster_is_one_sentence_at_once(
 def test_what_a_worker_raised_is_one_sentence(raised, sentence):
     from ray.exceptions import RayError
 
-    with pytest.raises(MissingPart, match=sentence), ray_batch._sentences():
+    with pytest.raises(MissingPart, match=sentence), ray_cluster.sentences():
         raise RayError(raised)
 
 
