@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from afcore.checkpoints import mini
+from afcore.engine.precision import cpu_has_bfloat16
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.model import AudioFlamingo, lora
 from afcore.training.recipe import network, state
@@ -137,6 +138,8 @@ class StageRun:
                 "share evenly."
             )
         self.mine = range(world.rank, micro, world.size)
+        if stage.precision == "bf16" and world.device.type == "cpu" and not cpu_has_bfloat16():
+            self.stage = replace(stage, precision="fp32")  # there each product in bf16 takes four times as long
 
     def run(self) -> None:
         if (self.folder / DONE).exists():
@@ -169,7 +172,8 @@ class StageRun:
             count = sum(p.numel() for p in state.trained(net).values())
             epoch = f", {self.samples.blend.start(1)} samples in the first epoch" if self.stage.mix else ""
             print(
-                f"{self.stage.name}: {count / 1e6:.2f} M trained parameters, steps {start} to {self.steps}{epoch}",
+                f"{self.stage.name}: {count / 1e6:.2f} M trained parameters, {self.stage.precision}, steps {start} to "
+                f"{self.steps}{epoch}",
                 flush=True,
             )
         self._loop(net, optimiser, built.tokenizer, start, log)
