@@ -1,5 +1,5 @@
-"""In the sidebar's Advanced box: which example banks are used, by which CLAP similar sounds are found, and how the
-foundation model's samples are padded."""
+"""In the sidebar's Advanced box: which example banks are used, by which CLAP similar sounds are found, how the
+foundation model's samples are padded, and as what figures are saved."""
 
 from pathlib import Path
 
@@ -24,6 +24,14 @@ def draw(session: BrowserSession) -> None:
     _padding()
     _retrieval()
     _banks(session)
+    st.segmented_control(
+        "Save figures as",
+        common.FIGURE_FORMATS,
+        default=common.FIGURE_FORMATS[0],
+        required=True,
+        key=common.FIGURE_FORMAT,
+        help="The camera over a figure saves it: PNG for slides, SVG to draw on. For you alone.",
+    )
 
 
 def _padding() -> None:

@@ -451,6 +451,9 @@ def heading(title: str, line: str) -> None:
     problem()
 
 
+FIGURE_FORMATS, FIGURE_FORMAT = ("PNG", "SVG"), "figure-format"
+
+
 def figure(
     chart: go.Figure,
     key: str,
@@ -459,7 +462,7 @@ def figure(
     csv: bool = False,
 ) -> None:
     """A Plotly figure that follows the theme and does not catch a phone's scrolling; its tool bar, which shows when the
-    pointer is over it, saves it as a picture, SVG and PNG.
+    pointer is over it, saves it as a picture in the format that *Advanced* says.
 
     ``clicked`` gets the point that somebody clicks, with its ``customdata``, before the page is drawn again. ``csv``:
     with a button that saves its numbers.
@@ -485,7 +488,11 @@ def _plotted(chart: go.Figure, key: str, alt: str, clicked: Callable[[dict[str, 
         "displaylogo": False,
         "scrollZoom": False,
         "modeBarButtons": [["toImage"]],
-        "toImageButtonOptions": {"format": "svg", "filename": f"audio-flamingo-{key}"},
+        "toImageButtonOptions": {
+            "format": st.session_state.get(FIGURE_FORMAT, FIGURE_FORMATS[0]).lower(),
+            "filename": f"audio-flamingo-{key}",
+            "scale": 2,  # sharp on a slide
+        },
     }
     if clicked is None:
         st.plotly_chart(chart, key=key, alt=alt, config=config)
