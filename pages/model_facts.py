@@ -75,17 +75,21 @@ def _cost(session: BrowserSession, engine: Engine) -> None:
         "have: with L tokens of text and N of audio the work of attention then grows with L · N, and not with the "
         "square of L + N. Here both ways are measured on one decoder of this model's shape."
     )
-    key = ("cost", engine.name)
     job = session.jobs.get(COST)
-    known = job is not None and job.key == key
-    if not known and st.button("Measure it on this machine (half a minute)", icon=":material/timer:", key="cost"):
-        job = session.run(COST, key, lambda job: model_facts.cost(job, engine), None)
-        known = True
-    if job is None or not known:
+    if job is None or job.key != engine.name:
+        st.button(
+            "Measure it on this machine (half a minute)",
+            icon=":material/timer:",
+            key="cost",
+            on_click=common.do,
+            args=(session.run, COST, engine.name, lambda job: model_facts.cost(job, engine), None),
+        )
         return
+    stop = st.empty()
     if not job.done:
-        st.button("Stop", icon=":material/stop:", key="cost-stop", on_click=job.stop)
+        stop.button("Stop", icon=":material/stop:", key="cost-stop", on_click=job.stop)
     found = common.finish(job, "Measuring")
+    stop.empty()
     if found:
         common.figure(plots.costs(found), "facts-cost", "Milliseconds to read a sound and a prompt, by windows")
         both = {cost.way: cost for cost in found[-2:]}

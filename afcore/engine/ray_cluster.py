@@ -7,6 +7,7 @@ Ray is optional: ``.venv/bin/pip install --no-deps --require-hashes -r requireme
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import re
@@ -33,8 +34,8 @@ def found(address: str) -> ModuleType:
     Raises MissingPart without Ray, and where no cluster answers: Ray itself would try for many minutes.
     """
     try:
-        import ray
-        import ray.data
+        ray = importlib.import_module("ray")
+        importlib.import_module("ray.data")
     except ImportError as error:
         raise MissingPart(MISSING) from error
     _find(address)
