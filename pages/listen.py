@@ -51,9 +51,9 @@ def _bring(session: BrowserSession) -> None:
             help="WAV, FLAC, OGG, MP3, M4A, WebM and most others; of a video, its sound. Up to 200 MB.",
         )
         if file is not None and file.file_id not in session.seen:
-            session.seen.add(file.file_id)
             with st.spinner("Reading the sound …"):
                 common.take(file.getvalue(), file.name, "upload")
+                session.seen.add(file.file_id)  # not before: a run that is broken off at the spinner would lose it
             st.rerun()
     with record:
         _record(session)
@@ -61,9 +61,8 @@ def _bring(session: BrowserSession) -> None:
 
 def _record(session: BrowserSession) -> None:
     data = recorder.record(session.key("record"), session.seen)
-    if data:
-        with st.spinner("Reading the sound …"):
-            common.take(data, "Recording.wav", "microphone")
+    if data:  # taken at once: nothing is drawn before, where a run may be broken off
+        common.take(data, "Recording.wav", "microphone")
         st.rerun()
 
 
