@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from afcore.app.comparison import Comparison
+from afcore.app.secret_ids import is_id, new_id
 from afcore.app.shares import MONTH, MOST
 from afcore.errors import BadRequest
 from afcore.teach.media import write_whole
 from afcore.teach.schema import storage
-
-_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class KeptComparisons:
@@ -28,7 +25,7 @@ class KeptComparisons:
         files = [file for file in self.folder.glob("*.json") if not self._gone(file)]
         if len(files) >= MOST:
             raise BadRequest("This server keeps as many comparisons as it may: keep yours as a file.")
-        name = secrets.token_urlsafe(16)
+        name = new_id()
         with storage("this comparison"):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / f"{name}.json", run.to_json().encode())
@@ -38,7 +35,7 @@ class KeptComparisons:
         """The comparison of that id; None where there is none (any more)."""
         file = self.folder / f"{name}.json"
         try:
-            return Comparison.from_json(file.read_bytes()) if _ID.fullmatch(name) and not self._gone(file) else None
+            return Comparison.from_json(file.read_bytes()) if is_id(name) and not self._gone(file) else None
         except (OSError, BadRequest):
             return None
 

@@ -7,14 +7,13 @@ what was there, and the same address opened elsewhere never shows, or changes, w
 from __future__ import annotations
 
 import json
-import re
-import secrets
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from afcore.app.secret_ids import is_id, new_id
 from afcore.app.session_file import restore, saved
 from afcore.app.session_format import SavedSession, description, of_parts
 from afcore.errors import BadRequest
@@ -27,13 +26,7 @@ if TYPE_CHECKING:
     from afcore.retrieval.bank import Bank
 
 DAY = 24 * 3600.0
-_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _SWEEP_EVERY = 600.0  # seconds
-
-
-def new_id() -> str:
-    """22 characters, 128 bits that nobody can guess."""
-    return secrets.token_urlsafe(16)
 
 
 class KeptSessions:
@@ -65,7 +58,7 @@ class KeptSessions:
 
     def find(self, kept_as: str) -> SavedSession | None:
         """What is kept under that id; None where there is nothing (any more)."""
-        if not _ID.fullmatch(kept_as):
+        if not is_id(kept_as):
             return None
         file = self._file(kept_as)
         try:

@@ -7,8 +7,6 @@ never changed, and goes after a month or when it is deleted. Of the sound only t
 from __future__ import annotations
 
 import json
-import re
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from afcore import prompts
 from afcore.app import transcripts
 from afcore.app.failure_answers import weights_of
+from afcore.app.secret_ids import is_id, new_id
 from afcore.audio.wav import heard_wav
 from afcore.errors import BadRequest
 from afcore.safe_files import read_description
@@ -38,7 +37,6 @@ FORMAT, VERSION = "audio-flamingo-share", 1
 MONTH = 30 * 24 * 3600.0
 MOST = 1000
 """Shares on one server."""
-_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ class Shares:
         with self._lock:
             if len(list(self.folder.glob("*.json"))) >= MOST:
                 raise BadRequest("This server keeps as many shared results as it may: delete some of yours first.")
-            name = secrets.token_urlsafe(16)
+            name = new_id()
             with storage("this result"):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 content = {"format": FORMAT, "version": VERSION, **asdict(share), "made": self._now()}
@@ -195,7 +193,7 @@ class Shares:
 
     def find(self, name: str) -> Share | None:
         """The share of that id; None where there is none (any more)."""
-        if not _ID.fullmatch(name):
+        if not is_id(name):
             return None
         try:
             share = _read(self._file(name).read_bytes())
@@ -214,7 +212,7 @@ class Shares:
 
     def delete(self, name: str) -> None:
         """Remove it, and its sound where no other share has it; what is gone already is no matter."""
-        if _ID.fullmatch(name):
+        if is_id(name):
             self._file(name).unlink(missing_ok=True)
         self.sweep()
 

@@ -86,11 +86,9 @@ def caption_folder(
                     kept.add({"basis": basis, "sha256": sha256, **record})
                     progress(done, total)
         finally:
-            rows += [
-                _row(path, kept.get(sha256) or {}, least, model, weights)
-                for path, sha256 in sums.items()
-                if kept.get(sha256) is not None
-            ]
+            for path, sha256 in sums.items():
+                if (noted_before := kept.get(sha256)) is not None:
+                    rows.append(_row(path, noted_before, least, model, weights))
             rows.sort(key=lambda row: row["file"])
             out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return rows

@@ -66,16 +66,5 @@ def with_ray(files: Sequence[tuple[str, str, str]], work: Work, address: str) ->
     """
     ray = ray_cluster.found(address)
     with ray_cluster.joined(ray, address):
-        actors, share = ray_cluster.devices(ray)
-        rows = [dict(zip(("sha256", "name", "path"), file, strict=True)) for file in files]
-        blocks = max(1, -(-len(rows) // BLOCK))
-        captioned = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
-            Worker,
-            batch_size=BLOCK,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(actors, blocks)),
-            fn_constructor_args=(work,),
-            **share,
-        )
-        for row in captioned.iter_rows():
+        for row in ray_cluster.mapped(ray, files, Worker, work, BLOCK).iter_rows():
             yield json.loads(row["record"])

@@ -99,17 +99,30 @@ class Engine:
     def with_calibration(self, calibration: Calibration) -> Engine:
         """Another engine of the same parts that reads label scores otherwise. Closing either leaves the other as it
         is."""
-        return self._with(calibration, self._open.judges[1:], self.weights)
+        return self._with(calibration=calibration)
 
     def with_judges(self, judges: Sequence[Judge], weights: JudgeWeights) -> Engine:
         """Another engine of the same parts with other judges beside the language side."""
-        return self._with(self.calibration, judges, weights)
+        return self._with(judges=judges, weights=weights)
 
-    def _with(self, calibration: Calibration, judges: Sequence[Judge], weights: JudgeWeights) -> Engine:
+    def _with(self, **changed: Any) -> Engine:
+        """Another engine of the same parts, but for the ``changed`` arguments of the constructor."""
         parts = self._open
-        ear, notice = parts.ear, self.retrieval_notice
-        made = (self.name, parts.language, ear.encoder, ear.clap, self.bank, calibration, self.precision, notice)
-        other = Engine(*made, judges, weights, self.source, ear.finder)
+        same: dict[str, Any] = {
+            "name": self.name,
+            "language": parts.language,
+            "encoder": parts.ear.encoder,
+            "clap": parts.ear.clap,
+            "bank": self.bank,
+            "calibration": self.calibration,
+            "precision": self.precision,
+            "retrieval_notice": self.retrieval_notice,
+            "judges": parts.judges[1:],
+            "weights": self.weights,
+            "source": self.source,
+            "finder": parts.ear.finder,
+        }
+        other = Engine(**(same | changed))
         other.use_padding(self.padding)
         return other
 
@@ -192,12 +205,8 @@ class Engine:
     def found_by(self, finder: Clap | None, bank: ExampleBank | None) -> Engine:
         """Another engine of the same parts whose neighbours are found by ``finder`` (None: the model's own CLAP) in
         ``bank``. Closing either leaves the other as it is."""
-        parts, notice = self._open, "" if finder is not None else self.retrieval_notice
-        ear = parts.ear
-        made = (self.name, parts.language, ear.encoder, ear.clap, bank, self.calibration, self.precision, notice)
-        other = Engine(*made, parts.judges[1:], self.weights, self.source, finder)
-        other.use_padding(self.padding)
-        return other
+        notice = "" if finder is not None else self.retrieval_notice
+        return self._with(bank=bank, finder=finder, retrieval_notice=notice)
 
     def use_padding(self, way: str) -> None:
         """Pad samples from now on as ``way`` says, one of `paddings`: `prompts.DEMO` or `prompts.BENCHMARK`.

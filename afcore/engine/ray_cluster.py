@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from afcore.errors import MissingPart
 
@@ -91,6 +92,26 @@ def joined(ray: ModuleType, address: str) -> Iterator[None]:
         ray.shutdown()
 
 
+def mapped(ray: ModuleType, files: Sequence[tuple[str, str, str]], worker: type, work: Any, block: int) -> Any:
+    """The Ray dataset of what ``worker``, one actor per device made with ``work``, gives for ``files`` (sha256, name,
+    path), ``block`` of them at a time, as a table.
+
+    By itself Ray Data starts an actor that died again and repeats its task, however often (max_restarts and
+    max_task_retries of -1); naming them here is deprecated.
+    """
+    actors, share = _devices(ray)
+    rows = [dict(zip(("sha256", "name", "path"), file, strict=True)) for file in files]
+    blocks = max(1, -(-len(rows) // block))
+    return ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
+        worker,
+        batch_size=block,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=min(actors, blocks)),
+        fn_constructor_args=(work,),
+        **share,
+    )
+
+
 @contextmanager
 def sentences() -> Iterator[None]:
     """What a worker raised, as one sentence: its own where it is an `AfcoreError` (Ray hands on only its traceback)."""
@@ -111,7 +132,7 @@ def sentences() -> Iterator[None]:
         raise MissingPart(f"The run on Ray broke off ({why}); the same command goes on from there.") from error
 
 
-def devices(ray: ModuleType) -> tuple[int, dict[str, float]]:
+def _devices(ray: ModuleType) -> tuple[int, dict[str, float]]:
     """How many actors there are, and what each takes: a GPU, or where there are none all processors of a machine but
     one, which is left for reading and writing."""
     gpus = int(ray.cluster_resources().get("GPU", 0))

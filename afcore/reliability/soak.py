@@ -102,14 +102,14 @@ def _visit(
         try:
             session.open(sounds[turn % len(sounds)], "upload")
             session.follow_model(engine)
-            heard = _ended(session.hear(engine)).result
-            _ended(session.caption(engine, heard))
+            heard = ended(session.hear(engine)).result
+            ended(session.caption(engine, heard))
             answer = session.ask(engine, heard, rng.choice(QUESTIONS)).job
             assert answer is not None, "it was asked just now"
             if turn % 3 == 0:
                 _stop(answer, rng.uniform(0, 0.5), seen)
             else:
-                _ended(answer)
+                ended(answer)
         except Exception as error:  # whatever it is, it is a figure here
             with seen.lock:
                 seen.failed.append(f"{type(error).__name__}: {error}")
@@ -132,7 +132,8 @@ def _stop(answer: Job, after: float, seen: Seen) -> None:
         seen.stops.append(time.perf_counter() - asked)
 
 
-def _ended(job: Job) -> Job:
+def ended(job: Job) -> Job:
+    """``job``, when it has ended. Raises TimeoutError after `PATIENCE`, RuntimeError where it failed."""
     if not job.wait(PATIENCE):
         raise TimeoutError("no answer came")
     if job.error is not None:

@@ -19,7 +19,7 @@ from afcore import threads
 from afcore.app import closed_question
 from afcore.app.session import BrowserSession
 from afcore.audio.recording import Recording, from_samples
-from afcore.jobs import Job
+from afcore.reliability.soak import ended
 from afcore.teach.ingest import add_files
 from afcore.teach.loop import Loop
 from afcore.teach.project import Project
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 RATE, SECONDS = 16_000, 6.0  # of every sound, so that all rounds have as much to do
 MOST = 3.0  # times as long beside busy processes
-PATIENCE = 600.0  # seconds for one action
 QUESTION, WHO = "What do you hear?", "waits"
 CAPTION, CHAT, CLOSED, TEACH = "first caption", "chat turn", "closed question", "Teach suggestion"
 ACTIONS = (CAPTION, CHAT, CLOSED, TEACH)
@@ -102,19 +101,19 @@ def _round(engine: Engine, loop: Loop, number: int) -> dict[str, float]:
     begun = time.perf_counter()
     session.open(recording, "upload")
     session.follow_model(engine)
-    heard = _ended(session.hear(engine)).result
-    _ended(session.caption(engine, heard))
+    heard = ended(session.hear(engine)).result
+    ended(session.caption(engine, heard))
     seconds[CAPTION] = time.perf_counter() - begun
 
     begun = time.perf_counter()
     answer = session.ask(engine, heard, QUESTION).job
     assert answer is not None, "it was asked just now"
-    _ended(answer)
+    ended(answer)
     seconds[CHAT] = time.perf_counter() - begun
 
     labels = [*closed_question.likely_labels(engine, heard), *_KINDS][: closed_question.CHOSEN]
     begun = time.perf_counter()
-    _ended(closed_question.ask(session, engine, heard, labels))
+    ended(closed_question.ask(session, engine, heard, labels))
     seconds[CLOSED] = time.perf_counter() - begun
 
     clips = [clip for clip in loop.project.items() if clip.label is None]
@@ -146,14 +145,6 @@ def _project(store: Store, waiting: int) -> Project:
     rest = [_sound(5000 + n, list(_KINDS.values())[n % len(_KINDS)]) for n in range(waiting)]
     add_files(project, [(one.name, BytesIO(one.data)) for one in rest], WHO)
     return project
-
-
-def _ended(job: Job) -> Job:
-    if not job.wait(PATIENCE):
-        raise TimeoutError("no answer came")
-    if job.error is not None:
-        raise RuntimeError(job.error)
-    return job
 
 
 def _sound(seed: int, hertz: float) -> Recording:

@@ -139,20 +139,7 @@ def label_with_ray(
         tempfile.TemporaryDirectory(prefix=".run-", dir=parts.resolve()) as run,
     ):
         work = Work(make_engine, examples, how, basis, model, weights, (folder.resolve(), Path(run)))
-        actors, share = ray_cluster.devices(ray)
-        rows = [dict(zip(("sha256", "name", "path"), file, strict=False)) for file in files]
-        blocks = max(1, -(-len(rows) // BLOCK))
-        # By itself Ray Data starts an actor that died again and repeats its task, however often (max_restarts and
-        # max_task_retries of -1); naming them here is deprecated.
-        labelled = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
-            Worker,
-            batch_size=BLOCK,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(actors, blocks)),
-            fn_constructor_args=(work,),
-            **share,
-        )
-        labelled.write_parquet(str(parts.resolve()))
+        ray_cluster.mapped(ray, files, Worker, work, BLOCK).write_parquet(str(parts.resolve()))
 
 
 _AS_JSON = ("probabilities", "notices")

@@ -113,8 +113,8 @@ class Speaker:
         """Which animal, vehicle or instrument it is. ``likely``: the strongest tags, from which the likeliest is named
         where nothing more is sure than that it is one."""
         found = truth.of_kind(kind)
+        guess = next((one for one in likely if kind in one.kinds and not one.general), None)
         if kind == "instrument" and not found and any(_musical(event) for event in truth.events):
-            guess = next((one for one in likely if kind in one.kinds and not one.general), None)
             if guess is None:
                 return f"I hear {self.heard(truth)}, but I cannot tell which instrument."
             return f"I hear {self.heard(truth)}, perhaps {guess.noun}."
@@ -124,7 +124,6 @@ class Speaker:
             )
         special = [event for event in found if not event.general]
         if not special:
-            guess = next((one for one in likely if kind in one.kinds and not one.general), None)
             if guess is None:
                 return f"It is {ASKED_KINDS[kind]}, but I cannot tell which one."
             return self.pick(("It is {}, perhaps {}.", "It is {}, most likely {}.")).format(

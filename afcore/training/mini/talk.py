@@ -178,11 +178,11 @@ class Talk(Shots):
         for i in heard:
             clips[i].extra = readable(clips[i].extra, clips.of(i)[:WINDOWS])
             self.truths[i] = truth_of_clip(clips[i])
+        told = [i for i in heard if self.truths[i].events]
         for i, truth in self.truths.items():
             if not (truth.events or clips[i].extra.get("noise")):
                 self.truths[i] = guessed(clips.of(i)[:WINDOWS])
         self.noise = [i for i in self.truths if clips[i].extra.get("noise")]
-        told = [i for i in heard if truth_of_clip(clips[i]).events]
         self.nameless = sorted(set(self.truths) - set(self.noise) - set(told))
         self.ids = np.array(told)
         self.weights = self._weights(self.ids)
@@ -423,7 +423,7 @@ class Talk(Shots):
             answer = f"None of them: I hear {self.speaker.heard(truth, about.noise)}."
         else:
             event, sure = self._choice(truth.events), truth.sure
-            near = [sound for sound in spoken_classes() if _near(sound, event)]
+            near = near_classes(event)
             if near and rng.random() < NEAREST:
                 event, sure = self._choice(near), False
                 others = [sound for sound in others if sound != event and not related(sound, event)]
@@ -612,9 +612,14 @@ def _line(sound: SoundClass, without: SoundClass) -> list[int]:
     return [by_name()[name].index for name in (sound.name, *sorted(above(sound))) if name not in gone]
 
 
-def _near(sound: SoundClass, event: SoundClass) -> bool:
-    """Whether one is easily taken for the other, and neither is a whole group."""
-    return sound != event and not sound.general and (sound.name in event.mistaken_for or related(sound, event))
+@cache
+def near_classes(event: SoundClass) -> tuple[SoundClass, ...]:
+    """Of the classes that may be named those, no whole groups, that are taken for it or may be true beside it."""
+    return tuple(
+        sound
+        for sound in spoken_classes()
+        if sound != event and not sound.general and (sound.name in event.mistaken_for or related(sound, event))
+    )
 
 
 def _behind(info: ClipInfo) -> bool:
