@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from afcore.model import AudioFlamingo
     from afcore.retrieval.bank import Bank
     from afcore.retrieval.nearest import Shot
+    from afcore.teach.threshold import Threshold
 
 BARS: dict[str, tuple[str, float]] = {
     "ready_s": ("≤", 4),
@@ -43,6 +44,7 @@ BARS: dict[str, tuple[str, float]] = {
     "teach_default_clips_per_s": ("≥", 60),
     "teach_language_clips_per_s": ("≥", 15),
     "embed_clips_per_s": ("≥", 100),
+    "none_of_these_s": ("≤", 30),
     "peak_memory_mb": ("≤", 900),
     "decode_to_llama_cpp": ("≥", 1),
     "decode_to_published_way": ("≥", 1.25),
@@ -55,6 +57,7 @@ _HOLDS = {"≤": operator.le, "≥": operator.ge}
 LABELS, EACH, SHOTS = 10, 4, 4  # of the project that is labelled: labels, examples of each, shots in a prompt
 OTHER_CLIPS = 10  # of so many clips, one is labelled by the language side too, which takes long
 CLIP_SECONDS = 2.2  # of a clip of Teach, at most
+LIMIT_LABELS, LIMIT_EACH = 6, 6  # of the project whose limit for "none of these" is learnt
 SHARE_OF = 50  # clips of which it is looked at whether the language side was asked
 NEW_TOKENS = 64
 PUBLISHED = {"hidden_size": 768, "word_embed_proj_dim": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -241,6 +244,72 @@ def _labelled(engine: Engine, bank: Bank, chosen: _LabelledSet, count: int) -> d
         "label": done - embedded,
         "accuracy": sum(right) / max(1, len(right)),
         "share": sum(asked) / max(1, len(asked)),
+    }
+
+
+def limit(options: argparse.Namespace) -> Measures:
+    """The limit for "none of these" learnt from 36 sounds of six labels of the bank, and what it then does with the
+    bank's other sounds: those of the six labels, and those of labels from which no stranger was taken to learn it."""
+    from afcore.retrieval.bank import Bank
+    from afcore.teach.ingest import add_from_bank
+    from afcore.teach.loop import Loop
+    from afcore.teach.predict import classify
+    from afcore.teach.schema import Settings
+    from afcore.teach.store import Store
+    from afcore.teach.threshold import of_project
+
+    engine = _engine(options)
+    bank = engine.retriever().bank
+    if not isinstance(bank, Bank):
+        raise MissingPart("The example bank of this model keeps no sounds to learn from.")
+    of_label: dict[str, list[int]] = {}
+    for example in bank.examples():
+        of_label.setdefault(example.label, []).append(example.id)
+    six = sorted(of_label, key=lambda label: (-len(of_label[label]), label))[:LIMIT_LABELS]
+    others = sorted(set(of_label) - set(six))
+    learnt_from, kept_apart = others[::2], others[1::2]
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        try:
+            project = store.create("Bench", six, "bench", Settings(k=SHOTS))
+            known = [i for label in six for i in of_label[label][:LIMIT_EACH]]
+            add_from_bank(project, bank, known, "bench", own_labels=True)
+            loop = Loop(project, engine)
+            loop.embed()
+            seconds = []
+
+            def learn() -> Threshold:
+                begun = time.perf_counter()
+                found = of_project(loop, bank, labels=learnt_from)
+                seconds.append(time.perf_counter() - begun)
+                return found
+
+            found = [learn() for _ in range(options.runs)][-1]
+            examples = loop.examples()
+
+            def refused(ids: Sequence[int]) -> list[bool]:
+                said = [
+                    classify(engine, engine.recall(bank, bank.example(i)), examples, project.settings.method, SHOTS)
+                    for i in ids
+                ]
+                return [one.verdict(found.probability, found.similarity) is None for one in said]
+
+            new = refused([i for label in six for i in of_label[label][LIMIT_EACH:]])
+            strange = refused([of_label[label][0] for label in kept_apart])
+        finally:
+            store.close()
+    how = f"{len(known)} sounds of {', '.join(six)}; {found.unknown * 2} strangers of other labels"
+    return {
+        "none_of_these_s": Measure.of("none_of_these_s", seconds, "s", how),
+        "none_of_these_known_kept": Measure.of(
+            "none_of_these_known_kept", [1 - sum(new) / max(1, len(new))], "", f"of {len(new)} other sounds of the six"
+        ),
+        "none_of_these_strangers_refused": Measure.of(
+            "none_of_these_strangers_refused",
+            [sum(strange) / max(1, len(strange))],
+            "",
+            f"of {len(strange)} labels that it was not learnt with, a sound each, {kept_apart[0]} to {kept_apart[-1]}",
+        ),
     }
 
 
@@ -512,6 +581,7 @@ ROWS: dict[str, Row] = {
     "ready": ready,
     "first": first,
     "teach": teach,
+    "limit": limit,
     "memory": memory,
     "architecture": architecture,
     "retrieval": retrieval,

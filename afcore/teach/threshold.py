@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -126,17 +126,18 @@ def of_project(
     most_unknown: int = 80,
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
+    labels: Collection[str] | None = None,
 ) -> Threshold:
     """`calibrate` for a project by its own method. Known: each example, judged as if it were new. Unknown: what
-    reviewers have called none of these, and up to ``most_unknown`` sounds of ``bank`` with other labels. Raises
-    BadRequest for too few examples, Cancelled."""
+    reviewers have called none of these, and up to ``most_unknown`` sounds of ``bank`` with other labels, of ``labels``
+    alone where these are given. Raises BadRequest for too few examples, Cancelled."""
     from afcore.teach.predict import classify
 
     engine, settings, examples = loop.engine, loop.project.settings, loop.examples()
     clips = list(examples.items.values())
     _check_enough(len(clips))  # before anything that takes long
     judged = [clip for clip in loop.project.items(NONE) if clip.fault is None]
-    strangers = [] if bank is None else _strangers(engine, bank, examples, most_unknown)
+    strangers = [] if bank is None else _strangers(engine, bank, examples, most_unknown, labels)
     total, found = len(clips) + len(judged) + len(strangers), []
 
     def ask(heard: Heard, exclude: set[int]) -> None:
@@ -161,13 +162,19 @@ def _check_enough(examples: int) -> None:
         raise BadRequest(f"A limit for “none of these” needs at least {FEWEST} examples; there are {examples}.")
 
 
-def _strangers(engine: Engine, bank: Bank, examples: Examples, most: int) -> list[Heard]:
+def _strangers(
+    engine: Engine, bank: Bank, examples: Examples, most: int, labels: Collection[str] | None
+) -> list[Heard]:
     """Sounds of the bank, as heard, whose label and sound are no example's; drawn with a fixed seed."""
     from afcore.prompts import answer_of
 
     retriever = engine.retriever(bank)
     taken = {answer_of(name) for name in examples.names}
     hashes = {clip.sha256 for clip in examples.items.values()}
-    rows = [n for n, e in enumerate(retriever.examples) if answer_of(e.label) not in taken and e.sha256 not in hashes]
+    rows = [
+        n
+        for n, e in enumerate(retriever.examples)
+        if answer_of(e.label) not in taken and e.sha256 not in hashes and (labels is None or e.label in labels)
+    ]
     chosen = np.random.default_rng(0).permutation(rows)[:most].tolist()
     return [engine.recall(bank, retriever.examples[n]) for n in chosen]

@@ -5,8 +5,9 @@ import json
 
 import pytest
 import torch
-from tiny import tiny_engine
+from tiny import RATE, tiny_engine, tone
 
+from afcore.audio.recording import from_samples
 from afcore.cli import bench, bench_rows, main
 from afcore.cli.bench_rows import Measure
 from afcore.errors import MissingPart
@@ -45,6 +46,18 @@ def test_each_row_of_an_engine_gives_figures_above_0(options, row):
         assert 0 <= one.value <= 1 if "accuracy" in name or "share" in name else one.value > 0
         assert one.values and (one.met is not None) == (name in bench_rows.BARS)
     assert bench_rows.from_json(json.loads(json.dumps(bench_rows.to_json(measures)))) == measures
+
+
+def test_the_limit_is_tried_on_sounds_that_it_was_not_learnt_from(options, monkeypatch):
+    monkeypatch.setattr(bench_rows, "LIMIT_LABELS", 2)
+    monkeypatch.setattr(bench_rows, "LIMIT_EACH", 3)
+    bank = options.load("tiny", None).bank
+    for label, hertz in {"drone": (150, 155, 160, 165), "whistle": (2100, 2110, 2120, 2130)}.items():
+        for hz in hertz:
+            bank.add(from_samples(tone(hz), RATE, label).data, label, "A tone.", 2.0, group_key=f"{label} {hz}")
+    measures = bench_rows.limit(options)
+    assert measures["none_of_these_s"].met and measures["none_of_these_s"].note.startswith("6 sounds of ")
+    assert all(0 <= measures[f"none_of_these_{what}"].value <= 1 for what in ("known_kept", "strangers_refused"))
 
 
 def test_of_an_engine_without_other_judges_the_language_side_is_always_asked(options):
