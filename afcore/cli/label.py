@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from afcore.cli.shared import REFUSED, add_ray, add_what_is_heard, print_json
+from afcore.cli.shared import REFUSED, add_padding, add_ray, add_what_is_heard, print_json
 from afcore.teach.batch import chosen, label_folder, open_project
 from afcore.teach.changes import METHODS
 from afcore.teach.labeller import How
@@ -47,6 +47,7 @@ def add_label(commands: Commands) -> None:
     )
     parser.add_argument("--model", default="mini", metavar="NAME", help="default: mini")
     parser.add_argument("--device", help="cpu, cuda, mps or xpu; default: a GPU if there is one")
+    add_padding(parser)
     add_ray(parser)
     add_what_is_heard(parser, "as the project says", "label silent files too, which hold nothing to hear")
     parser.set_defaults(run=_run, channels=None)
@@ -63,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
 
     with open_project(options.project) as project:
         settings = chosen(project.settings, options.method, options.shots, options.channels)
-        how = How(settings, options.segments, options.track, options.even_silence)
+        how = How(settings, options.segments, options.track, options.even_silence, options.padding)
         make_engine = partial(options.load, options.model, options.device)
         try:
             rows = label_folder(

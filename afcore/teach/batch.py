@@ -167,6 +167,8 @@ def basis_of(project: Project, how: How, model: str) -> str:
     settings = asdict(replace(how.settings, order=Settings.order))
     parts = [READING, model, weights_of(model), labels, examples, settings, how.segments]
     parts += [how.track, how.even_silence]
+    if how.padding is not None:  # rows of runs that did not ask for one stay valid
+        parts.append(how.padding)
     return sha256_of(json.dumps(parts, sort_keys=True))[:32]
 
 

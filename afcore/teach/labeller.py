@@ -35,12 +35,17 @@ class How:
     """Which of several sound tracks is heard, from 1; None: as players choose."""
     even_silence: bool = False
     """Silence gets a label too."""
+    padding: str | None = None
+    """How a published model pads a single sound, one of `Engine.paddings`; None: as it does by itself."""
 
 
 class FileLabeller:
-    """A model and a project's examples, ready to label one file after another."""
+    """A model and a project's examples, ready to label one file after another. Raises BadRequest for a padding that
+    the model has not."""
 
     def __init__(self, engine: Engine, examples: Examples, how: How):
+        if how.padding is not None:
+            engine.use_padding(how.padding)
         self.engine, self.examples, self.how = engine, examples, how
 
     def rows(self, data: bytes, name: str) -> list[LabelledSpan]:

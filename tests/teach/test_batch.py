@@ -248,6 +248,21 @@ def test_silence_gets_a_label_where_that_is_asked_for(engine, project, tmp_path)
     assert row.label in ("low", "high") and not row.silent and row.notices[0]["code"] == "silent"
 
 
+def test_another_padding_labels_everything_afresh(engine, project, folder, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(type(engine), "use_padding", lambda self, way: asked.append(way))
+    plain, padded = (How(project.settings, padding=padding) for padding in (None, "benchmark"))
+    for how in (plain, padded, padded):
+        label_folder(project, folder, tmp_path / "l.csv", lambda: engine, how)
+    assert asked == ["benchmark"], "the second run with it had nothing to do"
+    assert batch.basis_of(project, plain, "tiny") != batch.basis_of(project, padded, "tiny")
+
+
+def test_a_model_without_paddings_says_so(engine, project, folder, tmp_path):
+    with pytest.raises(BadRequest, match="only the published models pad"):
+        label_folder(project, folder, tmp_path / "l.csv", lambda: engine, How(project.settings, padding="benchmark"))
+
+
 def test_unsure_clips_are_none_of_these(engine, project, folder, tmp_path):
     how = How(Settings("clap-nn", reject_below=1.0))
     rows = label_folder(project, folder, tmp_path / "x.csv", lambda: engine, how)
