@@ -20,6 +20,8 @@ TITLES = {
     **{name: name.partition("/")[2] for name in peer_files.OFFERED},
 }
 _AGREED = "agreed"
+_FACTS = "hub-facts"
+"""The job that asks the hub for sizes and licences."""
 _WANTED = "model-that-replaces"
 """A model for which there is no room beside one that somebody else uses, and why; until the person has decided."""
 GUIDE = Path(__file__).parent.parent / "docs" / "published-model.md"
@@ -140,39 +142,40 @@ def _missing(host: ModelHost, name: str) -> None:
 def _offer(host: ModelHost, name: str) -> None:
     from afcore.published.items import CONVERTED, files_of  # here, since mini does without
 
-    wanted = files_of(name)
+    job = common.session().jobs.get(_FACTS)
+    asked = None if job is None or job.key != name or job.stopped else common.finish(job, "Asking the hub")
+    wanted = asked or files_of(name)
     total = sum(item.size for item in wanted) / 1e9
     st.markdown(
-        f"**Not on this machine yet.** About {total:.0f} GB to download, and {CONVERTED / 1e9:.0f} GB more once "
-        "converted. Only a GPU answers at the speed of a conversation."
+        f"**Not on this machine yet.** {'' if asked else 'About '}{total:.0f} GB to download, and "
+        f"{CONVERTED / 1e9:.0f} GB more once converted. Only a GPU answers at the speed of a conversation."
     )
-    with st.expander("What and under which licence"):
+    with st.expander("What and under which licence", expanded=asked is not None):
         for item in wanted:
-            st.caption(f"**{item.shown_size}** {item.what}: {item.licence}")
+            st.caption(f"**{item.shown_size}** {item.what}: {markdown_safe(item.licence)}")
+        if asked is None:
+            _ask_hub(name, "Ask the hub for sizes and licences")
         st.caption(f"All from the Hugging Face hub. For files that you have: `python -m afcore get {name} --from PATH`")
     if st.button("Which GPU, which licence: the guide", icon=":material/menu_book:", type="tertiary", key="get-guide"):
         _guide()
     _agree(host, name, "I agree to the licences of NVIDIA and Meta: non-commercial use only")
 
 
+def _ask_hub(name: str, label: str) -> None:
+    st.button(label, icon=":material/cloud:", on_click=_look, args=(name,), key="get-look", width="stretch")
+
+
 def _offer_peer(host: ModelHost, name: str) -> None:
     repository = peer_files.repository_of(name)
     tested = "Its kind is tested here, with tiny random weights." if name in peer_files.OFFERED else "Not tested here."
     st.markdown(f"**Not on this machine yet.** {tested} Only a GPU answers at the speed of a conversation.")
-    job = common.session().jobs.get("peer-files")
+    job = common.session().jobs.get(_FACTS)
     if job is None or job.key != name or job.stopped:
-        st.button(
-            "Ask the hub for size and licence",
-            icon=":material/cloud:",
-            on_click=_look,
-            args=(name,),
-            key="get-look",
-            width="stretch",
-        )
+        _ask_hub(name, "Ask the hub for size and licence")
         return
     found = common.finish(job, "Asking the hub")
     if found is None:
-        st.button("Ask again", on_click=_look, args=(name,), key="get-look", width="stretch")
+        _ask_hub(name, "Ask again")
         return
     item, _ = found
     st.markdown(f"**{item.shown_size}** to download. Licence: **{markdown_safe(item.licence)}**")
@@ -182,10 +185,14 @@ def _offer_peer(host: ModelHost, name: str) -> None:
 
 def _look(name: str) -> None:
     def work(job: Job) -> object:
-        return peer_files.files_of(name, job.stopping)
+        if name.startswith(engines.PEER):
+            return peer_files.files_of(name, job.stopping)
+        from afcore.published.items import as_the_hub_says, files_of
 
-    common.session().jobs.pop("peer-files", None)
-    common.session().run("peer-files", name, work, None)
+        return as_the_hub_says(files_of(name), job.stopping)
+
+    common.session().jobs.pop(_FACTS, None)
+    common.session().run(_FACTS, name, work, None)
 
 
 def _agree(host: ModelHost, name: str, to: str) -> None:

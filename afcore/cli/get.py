@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from afcore.cli.shared import progress_line
 from afcore.engine.loading import PEER
-from afcore.errors import BadRequest
+from afcore.errors import BadRequest, MissingPart
 from afcore.published import folders
 
 if TYPE_CHECKING:
@@ -60,7 +60,13 @@ def _get(options: argparse.Namespace) -> None:
         if options.name == "laion-clap" or items.is_ready("laion-clap"):
             return
     wanted = items.files_of(options.name)
-    print(table(wanted))
+    known = "Sizes are approximate."
+    if not options.given:  # with files at hand it works without a connection
+        try:
+            wanted, known = items.as_the_hub_says(wanted), "Sizes and the licences in quotes: as the hub says now."
+        except MissingPart as error:
+            known = f"Sizes are approximate, since the hub could not be asked: {error}"
+    print(f"{table(wanted)}\n{known}")
     agreed = options.agree or not any(item.agree for item in wanted) or _asked()
     print(download.get(options.name, agreed, options.given, progress_line()))
 
@@ -83,7 +89,7 @@ def _get_peer(options: argparse.Namespace) -> None:
 
 
 def table(wanted: Sequence[ModelFiles]) -> str:
-    """What would come, for people: sizes are rounded, and exact once the hub is asked."""
+    """What would come, for people."""
     from afcore.published.items import CONVERTED
 
     rows = [(item.shown_size, f"{item.repository}: {', '.join(item.names)}", item.licence) for item in wanted]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from afcore.checkpoints import CheckpointError
 from afcore.checkpoints.files import PART, read_torch
 from afcore.clap import laion
-from afcore.errors import BadRequest
-from afcore.published import folders
+from afcore.errors import BadRequest, MissingPart
+from afcore.published import folders, hub
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class ModelFiles:
     size: int
     """Bytes, as far as known before the hub is asked."""
     licence: str
+    """As known before the hub is asked; then with what the hub names it."""
     agree: bool = False
     """Whether the person has to agree to the licence first."""
     cached: bool = False
@@ -94,6 +96,22 @@ def files_of(name: str) -> list[ModelFiles]:
         True,
     )
     return [weights, *MODEL_FILES, *LAION_FILES]
+
+
+def as_the_hub_says(wanted: Sequence[ModelFiles], stop: threading.Event | None = None) -> list[ModelFiles]:
+    """The same with the hub's own sizes, and with the licence that each repository names beside what is known of it.
+
+    Raises MissingPart where the hub cannot be asked or has not all of the files, Cancelled.
+    """
+    listed = {repository: hub.listing(repository, stop) for repository in dict.fromkeys(w.repository for w in wanted)}
+    return [_as_listed(item, listed[item.repository]) for item in wanted]
+
+
+def _as_listed(item: ModelFiles, listed: hub.Listing) -> ModelFiles:
+    if missing := [name for name in item.names if name not in listed.sizes]:
+        raise MissingPart(f"{item.repository} on the hub has no {', '.join(missing)} any more.")
+    size = sum(listed.sizes[name] for name in item.names)
+    return replace(item, size=size, licence=f"{item.licence}; the hub names it “{listed.licence}”")
 
 
 def is_ready(name: str) -> bool:

@@ -17,7 +17,7 @@ from afcore.engine.loading import MODELS
 from afcore.engine.memory import OutOfMemory
 from afcore.errors import Cancelled, MissingPart
 from afcore.model.generation import PRESETS
-from afcore.published import download, peer_files
+from afcore.published import download, items, peer_files
 from afcore.published.items import ModelFiles
 from pages import common
 
@@ -203,6 +203,28 @@ def test_how_the_foundation_model_is_given_one_sound_is_chosen(app, engine, monk
     good(page(app, "chat"))
     ask(app, "What is it?")
     assert padded.prompts[-1][0].padding == "benchmark"
+
+
+def offline(wanted, stop):
+    raise MissingPart("No hub.")
+
+
+def test_what_the_hub_says_of_a_published_model_is_shown(engine, other, monkeypatch):
+    def said(wanted, stop):
+        return [
+            replace(item, size=7_000_000_000, licence=f"{item.licence}; the hub names it “ms-pl”") for item in wanted
+        ]
+
+    monkeypatch.setattr(items, "as_the_hub_says", offline)
+    app = visit()
+    good(next(box for box in app.selectbox if box.label == "Model").set_value(FOUNDATION).run())
+    assert button(app, "Ask the hub for sizes and licences").click().run().error[0].value == "No hub."
+    monkeypatch.setattr(items, "as_the_hub_says", said)
+    assert "About 22 GB" in texts(app) and "ms-pl" not in texts(app)
+    good(button(app, "Ask the hub for sizes and licences").click().run())
+    shown = texts(app)
+    assert f"yet.** {7 * len(items.files_of(FOUNDATION))} GB to download" in shown and "ms-pl" in shown
+    assert not [one for one in app.button if "Ask the hub" in one.label]
 
 
 def test_a_model_that_is_not_here_is_offered_with_sizes_and_licences(engine, other, monkeypatch):

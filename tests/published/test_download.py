@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,16 @@ class Hub:
     """A hub whose files are these; `fetched` is what was taken from it."""
 
     def __init__(self, files: dict[tuple[str, str], Path], monkeypatch):
-        self.files, self.fetched, self.error = files, [], None
+        self.files, self.fetched, self.error, self.licences = files, [], None, {}
         monkeypatch.setattr(hub, "sizes", self.sizes)
         monkeypatch.setattr(hub, "fetch", self.fetch)
+        monkeypatch.setattr(hub, "listing", self.listing)
+
+    def listing(self, repository, stop=None):
+        if self.error:
+            raise MissingPart(self.error)
+        sizes = {name: file.stat().st_size for (one, name), file in self.files.items() if one == repository}
+        return hub.Listing(sizes, self.licences.get(repository, "other"))
 
     def sizes(self, repository, names, stop=None):
         if self.error:
@@ -102,14 +110,27 @@ def test_everything_is_fetched_and_converted(home, on_hub):
     assert on_hub.fetched == []
 
 
-def test_without_agreement_nothing_is_asked_of_the_hub(home, on_hub, capsys):
-    on_hub.error = "asked"
+def test_without_agreement_nothing_is_fetched(home, on_hub, capsys):
+    on_hub.error = "No hub."
     with pytest.raises(BadRequest, match="non-commercial"):
         download.get(CHAT)
     assert main.main(["get", CHAT]) == 2  # standard input is no terminal
     out, err = capsys.readouterr()
     assert "17.7 GB" in out and "nvidia/audio-flamingo: chat.pt" in out and "non-commercial" in out and "5 GB" in out
-    assert err.count("\n") == 1 and "--agree" in err and left(home) == []
+    assert "approximate, since the hub could not be asked: No hub." in out
+    assert err.count("\n") == 1 and "--agree" in err and left(home) == [] and on_hub.fetched == []
+
+
+def test_sizes_and_licences_are_the_hubs_where_it_can_be_asked(on_hub, monkeypatch):
+    monkeypatch.setattr(laion, "HUB_FILES", {})
+    on_hub.licences["microsoft/msclap"] = "ms-pl"
+    wanted = [item for item in items.files_of(CHAT) if not item.cached]
+    found = {item.key: item for item in items.as_the_hub_says(wanted)}
+    assert found["clapcap"].licence.endswith("the hub names it “ms-pl”") and found["weights"].agree
+    assert found["clapcap"].size == on_hub.files["microsoft/msclap", "clapcap_weights_2023.pth"].stat().st_size
+    gone = [replace(item, names=("gone.pt",)) for item in wanted]
+    with pytest.raises(MissingPart, match=r"has no gone\.pt any more"):
+        items.as_the_hub_says(gone)
 
 
 def test_on_the_command_line(home, on_hub, capsys):
