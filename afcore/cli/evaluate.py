@@ -17,7 +17,7 @@ from afcore.evaluation.benchmarks.table import FILES
 if TYPE_CHECKING:
     from afcore.cli.shared import Commands
 
-OWN = ("mini", "mini-card", "encoder", "questions", "transcripts")
+OWN = ("mini", "mini-card", "encoder", "questions", "transcripts", "held-out")
 """Of what ships; the others are benchmarks."""
 
 
@@ -30,7 +30,7 @@ def add_evaluate(commands: Commands) -> None:
         metavar="WHAT",
         help="mini: ten options; mini-card: every row of the model card; encoder: mini's ears against their teacher's; "
         "questions: what people ask about a sound, by kind; transcripts: captions and dialogues to be read; "
-        "report: finished runs beside the paper; "
+        "held-out: the sounds of the test split as folders to evaluate; report: finished runs beside the paper; "
         "or a benchmark, see below",
     )
     parser.add_argument("--work", type=Path, help="what ships: folder made by python -m afcore.training")
@@ -68,7 +68,7 @@ def add_evaluate(commands: Commands) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="transcripts: where they are written, as Markdown; report: a .md or .html file; "
+        help="transcripts: where they are written, as Markdown; held-out: a new folder; report: a .md or .html file; "
         "benchmarks: the run's folder",
     )
     add_benchmark_options(parser)
@@ -90,9 +90,10 @@ def _run(options: argparse.Namespace) -> int | None:
     if options.work is None:
         raise BadRequest(f"evaluate {options.what} needs --work, the folder that python -m afcore.training made.")
     options.split = options.split or "validation"
-    from afcore.evaluation import card, encoder, questions, split_scores, transcripts
+    from afcore.evaluation import card, encoder, held_folder, questions, split_scores, transcripts
 
     ran = {"mini-card": card, "encoder": encoder, "questions": questions, "transcripts": transcripts}
+    ran["held-out"] = held_folder
     if options.what in ran:
         ran[options.what].run(options)
         return None
