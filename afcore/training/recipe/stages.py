@@ -332,7 +332,7 @@ class StageRun:
         content = network.weights_of(built.net, names)
         save_file(content, partial)
         os.replace(partial, self.folder / network.WEIGHTS)
-        if self.stage is self.config.stages[-1]:
+        if self.stage.name == self.config.stages[-1].name:  # its precision may have been changed for this machine
             apart = (network.ROWS, network.AUXILIARY, lora.PREFIX)
             only_audio = all(AudioFlamingo.is_audio_parameter(n) for n in content if not n.startswith(apart))
             if self.config.model.language_model == "mini" and only_audio:
