@@ -1,29 +1,62 @@
-"""Tables that people bring: UTF-8 text with commas, whose columns are known by name, in any case and order."""
+"""Tables that people bring: text with commas, semicolons or tabs, whose columns are known by name, in any case and
+order."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
 
 from afcore.errors import BadRequest
 
+SEPARATORS = ",;\t"
+"""What separates the values of a row. Spreadsheets write semicolons where a comma is in numbers."""
+
 
 def utf8(data: bytes, name: str) -> str:
-    """The text of a file that is called ``name``, without the mark that some programs begin it with. Raises
-    BadRequest."""
+    """The text of a file that is called ``name``: in UTF-8, or in UTF-16 where it begins with the mark of that, as
+    spreadsheets write it; without the mark. Raises BadRequest."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadRequest(f"{name} is not in UTF-8: save it as that, and try again.") from error
 
 
+def separated(text: str) -> tuple[str, str]:
+    """What separates the values of ``text``, and the text without a first line ``sep=;`` that says so.
+
+    Else it is what separates the names in the first line, where quotes hold what is no separator.
+    """
+    first, _, rest = text.partition("\n")
+    said = first.strip().strip('"')
+    if said[:4].lower() == "sep=" and said[4:] in SEPARATORS and len(said) == 5:
+        return said[4:], rest
+    if first.startswith("sep=\t"):
+        return "\t", rest
+    bare = "".join(first.split('"')[::2])
+    return max(SEPARATORS, key=bare.count), text
+
+
+def number(text: str) -> float:
+    """A number as people write it, with a point or a comma before its decimals. Raises ValueError."""
+    text = text.strip()
+    return float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+
+
 class Table:
-    """A CSV text. ``columns``: their names, stripped and in lower case."""
+    """A CSV text. ``columns``: their names, stripped and in lower case. Raises BadRequest, also while rows are read,
+    where a value is larger than any that is meant to be one."""
 
     def __init__(self, text: str):
-        self._rows = csv.DictReader(io.StringIO(text, newline=None))  # lines end as any system ends them
-        self._written = {(name or "").strip().lower(): name for name in self._rows.fieldnames or ()}
+        separator, text = separated(io.StringIO(text, newline=None).read())  # lines end as any system ends them
+        self._rows = csv.DictReader(io.StringIO(text), delimiter=separator)
+        try:
+            columns = self._rows.fieldnames or ()
+        except csv.Error as error:
+            raise BadRequest("The names of the columns of this table cannot be read.") from error
+        self._written = {(name or "").strip().lower(): name for name in columns}
         self.columns = list(self._written)
 
     def need(self, name: str, *columns: str) -> None:
@@ -34,5 +67,10 @@ class Table:
 
     def __iter__(self) -> Iterator[dict[str, str]]:
         """The rows: column to value, stripped, '' where there is none."""
-        for row in self._rows:
-            yield {name: (row.get(written) or "").strip() for name, written in self._written.items()}
+        try:
+            for row in self._rows:
+                yield {name: (row.get(written) or "").strip() for name, written in self._written.items()}
+        except csv.Error as error:
+            raise BadRequest(
+                f"The table cannot be read beyond line {self._rows.line_num}: a quote is left open."
+            ) from error

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
+from typing import Literal
 
 import av
 import numpy as np
 
 from afcore.errors import AudioError, BadRequest
+from afcore.names import normal
 
 FORMATS = (
     "wav w64 aiff au caf flac ogg mp3 aac amr mov mp4 m4a matroska webm avi mpegts mpeg asf flv "
@@ -27,6 +29,7 @@ FORMATS = (
 MIN_RATE, MAX_RATE = 20, 768_000  # Hz; seismographs and hydrophones for whales give some hundreds
 MAX_HOURS = 12.0  # a few hundred MB of FLAC can hold years of silence
 MAX_CHANNELS = 64
+MAX_TAG = 60  # characters of a track's title or language that are shown
 
 JUMP = 0.1
 """Seconds by which a frame may stand beside the end of the one before without being moved (swresample's
@@ -36,6 +39,9 @@ LEAP = 10.0
 """Seconds by which time stamps may go on at once in formats that may restart their clock (``dts_delta_threshold``)."""
 _RESTARTING = {"mpegts", "ogg", "mpeg"}
 """Formats whose clock may start again in the middle of a file (``AVFMT_TS_DISCONT``)."""
+
+_JOINT: tuple[Literal["new_extradata", "strings_metadata"], ...] = ("new_extradata", "strings_metadata")
+"""What packets of Ogg bring with them where the next stream of a chain begins: its headers, its tags."""
 
 _BROKEN = (av.FFmpegError, ValueError, IndexError)  # what PyAV raises for damaged files (IndexError: new streams)
 _OPTIONS = {
@@ -112,6 +118,7 @@ class SoundStream:
         self.late = 0.0  # seconds before the first sample
         self.gaps = 0.0  # seconds of silence put in since
         self.rates: set[int] = set()  # Hz, of its frames
+        self._chained = container.format.name == "ogg"
         self.restarts = bool(_RESTARTING & set(container.format.name.split(",")))
         self.unit = stream.time_base
         # Below 0 stands only what a decoder needs beforehand and no player plays.
@@ -159,8 +166,13 @@ class SoundStream:
                 self.damaged += 1  # the container itself breaks off: what came before it counts
                 break
             ordinal += 1
-            if ordinal < skip and packet.size:
+            joint = self._chained and ordinal > 0 and any(map(packet.has_sidedata, _JOINT))
+            if ordinal < skip and packet.size and not joint:
                 continue
+            if joint:
+                # Another stream begins: what the decoder holds of the one before would give a crack. Its first packet
+                # is decoded wherever the blocks begin, since it brings what the rest is decoded by.
+                self._stream.codec_context.flush_buffers()
             try:
                 frames = packet.decode()
             except _BROKEN:
@@ -313,7 +325,7 @@ def open_sound(data: bytes, name: str, track: int | None = None) -> Iterator[Sou
 
 def _track(number: int, stream: av.AudioStream) -> Track:
     context, tags = stream.codec_context, stream.metadata
-    language, title = tags.get("language", ""), tags.get("title", "")
+    language, title = (normal(tags.get(name, ""))[:MAX_TAG] for name in ("language", "title"))
     if context is None:
         return Track(number, "", 0, language, title)
     return Track(number, context.name, context.channels or 0, "" if language == "und" else language, title)

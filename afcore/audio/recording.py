@@ -8,6 +8,8 @@ raises ``AudioError``.
 """
 
 import math
+import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -333,21 +335,32 @@ def normalise(samples: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def _read(source: bytes | str | Path | BinaryIO, name: str) -> bytes:
-    too_large = AudioError(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
-    if isinstance(source, str | Path):
-        try:
-            if Path(source).stat().st_size > MAX_BYTES:
-                raise too_large
-            data = Path(source).read_bytes()
-        except OSError as error:
-            raise AudioError(f"“{name}” cannot be opened: {error.strerror}.") from error
-    elif isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
-    else:
-        data = source.read(MAX_BYTES + 1)
+def read_file(file: str | Path, name: str) -> bytes:
+    """The bytes of a sound file. Raises AudioError where it cannot be read, is larger than ``MAX_BYTES``, or is no
+    file: a pipe or a device may give bytes for ever, or none, and a folder has none."""
+    try:
+        mode = os.stat(file).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what it is
+            raise AudioError(f"“{name}” is not a file.")
+        with open(file, "rb") as opened:
+            return _at_most(opened, name)
+    except OSError as error:
+        raise AudioError(f"“{name}” cannot be opened: {error.strerror}.") from error
+
+
+def _at_most(opened: BinaryIO, name: str) -> bytes:
+    """What is in an open file; it may grow while it is read, so its size is not asked beforehand."""
+    data = opened.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise too_large
+        raise AudioError(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
+    return data
+
+
+def _read(source: bytes | str | Path | BinaryIO, name: str) -> bytes:
+    if isinstance(source, str | Path):
+        data = read_file(source, name)
+    else:
+        data = _at_most(BytesIO(source) if isinstance(source, bytes | bytearray | memoryview) else source, name)
     if not data:
         raise AudioError(f"“{name}” is empty.")
     return data

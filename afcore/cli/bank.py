@@ -138,7 +138,7 @@ def _check(options: argparse.Namespace) -> int:
         print(f"{count} of its sounds can be found by {clap}.")
     for sentence in [*wrong, *bank.left_out.values()]:
         print(sentence)
-    return REFUSED if wrong else 0
+    return REFUSED if wrong or bank.left_out else 0
 
 
 def _helps(options: argparse.Namespace) -> int:

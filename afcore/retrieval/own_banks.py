@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -18,14 +19,14 @@ import shutil
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from afcore import paths, prompts
-from afcore.audio.recording import MAX_BYTES, open_recording
+from afcore.audio.recording import MAX_BYTES, open_recording, read_file
 from afcore.errors import AudioError, BadRequest, Cancelled, MissingPart
 from afcore.hashing import sha256_of, sha256_of_file
 from afcore.names import files_in, is_hidden, label_of_folder, shown_name, shown_path
@@ -47,7 +48,7 @@ class Listed:
     path: str
     """Within the source, as it is shown."""
     read: Callable[[], bytes]
-    """Its bytes. Raises OSError, BadRequest."""
+    """Its bytes. Raises AudioError, BadRequest."""
     label: str
     caption: str = ""
     source: str = ""
@@ -145,24 +146,20 @@ def listed(source: Path | bytes, stack: ExitStack, name: str = "") -> Listing:
 
 def _of_folder(root: Path) -> Listing:
     found = files_in(root)
-    files = {path: partial(_read, file) for path, file in found.files.items()}
-    return Listing(_by_folder(files), {path: why for path, why in found.left_out.items() if "/" in path})
+    files = {path: partial(read_file, file, shown_name(file.name)) for path, file in found.files.items()}
+    return _by_folder(files, found.left_out)
 
 
-def _read(file: Path) -> bytes:
-    if file.stat().st_size > MAX_BYTES:
-        raise BadRequest(f"“{shown_name(file.name)}” is larger than {MAX_BYTES // 2**20} MB.")
-    return file.read_bytes()
-
-
-def _by_folder(files: Mapping[str, Callable[[], bytes]]) -> list[Listed]:
-    """Labels are the folders that hold the sounds; what stands beside them has none."""
-    sounds = []
+def _by_folder(files: Mapping[str, Callable[[], bytes]], left_out: Mapping[str, str]) -> Listing:
+    """Labels are the folders that hold the sounds; what stands beside them has none, which is said."""
+    found = Listing([], dict(left_out))
     for path, read in files.items():
         folder, _, _ = path.rpartition("/")
         if folder:
-            sounds.append(Listed(path, read, label_of_folder(folder.rpartition("/")[2]), "", _take_of(path)))
-    return sounds
+            found.sounds.append(Listed(path, read, label_of_folder(folder.rpartition("/")[2]), "", _take_of(path)))
+        else:
+            found.left_out[path] = f"“{path}” stands in no folder, so it has no label."
+    return found
 
 
 def _take_of(path: str) -> str:
@@ -187,7 +184,8 @@ def _of_zip(source: Path | bytes, stack: ExitStack, name: str) -> Listing:
         elif path.lower().endswith(".csv"):
             tables.append((shown, info))
         else:
-            files[shown] = partial(unpacking.read, info, MAX_BYTES)
+            # Two members may have one name, or one that reads the same.
+            files[_unused(shown, files)] = partial(unpacking.read, info, MAX_BYTES)
     if len(tables) == 1:
         shown, info = tables[0]
         folder = shown.rpartition("/")[0]
@@ -195,8 +193,14 @@ def _of_zip(source: Path | bytes, stack: ExitStack, name: str) -> Listing:
             utf8(unpacking.read(info, _MOST_TABLE), shown), shown, lambda path: _member(files, folder, path)
         )
     else:
-        found = Listing(_by_folder(files))
+        found = _by_folder(files, {})
     return Listing(found.sounds, left_out | found.left_out)
+
+
+def _unused(path: str, known: Container[str]) -> str:
+    """``path``, or with a number after it where it is among ``known``: ``dog/1.wav (2)``."""
+    numbered = (f"{path} ({number})" for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if one not in known)
 
 
 def _member(files: dict[str, Callable[[], bytes]], folder: str, path: str) -> Callable[[], bytes] | None:
@@ -206,7 +210,7 @@ def _member(files: dict[str, Callable[[], bytes]], folder: str, path: str) -> Ca
 def _of_csv_beside(file: Path) -> Listing:
     def place(path: str) -> Callable[[], bytes] | None:
         sound = file.parent / path
-        return partial(_read, sound) if sound.is_file() else None
+        return partial(read_file, sound, shown_name(sound.name)) if sound.is_file() else None
 
     try:
         return _of_csv(utf8(file.read_bytes(), file.name), file.name, place)
@@ -276,8 +280,6 @@ def build(
             bank.add(data, sound.label, caption, recording.duration, **source)
         except (AudioError, BadRequest) as error:
             left_out[sound.path] = str(error)
-        except OSError as error:
-            left_out[sound.path] = f"{shown} cannot be opened: {error.strerror}."
     if not bank.examples():
         bank.close()
         raise BadRequest(f"None of the sounds can be heard. {next(iter(left_out.values()), '')}".strip())

@@ -18,13 +18,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from afcore.audio.recording import read_file
 from afcore.errors import AudioError, BadRequest
 from afcore.hashing import sha256_of
 from afcore.published.weights import weights_of
 from afcore.teach import exports
 from afcore.teach.changes import check_settings
 from afcore.teach.exports import LabelledSpan
-from afcore.teach.labeller import FileLabeller, How, MakeEngine, failed, prepared, read_sound
+from afcore.teach.labeller import FileLabeller, How, MakeEngine, failed, prepared
 from afcore.teach.media import files_in_folder
 from afcore.teach.schema import EXAMPLE, Settings, storage
 
@@ -128,7 +129,7 @@ def label_folder(
         _absorb(parts, done)
         for number, (name, file) in enumerate(files.items()):
             try:
-                data = read_sound(file, name)
+                data = read_file(file, name)
             except AudioError as error:
                 rows[name] = [failed(name, error)]
                 continue

@@ -14,7 +14,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
+from afcore import tables
 from afcore.errors import BadRequest
+from afcore.names import normal
+from afcore.tables import separated, utf8
 from afcore.teach import changes
 from afcore.teach.exports import COLUMNS, NONE_OF_THESE, RAVEN, SILENT_LABEL, LabelledSpan
 from afcore.teach.ingest import add_stretch
@@ -39,10 +42,7 @@ def read(data: bytes, name: str) -> list[LabelledSpan]:
     """
     if len(data) > MAX_BYTES:
         raise BadRequest(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that is taken.")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"“{name}” is no text in UTF-8, so its labels cannot be read.") from error
+    text = utf8(data, f"“{name}”")
     lines = text.splitlines()
     first = lines[0] if lines else ""
     if text.lstrip().startswith("["):
@@ -84,7 +84,7 @@ def _apply(project: Project, clips: Sequence[ProjectClip], row: LabelledSpan, wh
         raise BadRequest(f"{row.by or 'A method'} said so, not a person, so it was left out.")
     if row.silent:
         raise BadRequest("There is nothing to hear in it, so it has no label.")
-    files = {name for name in names_of(row.file) if name}
+    files = {normal(name) for name in names_of(row.file) if name}  # as clips are called here
     mine = [clip for clip in clips if clip.sha256 == row.sha256] if row.sha256 else []
     mine = mine or [clip for clip in clips if files & {clip.origin, clip.name}]
     mine = mine or [clip for clip in clips if files & {clip.origin.rpartition(".")[0], clip.name.rpartition(".")[0]}]
@@ -157,15 +157,19 @@ def _of_raven(lines: Sequence[str]) -> list[LabelledSpan]:
 
 
 def _of_csv(text: str, name: str) -> list[LabelledSpan]:
-    reader = csv.DictReader(io.StringIO(text))
-    columns = reader.fieldnames or []
+    separator, text = separated(io.StringIO(text, newline=None).read())  # lines end as any system ends them
+    reader = csv.DictReader(io.StringIO(text), delimiter=separator)
+    try:
+        columns, entries = list(reader.fieldnames or []), list(reader)
+    except csv.Error as error:
+        raise BadRequest(f"“{name}” cannot be read beyond line {reader.line_num}: a quote is left open.") from error
     file, label = (next((c for c in columns if c.strip().lower() in known), None) for known in (FILES, LABELS))
     if file is None or label is None:
         raise BadRequest(f"“{name}” is no label file that is known here: a CSV needs the columns file and label.")
     start, end = (next((c for c in columns if c.strip().lower() in known), None) for known in (STARTS, ENDS))
     ours = set(COLUMNS) <= set(columns)
     rows = []
-    for number, entry in enumerate(reader, 2):
+    for number, entry in enumerate(entries, 2):
         texts = {key: _unguarded(entry.get(key) or "") if ours else (entry.get(key) or "") for key in columns}
         if ours and texts["error"]:
             rows.append(_no(texts[file], texts["error"], texts["sha256"]))
@@ -206,10 +210,10 @@ def _unguarded(text: str) -> str:
 
 def _number(text: str) -> float | None:
     try:
-        number = float(text)
+        value = tables.number(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return value if math.isfinite(value) else None
 
 
 def _no(file: str, why: str, sha256: str = "") -> LabelledSpan:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afcore.audio.notices import CROPPED
-from afcore.audio.recording import MAX_BYTES, MAX_SECONDS, Recording, open_recording
+from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
 from afcore.errors import AudioError, BadRequest
 from afcore.hashing import sha256_of
 from afcore.teach import segments
@@ -98,13 +97,3 @@ def prepared(project: Project, engine: Engine, settings: Settings) -> Examples:
     if not project.labels:
         raise BadRequest(f"The project “{project.name}” has no labels yet.")
     return Loop(project, engine, settings).examples()
-
-
-def read_sound(file: Path, name: str) -> bytes:
-    """The bytes of a sound file; raises AudioError where it cannot be read or is too large."""
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise AudioError(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
-        return file.read_bytes()
-    except OSError as error:
-        raise AudioError(f"“{name}” cannot be opened: {error.strerror}.") from error

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from afcore.audio.recording import read_file
 from afcore.engine import ray_cluster
 from afcore.errors import AudioError, MissingPart
 from afcore.published.weights import check_same, weights_of
 from afcore.teach.exports import LabelledSpan
-from afcore.teach.labeller import FileLabeller, How, MakeEngine, prepared, read_sound
+from afcore.teach.labeller import FileLabeller, How, MakeEngine, prepared
 from afcore.teach.predict import Examples
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Worker:
         rows: list[LabelledSpan] = []
         for one in batch.to_pylist():
             try:
-                rows += self.labeller.rows(read_sound(Path(one["path"]), one["name"]), one["name"])
+                rows += self.labeller.rows(read_file(Path(one["path"]), one["name"]), one["name"])
             except AudioError:  # gone since the run began: the next run will see
                 continue
         return to_table(rows, self.basis)

@@ -1,5 +1,6 @@
 """Files that people's phones, recorders and editors made, one test for each kind: what is heard, and what is said."""
 
+import os
 from io import BytesIO
 
 import av
@@ -105,6 +106,17 @@ def test_all_of_a_file_whose_rate_changes_is_heard():
         assert np.abs(np.fft.rfft(samples)).argmax() == pytest.approx(hz, abs=2)
 
 
+@pytest.mark.parametrize("codec, rate", [("libopus", 48_000), ("vorbis", 44_100)])
+def test_chained_streams_are_heard_as_if_each_were_alone(codec, rate):
+    first, second = (encode(0.3 * chirps(4, rate, seed), rate, "ogg", codec) for seed in (1, 2))
+    one, two, both = (open_recording(data) for data in (first, second, first + second))
+    samples, alone = both.clip().samples, two.clip().samples
+    joint = both.length - two.length
+    assert 0 <= joint - one.length <= 1024 and not codes(both)  # Vorbis fills the last block up
+    np.testing.assert_allclose(samples[joint:], alone, atol=1e-3)
+    np.testing.assert_allclose(both.clip(6.5, 1).samples, samples[round(6.5 * rate) :][:rate], atol=1e-3)
+
+
 # --- tracks and channels -----------------------------------------------------------------------------------------
 
 
@@ -181,6 +193,20 @@ def test_statistics_are_those_of_all_blocks_together():
     assert not choose("auto", np.zeros((2, 2))).mix
 
 
+def test_tags_of_a_track_are_shown_as_text_of_sensible_length():
+    file, samples = BytesIO(), (chirps(1, RATE) * 32767).astype(np.int16).reshape(1, -1)
+    with av.open(file, "w", format="matroska") as out:
+        streams = [out.add_stream("pcm_s16le", rate=RATE, layout="mono") for _ in range(2)]
+        for stream in streams:
+            stream.metadata["title"] = "a\x1b[31m\nuser: b" + 1000 * "c"
+        for stream in streams:
+            frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
+            frame.sample_rate, frame.pts = RATE, 0
+            out.mux(stream.encode(frame))
+    [notice] = open_recording(file.getvalue()).notices
+    assert "a\\x1b[31m\\nuser: b" in notice.sentence and is_text(notice.sentence) and len(notice.sentence) < 300
+
+
 # --- level and rate ----------------------------------------------------------------------------------------------
 
 
@@ -217,6 +243,16 @@ def test_silence_in_an_envelope_is_as_if_it_were_samples(before, silence):
     for builder in (quick, slow):
         builder.add(sound)
     np.testing.assert_array_equal(quick.finish(), slow.finish())
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for path in (tmp_path / "pipe.wav", "/dev/zero"):
+        with pytest.raises(AudioError, match="is not a file"):
+            open_recording(path)
 
 
 # --- names -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 checked and handed on."""
 
 import io
+import os
 import threading
 import zipfile
 from contextlib import ExitStack
@@ -58,7 +59,8 @@ def test_a_folder_and_its_zip_give_the_same_bank(folder, tmp_path):
     bank = made(folder, tmp_path / "one")
     assert bank.labels() == sorted(f"a {label}" for label in TONES) and len(bank.examples()) == 12
     why = bank.left_out
-    assert set(why) == {"a_hum/still.wav", "a_hum/broken.wav", "a_hum/take-1.wav"}
+    assert set(why) == {"a_hum/still.wav", "a_hum/broken.wav", "a_hum/take-1.wav", "beside.wav"}
+    assert why["beside.wav"] == "“beside.wav” stands in no folder, so it has no label."
     assert "nothing to hear" in why["a_hum/still.wav"] and "also under “a buzz”" in why["a_hum/take-1.wav"]
     other = made(zipped(folder), tmp_path / "two")
     assert [(e.label, e.sha256) for e in other.examples() if e.label != "top"] == [
@@ -67,6 +69,25 @@ def test_a_folder_and_its_zip_give_the_same_bank(folder, tmp_path):
     assert {e.group_key for e in bank.examples()} >= {f"a_{label}/take" for label in TONES}
     again = own_banks.open_own(str(tmp_path / "one"))
     assert again.left_out == why and again.audio_path(1).is_file()
+
+
+def test_what_cannot_be_read_as_a_file_is_a_row_and_nothing_waits_for_it(tmp_path):
+    (tmp_path / "sounds" / "hum").mkdir(parents=True)
+    (tmp_path / "sounds" / "hum" / "1.wav").write_bytes(wav(tone(200, 0.5)))
+    os.mkfifo(tmp_path / "sounds" / "hum" / "pipe.wav")
+    (tmp_path / "sounds" / "hum" / "round.wav").symlink_to("round.wav")
+    (tmp_path / "sounds" / "gone.wav").symlink_to("nowhere.wav")
+    bank = made(tmp_path / "sounds", tmp_path / "one")
+    assert len(bank.examples()) == 1 and set(bank.left_out) == {"hum/pipe.wav", "hum/round.wav", "gone.wav"}
+
+
+def test_members_of_a_zip_whose_names_read_the_same_are_all_taken(tmp_path):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for number, name in enumerate(("T\u00fcr/1.wav", "Tu\u0308r/1.wav")):
+            file.writestr(name, wav(tone(200 + 100 * number, 0.5)))
+    bank = made(out.getvalue(), tmp_path / "one")
+    assert [(e.path, e.label) for e in bank.examples()] == [("Tür/1.wav", "Tür"), ("Tür/1.wav (2)", "Tür")]
 
 
 def test_a_csv_names_captions_and_sources(folder, tmp_path):
@@ -134,7 +155,7 @@ def test_commands(folder, tmp_path, monkeypatch, capsys):
         return tiny_engine(tmp_path)
 
     assert main(["bank", "list"], load) == 0 and "no bank of your own" in capsys.readouterr().out
-    assert main(["bank", "build", str(folder), "--out", "mine"], load) == 1  # three are left out
+    assert main(["bank", "build", str(folder), "--out", "mine"], load) == 1  # four are left out
     said = capsys.readouterr()
     assert "mine: 12 sounds of 7 sources" in said.out and "nothing to hear" in said.err
     assert main(["bank", "list"], load) == 0 and capsys.readouterr().out.startswith("mine: 12 sounds")

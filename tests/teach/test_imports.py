@@ -156,9 +156,31 @@ def test_a_table_of_somebody_elses_needs_a_file_and_a_label_and_no_times(second)
     assert _said(second) == [("c.wav", 0.0, 1.0, "hiss")]
 
 
+@pytest.mark.parametrize("start", ["", "sep=;\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_as_a_spreadsheet_with_decimal_commas_writes_it(second, start, encoding):
+    text = f'{start}file;start;end;label\r\ng\u0072o\u0308\u00dfer.wav;0,25;0,75;"hiss"\r\n\r\n'  # ö in two characters
+    rows = imports.read(text.encode(encoding), "x.csv")
+    assert [row.error for row in imports.apply(second, rows, "Ben")] == [""]
+    assert _said(second) == [("größer.wav", 0.25, 0.75, "hiss")]
+
+
+def test_label_tracks_may_have_decimal_commas():
+    [row] = imports.read(b"0,5\t1,25\thum\n", "a.wav.txt")
+    assert (row.start, row.end, row.label, row.error) == (0.5, 1.25, "hum", "")
+
+
 @pytest.mark.parametrize(
     "data, name",
-    [(b"", "x.csv"), (b"\xff\xfe\x00", "x.csv"), (b"a,b\n1,2\n", "x.csv"), (b"[1, 2]", "x.json"), (b"[", "x.json")],
+    [
+        (b'file,label\n"' + 200_000 * b"a", "x.csv"),
+        ("größer".encode("cp1252"), "x.csv"),
+        (b"", "x.csv"),
+        (b"\xff\xfe\x00", "x.csv"),
+        (b"a,b\n1,2\n", "x.csv"),
+        (b"[1, 2]", "x.json"),
+        (b"[", "x.json"),
+    ],
 )
 def test_what_is_no_label_file_is_refused_in_a_sentence(data, name):
     with pytest.raises(BadRequest) as refused:

@@ -29,6 +29,7 @@ from afcore.hashing import sha256_of, sha256_of_file
 from afcore.names import is_hidden, shown_name
 from afcore.safe_files import Unpacking, is_unsafe, member_name, opened_zip
 from afcore.tables import Table, utf8
+from afcore.tables import number as seconds
 
 HELD_OUT = 0.2  # share of the questions that are asked before and after, and not trained on
 FEWEST = 4  # questions
@@ -148,7 +149,7 @@ def _read_csv(text: str, file: Path) -> tuple[list[Item], dict[str, str]]:
             left_out[f"line {number}"] = f"Line {number} of {file.name} lacks a file, a question or an answer."
             continue
         try:
-            start = float(values.get("start") or 0)
+            start = seconds(values.get("start") or "0")
         except ValueError:
             left_out[f"line {number}"] = f"Line {number} of {file.name} has a start that is no number of seconds."
             continue
