@@ -32,7 +32,7 @@ def draw(session: BrowserSession, engine: Engine, heard: Heard, said: str) -> No
         labels = st.multiselect(
             "Labels to choose from",
             offered,
-            offered[: closed_question.CHOSEN],
+            closed_question.chosen(offered),
             accept_new_options=True,
             key=session.key("closed-labels"),
             label_visibility="collapsed",

@@ -9,7 +9,7 @@ from afcore import paths
 from afcore.app import card_summary, plots
 from afcore.app.failure_answers import FailureAnswers, weights_of
 from afcore.app.markdown import markdown_safe
-from afcore.audio.wav import wav_bytes
+from afcore.audio.wav import player_wav
 from afcore.evaluation import failures
 from afcore.evaluation.failures import Case, Verdict
 from afcore.retrieval.bank import Bank
@@ -86,8 +86,7 @@ def _answers() -> FailureAnswers:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _wav(_case: Case, key: str) -> bytes:
-    clip = _answers().clip(_case)
-    return wav_bytes(clip.samples, clip.rate)
+    return player_wav(_answers().clip(_case))
 
 
 def _failures() -> None:
@@ -122,8 +121,7 @@ def _draw(answers: FailureAnswers, case: Case, number: int) -> Any:
         with sound:
             st.audio(_wav(case, repr(case)), format="audio/wav")
         with asked:
-            choice = f" ({', '.join(case.options)}?)" if case.kind == failures.ALIKE else ""
-            st.markdown(markdown_safe(f"{case.question}{choice}"))
+            st.markdown(markdown_safe(case.in_words()))
             with st.container(horizontal=True):
                 if guessed is None:
                     st.button(

@@ -33,6 +33,19 @@ def likely_labels(engine: Engine, heard: Heard, most: int = OFFERED) -> list[str
     return list(found.values())[:most]
 
 
+def chosen(labels: Sequence[str], most: int = CHOSEN) -> list[str]:
+    """The first of ``labels`` that do not say the same: beside "dog" neither "dog barking" nor "dog or wolf"; at least
+    two where there are two."""
+    found: list[str] = []
+    for label in labels:
+        words = set(label.lower().split())
+        if not any(words <= (other := set(one.lower().split())) or other <= words for one in found):
+            found.append(label)
+    if len(found) < 2:
+        found += [label for label in labels if label not in found][: 2 - len(found)]
+    return found[:most]
+
+
 def key_of(engine: Engine, clip: Clip, labels: Sequence[str]) -> Hashable:
     """What the job that `ask` starts is about."""
     return engine.name, clip.key, tuple(labels)

@@ -194,7 +194,7 @@ def heard_when(
                 unselected={"marker": {"opacity": 0.55}},
             )
         )
-    names = ["<br>".join(map(html.escape, textwrap.wrap(name, 18) or [""])) for name, *_ in rows]
+    names = [wrapped(name, 18) for name, *_ in rows]
     figure.update_xaxes(range=[0, duration])
     clock_ticks(figure, 0.0, duration)
     figure.update_yaxes(
@@ -339,7 +339,7 @@ def shares(of: Mapping[str, float]) -> go.Figure:
 def measured(measure: Measure) -> go.Figure:
     """A measure of several runs with their 95 % intervals, and a line for each published number; the paper's is drawn
     through."""
-    names = [_wrapped(f"{name}, n = {score.n}") for name, score in measure.scores]
+    names = [wrapped(f"{name}, n = {score.n}", 26) for name, score in measure.scores]
     values = [score.value for _, score in measure.scores]
     figure = go.Figure(
         go.Scatter(
@@ -385,8 +385,10 @@ def measured(measure: Measure) -> go.Figure:
     return finished(figure, height=120 + 56 * len(names) + rows, showlegend=bool(measure.published))
 
 
-def _wrapped(text: str, width: int = 26) -> str:
-    return "<br>".join(textwrap.wrap(html.escape(text), width))
+def wrapped(text: str, width: int) -> str:
+    """``text`` as a label of several lines. A space stands before each break: whoever has the figure read out, or
+    copies from it, would hear the words on both sides of it as one."""
+    return " <br>".join(map(html.escape, textwrap.wrap(text, width)))
 
 
 def amounts(of: Mapping[str, float], unit: str, scale: float = 1.0) -> go.Figure:
@@ -431,7 +433,7 @@ def moved(found: Sequence[Moved]) -> go.Figure:
 
 def _bars(labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> go.Figure:
     figure = go.Figure()
-    names = ["<br>".join(map(html.escape, textwrap.wrap(label, 22) or [""])) for label in labels]
+    names = [wrapped(label, 22) for label in labels]
     for number, (title, values) in enumerate(series.items()):
         alone = len(series) == 1
         figure.add_trace(
@@ -555,7 +557,7 @@ def to_csv(figure: go.Figure) -> str:
         texts = dict(zip(ticks, names, strict=False))
         starts = trace.base if trace.base is not None else [""] * len(values)
         for value, place, start in zip(values, places, starts, strict=True):
-            label = re.sub(r"<[^>]+>", " ", str(texts.get(place, place)))
+            label = " ".join(re.sub(r"<[^>]+>", " ", str(texts.get(place, place))).split())
             cells = (html.unescape(trace.name or ""), html.unescape(label))
             writer.writerow([f"'{cell}" if cell[:1] in "=+-@" and cell else cell for cell in cells] + [value, start])
     return out.getvalue()

@@ -91,10 +91,13 @@ def waveform(clip: Clip, windows: Sequence[tuple[float, float]]) -> str:
 
 
 def thumbnail(envelope: np.ndarray, name: str) -> str:
-    """A small SVG of a whole recording's waveform, as wide as its place; ``envelope``: (n, 2), `Recording.envelope`."""
+    """A small picture of a whole recording's waveform, as wide as its place; ``envelope``: (n, 2),
+    `Recording.envelope`. Its SVG stands in an ``img``: Streamlit takes an SVG by itself out of a page."""
     says = html.escape(f"Waveform of {name}", quote=True)
-    size = f'viewBox="0 0 {WIDTH} 90" width="100%" height="44" preserveAspectRatio="none"'
-    return f'<svg {size} role="img" aria-label="{says}">{_outline(envelope)}</svg>'
+    size = f'viewBox="0 0 {WIDTH} 90" width="{WIDTH}" height="90" preserveAspectRatio="none"'
+    drawn = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{_outline(envelope)}</svg>'
+    source = f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
+    return f'<img src="{source}" alt="{says}" style="display: block; width: 100%; height: 44px">'
 
 
 def _outline(envelope: np.ndarray) -> str:

@@ -1,7 +1,6 @@
 """Figures of the Teach page, as pure functions of data, with the look of `afcore.app.plots`."""
 
 import html
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +28,7 @@ def accuracy(proof: Proof) -> go.Figure:
         if scores:
             figure.add_trace(_accuracies(name, scores, ACCENT if mine else CLAP, "" if mine else "/"))
     titles = [
-        _wrapped(score.method.title, 14) + ("<br><b>suggested</b>" if score.method == proof.suggested else "")
+        plots.wrapped(score.method.title, 14) + (" <br><b>suggested</b>" if score.method == proof.suggested else "")
         for score in proof.scores
     ]
     if proof.labels:
@@ -82,7 +81,7 @@ def confusion(labels: Sequence[str], matrix: np.ndarray) -> go.Figure:
     """
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [_wrapped(label, 18) for label in labels]
+    names = [plots.wrapped(label, 18) for label in labels]
     places = list(range(len(labels)))
     figure = go.Figure(
         go.Heatmap(
@@ -139,7 +138,7 @@ def timeline(segments: Sequence[Segment], duration: float) -> go.Figure:
     figure.update_xaxes(range=[0, duration])
     figure.update_yaxes(
         tickvals=list(range(len(labels))),
-        ticktext=[_wrapped(shown(label), 22) for label in labels],
+        ticktext=[plots.wrapped(shown(label), 22) for label in labels],
         showgrid=False,
         range=[max(1, len(labels)) - 0.5, -0.5],
         fixedrange=True,
@@ -192,16 +191,12 @@ def _signed(names: Sequence[str], values: Sequence[float], said: Sequence[str]) 
     figure.add_vline(0, line={"color": QUIET, "width": 1})
     figure.update_yaxes(
         tickvals=places,
-        ticktext=[_wrapped(name, 24) for name in names],
+        ticktext=[plots.wrapped(name, 24) for name in names],
         range=[len(names) - 0.5, -0.5],
         showgrid=False,
         ticklabelstandoff=6,
     )
     return plots.finished(figure, height=30 + 36 * max(1, len(names)), showlegend=False, bargap=0.25)
-
-
-def _wrapped(text: str, width: int) -> str:
-    return "<br>".join(map(html.escape, textwrap.wrap(text, width) or [""]))
 
 
 def _range(interval: tuple[float, float]) -> str:

@@ -69,6 +69,12 @@ class Case:
     right: str
     options: tuple[str, ...] = ()
 
+    def in_words(self) -> str:
+        """The question as one asks a person."""
+        if self.kind == ALIKE:
+            return f"Which of these is it: {', '.join(self.options[:-1])} or {self.options[-1]}?"
+        return self.question[:1].upper() + self.question[1:]
+
     def is_right(self, said: str) -> bool:
         """Whether an answer is right, by the same rules as the model card's scores."""
         words = naming.WORD.findall(said.lower())

@@ -111,7 +111,7 @@ def _round(engine: Engine, loop: Loop, number: int) -> dict[str, float]:
     ended(answer)
     seconds[CHAT] = time.perf_counter() - begun
 
-    labels = [*closed_question.likely_labels(engine, heard), *_KINDS][: closed_question.CHOSEN]
+    labels = closed_question.chosen([*closed_question.likely_labels(engine, heard), *_KINDS])
     begun = time.perf_counter()
     ended(closed_question.ask(session, engine, heard, labels))
     seconds[CLOSED] = time.perf_counter() - begun

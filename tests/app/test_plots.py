@@ -197,3 +197,10 @@ def test_the_numbers_of_a_figure_come_as_csv():
     chart, spans = plots.heard_when([(0.0, 7.0, "Dog", 0.5), (7.0, 9.0, "Rain", 0.2)], 9.0, [(1.0, 8.0)])
     assert spans == [(1.0, 8.0), (0.0, 7.0), (7.0, 9.0)]  # as the bars are drawn: what is looked for, then by length
     assert ["Rain", "Rain", "2.0", "7.0"] in list(csv.reader(io.StringIO(plots.to_csv(chart))))
+
+
+def test_a_name_of_several_lines_keeps_the_space_between_its_words():
+    figure = plots.shares({"kinds it was trained on": 0.7, "a <b> c": 0.5})
+    names = figure.layout.yaxis.ticktext
+    assert names[0] == "kinds it was trained <br>on" and names[1] == "a &lt;b&gt; c"
+    assert ",kinds it was trained on,0.7" in plots.to_csv(figure)

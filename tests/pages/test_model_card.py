@@ -44,7 +44,8 @@ def test_every_case_can_be_played_and_nothing_is_claimed_before_it_is_asked(card
     assert said(card) == {"right": 0, "wrong": 0, "open": len(cases)} and not engine.prompts
     text = texts(card)
     for case in cases:
-        assert case.question in text and failures.WHY[case.kind] in text
+        assert case.in_words() in text and failures.WHY[case.kind] in text
+    assert "classify this sound" not in text, "a person is asked in words for people"
     assert "Right would be" not in text and "To be heard" not in text, "the answer is hidden until one has guessed"
     for number in range(len(cases)):
         card.session_state[f"guessed-{number}"] = True
