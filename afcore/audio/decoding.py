@@ -19,6 +19,7 @@ from typing import Literal
 import av
 import numpy as np
 
+from afcore.audio.promised import promised_seconds
 from afcore.errors import AudioError, BadRequest
 from afcore.names import normal
 
@@ -102,7 +103,7 @@ class SoundStream:
     ``track``: which of several, from 1; None for the one that players take, or the first that can be decoded.
     """
 
-    def __init__(self, container: av.container.InputContainer, name: str, track: int | None = None):
+    def __init__(self, data: bytes, container: av.container.InputContainer, name: str, track: int | None = None):
         self._container, self._name = container, name
         self.tracks = [_track(number, stream) for number, stream in enumerate(container.streams.audio, 1)]
         self.track = self._chosen(track)
@@ -123,10 +124,7 @@ class SoundStream:
         self.unit = stream.time_base
         # Below 0 stands only what a decoder needs beforehand and no player plays.
         self.zero = max(Fraction(container.start_time or 0, av.time_base), Fraction(0))
-        # Seconds that the header promises; of the formats here only FLAC's counts its samples whenever it gives a
-        # number.
-        duration, unit = stream.duration, stream.time_base
-        self.promised = float(duration * unit) if duration and unit and container.format.name == "flac" else None
+        self.promised = promised_seconds(data, container, stream)
 
     def _chosen(self, track: int | None) -> int:
         name, tracks = self._name, self.tracks
@@ -320,7 +318,7 @@ def open_sound(data: bytes, name: str, track: int | None = None) -> Iterator[Sou
     except _BROKEN as error:
         raise AudioError(f"“{name}” is not a sound file that can be read, or it is damaged.") from error
     with container:
-        yield SoundStream(container, name, track)
+        yield SoundStream(data, container, name, track)
 
 
 def _track(number: int, stream: av.AudioStream) -> Track:

@@ -36,6 +36,49 @@ def tracks(*sounds: np.ndarray, container: str = "matroska", codec: str = "pcm_s
     return file.getvalue()
 
 
+KINDS = {  # format → codec; how FFmpeg writes them
+    "wav": "pcm_s16le",
+    "aiff": "pcm_s16be",
+    "au": "pcm_s16be",
+    "flac": "flac",
+    "mp3": "libmp3lame",
+    "mp4": "aac",
+    "webm": "libopus",
+}
+
+
+def whole(container: str, codec: str, **options: str) -> bytes:
+    """Four seconds of sound at 48 kHz."""
+    file = BytesIO()
+    with av.open(file, "w", format=container, options=options) as out:
+        stream = out.add_stream(codec, rate=48_000, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(
+            (chirps(4, 48_000) * 32767).astype(np.int16).reshape(1, -1), format="s16", layout="mono"
+        )
+        frame.sample_rate, frame.pts = 48_000, 0
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("container", KINDS)
+def test_a_file_that_was_cut_off_is_heard_and_told(container):
+    data = whole(container, KINDS[container], **({"movflags": "frag_keyframe+empty_moov"} if container == "mp4" else {}))
+    assert "cut_off" not in codes(open_recording(data, "whole"))
+    cut = open_recording(data[: len(data) // 2], "half")
+    [said] = [notice.sentence for notice in cut.notices if notice.code == "cut_off"]
+    assert 1.0 < cut.duration < 3.0 and "of its 4" in said
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_a_wav_file_that_was_written_as_a_stream_is_whole(size):
+    data = bytearray(whole("wav", "pcm_s16le"))
+    at = data.index(b"data") + 4
+    data[at : at + 4] = size.to_bytes(4, "little")
+    assert "cut_off" not in codes(open_recording(bytes(data), "stream.wav"))
+
+
 # --- time --------------------------------------------------------------------------------------------------------
 
 

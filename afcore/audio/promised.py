@@ -1,0 +1,62 @@
+"""How long a sound should be by what its file's header says, where that can be believed: a file that was cut off in a
+copy or a download is still heard, and the person is told.
+
+Most headers cannot be believed: of MP3 without a table, AAC, AVI and Ogg the length is guessed from what is there, and
+a recorder that was interrupted, or a stream, writes 0 or the greatest number.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import av
+
+_COUNTS = frozenset(("flac", "aiff", "au", "mov", "mp4"))
+"""Formats whose header counts what the file holds, whenever it gives a number."""
+_OPEN = (0, 0xFFFFFFFF)
+"""Sizes of a WAV file that was written as a stream."""
+_TABLES = (b"Xing", b"Info", b"VBRI")
+"""What begins the table of an MP3 file, in its first frame, which counts the frames."""
+_ALLOWED = 0.01
+"""Share of a WAV file's sound that may be missing: many programs count some bytes too many."""
+
+
+def promised_seconds(data: bytes, container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+    """The length of ``stream`` in the file ``data`` by its header, in seconds; None where that says nothing."""
+    kinds = set(container.format.name.split(","))
+    if "wav" in kinds:
+        return _of_wav(data)
+    if kinds & _COUNTS or ("mp3" in kinds and _has_table(data)):
+        return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+    if "matroska" in kinds and len(container.streams) == 1 and container.duration:
+        return container.duration / av.time_base
+    return None
+
+
+def _of_wav(data: bytes) -> float | None:
+    rate = 0  # bytes a second
+    for name, size, at in _chunks(data):
+        if name == b"fmt " and at + 12 <= len(data):
+            (rate,) = struct.unpack_from("<I", data, at + 8)
+        if name == b"data":
+            here = len(data) - at
+            missing = size not in _OPEN and rate and size - here > _ALLOWED * size
+            return size / rate if missing else None
+    return None
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, size in bytes and place of the content of each chunk of a RIFF file."""
+    at = 12
+    while data[:4] == b"RIFF" and at + 8 <= len(data):
+        name, size = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
+        yield name, size, at + 8
+        at += 8 + size + size % 2
+
+
+def _has_table(data: bytes) -> bool:
+    start = 0
+    if data[:3] == b"ID3" and len(data) >= 10:
+        start = 10 + sum((byte & 127) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    return any(mark in data[start : start + 2048] for mark in _TABLES)
