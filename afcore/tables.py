@@ -50,14 +50,21 @@ class Table:
     where a value is larger than any that is meant to be one."""
 
     def __init__(self, text: str):
-        separator, text = separated(io.StringIO(text, newline=None).read())  # lines end as any system ends them
-        self._rows = csv.DictReader(io.StringIO(text), delimiter=separator)
+        text = io.StringIO(text, newline=None).read()  # lines end as any system ends them
+        separator, table = separated(text)
+        self._before = text.count("\n") - table.count("\n")
+        self._rows = csv.DictReader(io.StringIO(table), delimiter=separator)
         try:
             columns = self._rows.fieldnames or ()
         except csv.Error as error:
             raise BadRequest("The names of the columns of this table cannot be read.") from error
         self._written = {(name or "").strip().lower(): name for name in columns}
         self.columns = list(self._written)
+
+    @property
+    def line(self) -> int:
+        """Of the whole text, from 1: where the row that was read last ends."""
+        return self._before + self._rows.line_num
 
     def need(self, name: str, *columns: str) -> None:
         """Raises BadRequest where the table, called ``name``, lacks one of ``columns``."""
@@ -71,6 +78,4 @@ class Table:
             for row in self._rows:
                 yield {name: (row.get(written) or "").strip() for name, written in self._written.items()}
         except csv.Error as error:
-            raise BadRequest(
-                f"The table cannot be read beyond line {self._rows.line_num}: a quote is left open."
-            ) from error
+            raise BadRequest(f"The table cannot be read beyond line {self.line}: a quote is left open.") from error

@@ -49,3 +49,8 @@ def test_what_is_missing_is_a_sentence():
     with pytest.raises(BadRequest, match=r"my\.csv is not in UTF-8"):
         utf8("ä".encode("latin-1"), "my.csv")
     assert utf8("\ufefffile".encode(), "my.csv") == "file"
+
+
+def test_lines_are_counted_in_the_whole_text():
+    table = Table('sep=;\nfile;label\na.wav;dog\nb.wav;"two\nlines"\n')
+    assert [(row["file"], table.line) for row in table] == [("a.wav", 3), ("b.wav", 5)]

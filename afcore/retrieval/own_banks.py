@@ -221,7 +221,8 @@ def _of_csv_beside(file: Path) -> Listing:
 def _of_csv(text: str, name: str, place: Callable[[str], Callable[[], bytes] | None]) -> Listing:
     table, found = Table(text), Listing()
     table.need(name, "file", "label")
-    for number, values in enumerate(table, 2):
+    for values in table:
+        number = table.line
         path = shown_path(values["file"])
         if not path or not values["label"]:
             found.left_out[f"line {number}"] = f"Line {number} of {name} lacks a file or a label."

@@ -18,6 +18,7 @@ from afcore.audio.recording import MAX_BYTES, open_recording
 from afcore.audio.wav import wav_bytes
 from afcore.errors import AfcoreError, AudioError, BadRequest
 from afcore.safe_files import Unpacking, is_unsafe, opened_zip
+from afcore.tables import separated, utf8
 from afcore.teach import imports
 from afcore.teach.exports import LabelledSpan, guarded, shown
 from afcore.teach.ingest import add_files
@@ -74,8 +75,8 @@ def read(project: Project, data: bytes, who: str, name: str = "The zip") -> list
         at = next((path for path in members if path.split("/")[-1] == METADATA), None)
         if at is None:
             raise BadRequest(f"{name} has no {METADATA}, so it is no audiofolder.")
-        text = unpacking.read(members[at], imports.MAX_BYTES).decode("utf-8-sig", "replace")
-        folder, entries = at[: -len(METADATA)], list(csv.DictReader(io.StringIO(text)))
+        text = utf8(unpacking.read(members[at], imports.MAX_BYTES), METADATA)
+        folder, entries = at[: -len(METADATA)], _entries(text)
         rows = imports.read(text.encode(), METADATA)
         known = {clip.sha256 for clip in project.items(OPEN, SKIPPED, EXAMPLE, NONE)}
         done = []
@@ -94,6 +95,12 @@ def read(project: Project, data: bytes, who: str, name: str = "The zip") -> list
             except AfcoreError as error:
                 done.append(_with(row, str(error)))
         return done
+
+
+def _entries(text: str) -> list[dict[str, str]]:
+    """The rows of the table, as `imports.read` reads them."""
+    separator, rows = separated(io.StringIO(text, newline=None).read())
+    return list(csv.DictReader(io.StringIO(rows), delimiter=separator))
 
 
 def _added(project: Project, row: LabelledSpan, sound: bytes, path: str, who: str) -> LabelledSpan:

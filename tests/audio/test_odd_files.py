@@ -64,7 +64,9 @@ def whole(container: str, codec: str, **options: str) -> bytes:
 
 @pytest.mark.parametrize("container", KINDS)
 def test_a_file_that_was_cut_off_is_heard_and_told(container):
-    data = whole(container, KINDS[container], **({"movflags": "frag_keyframe+empty_moov"} if container == "mp4" else {}))
+    data = whole(
+        container, KINDS[container], **({"movflags": "frag_keyframe+empty_moov"} if container == "mp4" else {})
+    )
     assert "cut_off" not in codes(open_recording(data, "whole"))
     cut = open_recording(data[: len(data) // 2], "half")
     [said] = [notice.sentence for notice in cut.notices if notice.code == "cut_off"]

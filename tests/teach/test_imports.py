@@ -85,6 +85,20 @@ def test_an_audiofolder_labels_sounds_that_are_there_and_brings_those_that_are_n
     assert sorted(round(clip.seconds, 2) for clip in empty.items(EXAMPLE)) == [0.75, 1.0, 1.0]
 
 
+def test_an_audiofolder_whose_table_a_spreadsheet_saved(first, second):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(audiofolder.write(first))) as opened, zipfile.ZipFile(packed, "w") as again:
+        for name in opened.namelist():
+            data = opened.read(name)
+            if name.endswith("metadata.csv"):
+                saved = io.StringIO()
+                csv.writer(saved, delimiter=";").writerows(csv.reader(io.StringIO(data.decode())))
+                data = saved.getvalue().encode("utf-16")
+            again.writestr(name, data)
+    assert [row.error for row in audiofolder.read(second, packed.getvalue(), "Ben")] == [""] * 4
+    assert _said(second) == _said(first)
+
+
 def test_the_layout_of_an_audiofolder_is_that_of_the_documentation(first):
     with zipfile.ZipFile(io.BytesIO(audiofolder.write(first))) as opened:
         rows = list(csv.DictReader(io.StringIO(opened.read("metadata.csv").decode())))

@@ -144,7 +144,8 @@ def read(file: Path) -> tuple[list[Item], dict[str, str]]:
 def _read_csv(text: str, file: Path) -> tuple[list[Item], dict[str, str]]:
     table, items, left_out = Table(text), [], {}
     table.need(file.name, "file", "question", "answer")
-    for number, values in enumerate(table, 2):
+    for values in table:
+        number = table.line
         if not all(values[name] for name in ("file", "question", "answer")):
             left_out[f"line {number}"] = f"Line {number} of {file.name} lacks a file, a question or an answer."
             continue
