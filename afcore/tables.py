@@ -24,11 +24,19 @@ def utf8(data: bytes, name: str) -> str:
         raise BadRequest(f"{name} is not in UTF-8: save it as that, and try again.") from error
 
 
-def separated(text: str) -> tuple[str, str]:
-    """What separates the values of ``text``, and the text without a first line ``sep=;`` that says so.
+def rows_of(text: str) -> tuple[csv.DictReader[str], int]:
+    """The rows of a CSV text as they are written, column to value, and how many lines stand before them. Its lines end
+    as any system ends them.
 
-    Else it is what separates the names in the first line, where quotes hold what is no separator.
+    A first line ``sep=;`` says what separates the values. Else it is what separates the names in the first line, where
+    quotes hold what is no separator.
     """
+    text = io.StringIO(text, newline=None).read()
+    separator, rows = _separated(text)
+    return csv.DictReader(io.StringIO(rows), delimiter=separator), text.count("\n") - rows.count("\n")
+
+
+def _separated(text: str) -> tuple[str, str]:
     first, _, rest = text.partition("\n")
     said = first.strip().strip('"')
     if said[:4].lower() == "sep=" and said[4:] in SEPARATORS and len(said) == 5:
@@ -50,10 +58,7 @@ class Table:
     where a value is larger than any that is meant to be one."""
 
     def __init__(self, text: str):
-        text = io.StringIO(text, newline=None).read()  # lines end as any system ends them
-        separator, table = separated(text)
-        self._before = text.count("\n") - table.count("\n")
-        self._rows = csv.DictReader(io.StringIO(table), delimiter=separator)
+        self._rows, self._before = rows_of(text)
         try:
             columns = self._rows.fieldnames or ()
         except csv.Error as error:

@@ -92,8 +92,13 @@ def _run(options: argparse.Namespace) -> int | None:
     options.split = options.split or "validation"
     from afcore.evaluation import card, encoder, held_folder, questions, split_scores, transcripts
 
-    ran = {"mini-card": card, "encoder": encoder, "questions": questions, "transcripts": transcripts}
-    ran["held-out"] = held_folder
+    ran = {
+        "mini-card": card,
+        "encoder": encoder,
+        "questions": questions,
+        "transcripts": transcripts,
+        "held-out": held_folder,
+    }
     if options.what in ran:
         ran[options.what].run(options)
         return None

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from afcore.audio.wav import wav_bytes
+from afcore.corpus.labels import labelled_rows
 from afcore.errors import BadRequest
 from afcore.evaluation.held_sounds import HeldSound, HeldSounds, by_hash
 from afcore.knowledge.table import by_name, related
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     if options.out is None:
         raise BadRequest("Say where the folders go: --out FOLDER.")
     test, train = (HeldSounds(options.work, split) for split in ("test", "train"))
-    captions = _captions(options.work / "corpus" / "labels.jsonl")
+    captions = _captions(options.work / "corpus")
     for name, rows in (
         ("labels", [*label_rows(test.sounds, train.sounds)]),
         ("captions", [*caption_rows(test.sounds, captions)]),
@@ -75,10 +75,8 @@ def _by_class(sounds: Iterable[HeldSound]) -> dict[str, list[HeldSound]]:
     return found
 
 
-def _captions(file: Path) -> dict[str, str]:
-    with file.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return {row["id"]: row["caption"].removesuffix(SUFFIX) for row in rows if row.get("caption")}
+def _captions(corpus: Path) -> dict[str, str]:
+    return {row["id"]: row["caption"].removesuffix(SUFFIX) for row in labelled_rows(corpus) if row.get("caption")}
 
 
 def _write(folder: Path, rows: list[Row], sounds: dict[str, HeldSounds]) -> None:

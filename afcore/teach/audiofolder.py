@@ -18,7 +18,7 @@ from afcore.audio.recording import MAX_BYTES, open_recording
 from afcore.audio.wav import wav_bytes
 from afcore.errors import AfcoreError, AudioError, BadRequest
 from afcore.safe_files import Unpacking, is_unsafe, opened_zip
-from afcore.tables import separated, utf8
+from afcore.tables import rows_of, utf8
 from afcore.teach import imports
 from afcore.teach.exports import LabelledSpan, guarded, shown
 from afcore.teach.ingest import add_files
@@ -76,8 +76,8 @@ def read(project: Project, data: bytes, who: str, name: str = "The zip") -> list
         if at is None:
             raise BadRequest(f"{name} has no {METADATA}, so it is no audiofolder.")
         text = utf8(unpacking.read(members[at], imports.MAX_BYTES), METADATA)
-        folder, entries = at[: -len(METADATA)], _entries(text)
-        rows = imports.read(text.encode(), METADATA)
+        folder, rows = at[: -len(METADATA)], imports.read(text.encode(), METADATA)
+        entries, _ = rows_of(text)  # what could not be read was refused just before
         known = {clip.sha256 for clip in project.items(OPEN, SKIPPED, EXAMPLE, NONE)}
         done = []
         for row, entry in zip(rows, entries, strict=True):
@@ -95,12 +95,6 @@ def read(project: Project, data: bytes, who: str, name: str = "The zip") -> list
             except AfcoreError as error:
                 done.append(_with(row, str(error)))
         return done
-
-
-def _entries(text: str) -> list[dict[str, str]]:
-    """The rows of the table, as `imports.read` reads them."""
-    separator, rows = separated(io.StringIO(text, newline=None).read())
-    return list(csv.DictReader(io.StringIO(rows), delimiter=separator))
 
 
 def _added(project: Project, row: LabelledSpan, sound: bytes, path: str, who: str) -> LabelledSpan:

@@ -8,7 +8,6 @@ and the rest goes on.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from dataclasses import fields, replace
 from afcore import tables
 from afcore.errors import BadRequest
 from afcore.names import normal
-from afcore.tables import separated, utf8
+from afcore.tables import rows_of, utf8
 from afcore.teach import changes
 from afcore.teach.exports import COLUMNS, NONE_OF_THESE, RAVEN, SILENT_LABEL, LabelledSpan
 from afcore.teach.ingest import add_stretch
@@ -157,8 +156,7 @@ def _of_raven(lines: Sequence[str]) -> list[LabelledSpan]:
 
 
 def _of_csv(text: str, name: str) -> list[LabelledSpan]:
-    separator, text = separated(io.StringIO(text, newline=None).read())  # lines end as any system ends them
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator)
+    reader, _ = rows_of(text)
     try:
         columns, entries = list(reader.fieldnames or []), list(reader)
     except csv.Error as error:
