@@ -62,8 +62,7 @@ def encoder(options: argparse.Namespace) -> None:
     run, folders = options.work / "encoder-run", sounds_of(options.work)
     run.mkdir(exist_ok=True)
     if not (run / "plan.json").exists():
-        sounds.save_items(folders[-1:], run / "items-A.npz")
-        sounds.save_items(folders, run / "items-B.npz")
+        sounds.save_items(folders, run / "items.npz")
         sounds.save_held(folders, options.teacher, run / "held.npz")
         (run / "plan.json").write_text(json.dumps(distillation.PLAN))
     distillation.Run(run, options.teacher, options.out if options.go_on else None).go()

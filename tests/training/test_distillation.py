@@ -56,15 +56,14 @@ def run_folder(tmp_path, monkeypatch):
     lengths = np.array([len(x) for x in pieces])
     folder = tmp_path / "run"
     folder.mkdir()
-    for stage in "AB":
-        np.savez(
-            folder / f"items-{stage}.npz",
-            folders=json.dumps([str(sounds)]),
-            folder=np.zeros(3, int),
-            offset=np.cumsum(lengths) - lengths,
-            length=lengths,
-            weight=np.array([1.0, 2.0, 1.0]),
-        )
+    np.savez(
+        folder / "items.npz",
+        folders=json.dumps([str(sounds)]),
+        folder=np.zeros(3, int),
+        offset=np.cumsum(lengths) - lengths,
+        length=lengths,
+        weight=np.array([1.0, 2.0, 1.0]),
+    )
     held = np.random.default_rng(1).standard_normal((2, 911)).astype(np.float32)
     np.savez(
         folder / "held.npz",
@@ -73,7 +72,8 @@ def run_folder(tmp_path, monkeypatch):
         length=np.array([RATE, 2 * RATE]),
         teacher=held,
     )
-    plan = {"seed": 3, "grow": 1.0, "A": 3, "hold": 2, "decay": 2, "validate": 100, "rates": {"A": 1e-3, "B": 1e-3}}
+    counts = {"A": 3, "settle": 2, "hold": 2, "decay": 2, "validate": 100}
+    plan = {"seed": 3, "grow": 1.0, **counts, "rates": {"A": 1e-3, "B": 1e-3}}
     (folder / "plan.json").write_text(json.dumps(plan))
     return folder
 
@@ -87,7 +87,7 @@ def teacher(monkeypatch):
 
 
 def test_a_batch_follows_from_seed_stage_and_step_alone(run_folder):
-    one, again = (Mixtures(run_folder / "items-A.npz", 3) for _ in range(2))
+    one, again = (Mixtures(run_folder / "items.npz", 3) for _ in range(2))
     later = one.batch(1, 7)
     again.batch(0, 1)
     assert torch.equal(later, again.batch(1, 7))
@@ -159,17 +159,29 @@ def test_what_ships_is_unfolded_into_the_network_that_is_fitted():
         assert torch.allclose(distillation.folded(net, 1.0)(mel), said, rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_begins_with_what_ships_in_stage_b_and_only_without_a_state(run_folder, teacher, tmp_path, monkeypatch):
+def test_norms_learn_their_statistics_only_while_they_settle(run_folder, teacher):
+    run = distillation.Run(run_folder, None)
+    norm = next(m for m in run.net.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    batches, seen = Mixtures(run_folder / "items.npz", 3), []
+    for step in range(3):
+        run.fit(batches.batch(0, step))
+        seen.append(norm.running_mean.clone())
+    assert not torch.equal(seen[0], seen[1]) and torch.equal(seen[1], seen[2])
+
+
+def test_a_run_begins_with_what_ships_once_norms_have_settled_and_only_without_a_state(
+    run_folder, teacher, tmp_path, monkeypatch
+):
     shipped = MiniEncoderNet(1.0).eval()
     monkeypatch.setattr(distillation.MiniEncoder, "load", lambda folder: SimpleNamespace(net=shipped))
     run = distillation.Run(run_folder, None, tmp_path)
-    assert (run.stage, run.step) == ("B", 0)
+    assert (run.stage, run.step, run.settling()) == ("A", 2, False)
     mel = torch.randn(1, 1, 128, 100)
     with torch.inference_mode():
         assert torch.allclose(distillation.folded(run.average, 1.0)(mel), shipped(mel), rtol=1e-3, atol=1e-4)
-    run.step = 2
+    run.step = 3
     run.save()
-    assert distillation.Run(run_folder, None, tmp_path).step == 2
+    assert distillation.Run(run_folder, None, tmp_path).step == 3
 
 
 def test_the_teacher_in_mini_s_classes_says_the_same(monkeypatch):
