@@ -21,7 +21,7 @@ OF_CLIP = "teach-clip-"
 """Start of the key of everything on the card that belongs to one clip as it stands; see `key_of`."""
 
 NAME = "name"
-"""The part of the card that says which clip is shown."""
+"""The part of the card that says which clip is shown: its heading, whose id this is."""
 
 SCRIPT = (
     """
@@ -36,10 +36,10 @@ const keys = window.teachKeys ??=
   { n: Date.now(), sent: 0, log: [], clip: null, guessed: '', meanings: {}, send: null, say: null };
 
 // The clip over the card: the next one's name stands there before its buttons do. Without a name it is the last one's.
+// The heading itself is asked, since what stands around it may change before the name that a person reads does.
 const shown = () => {
-  const name = [...document.querySelectorAll('.st-key-CARD [class*="st-key-OF_CLIP"][class*="-NAME"]')]
-    .filter(place => place.querySelector('h2')).pop();
-  const found = name && /st-key-OF_CLIP(\\d+)-(\\d+)-NAME/.exec(name.className);
+  const name = [...document.querySelectorAll('.st-key-CARD h2[id^="OF_CLIP"]')].pop();
+  const found = name && /^OF_CLIP(\\d+)-(\\d+)-NAME$/.exec(name.id);
   if (found) keys.clip = [Number(found[1]), Number(found[2])];
   return keys.clip;
 };

@@ -124,9 +124,9 @@ def _left(teach: TeachSession, loop: Loop) -> None:
 def _clip(teach: TeachSession, loop: Loop, item: ProjectClip, prediction: Prediction | None) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
-        with st.container(key=teach_keys.key_of(item, teach_keys.NAME)):
-            # A file's name may give the tutorial's answer away.
-            st.markdown(f"## {markdown_safe(item.name) if item.truth is None else f'Clip {item.id}'}")
+        # A file's name may give the tutorial's answer away.
+        name = markdown_safe(item.name) if item.truth is None else f"Clip {item.id}"
+        st.header(name, anchor=teach_keys.key_of(item, teach_keys.NAME))
         end = clock_text(item.start + item.seconds)
         stretch = f"{clock_text(item.start)} – {end}" if item.start else end
         # Nor is the source shown there: its file is called like the sound.

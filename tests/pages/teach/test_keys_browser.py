@@ -27,8 +27,8 @@ window.addEventListener('keydown', event => {
 """
 
 
-CARD = f"""<div class="st-key-{teach_keys.CARD}"><div class="st-key-{teach_keys.OF_CLIP}7-1-{teach_keys.NAME}">
-<h2>A clip</h2></div><button onclick="window.clicked = true">dog</button></div>
+CARD = f"""<div class="st-key-{teach_keys.CARD}"><h2 id="{teach_keys.OF_CLIP}7-1-{teach_keys.NAME}">A clip</h2>
+<button onclick="window.clicked = true">dog</button></div>
 <div id="old"><p></p></div><div id="new"><p></p></div>"""
 BEGIN = """async script => {
   const { default: begin } = await import(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })));
