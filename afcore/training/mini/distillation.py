@@ -154,24 +154,48 @@ def total(parts: list[Tensor]) -> Tensor:
     return sum(parts, parts[0].new_zeros(()))
 
 
+BETWEEN = 5  # points between clips for each of a batch
+
+
+def around(embedding: Tensor) -> Tensor:
+    """Embeddings of clips (n, 384), and points between each and others: ((1 + BETWEEN) n, 384). A batch has few clips,
+    and the classifier is the last to come near the teacher's."""
+    n = len(embedding)
+    others = torch.cat([embedding[torch.randperm(n)] for _ in range(BETWEEN)])
+    share = 0.5 * torch.rand(len(others), 1)
+    return torch.cat([embedding, torch.lerp(embedding.repeat(BETWEEN, 1), others, share)])
+
+
+def loss_of_classifier(net: MiniEncoderNet, teacher: MiniEncoderNet, last: Tensor, scale: Scale) -> Tensor:
+    """Its error on the teacher's own embeddings; `last` (n, 384, bands, frames) is what they are means of."""
+    embeddings = around(last.mean((2, 3)))
+    with torch.no_grad():
+        wanted = teacher.tags(embeddings)
+    return (net.tags(embeddings) - wanted).square().mean() / scale["logits"]
+
+
 def losses_of_blocks(
-    net: MiniEncoderNet, target: list[Tensor], embedding: Tensor, logits: Tensor, scale: Scale
+    net: MiniEncoderNet, teacher: MiniEncoderNet, target: list[Tensor], scale: Scale
 ) -> tuple[Tensor, list[Tensor]]:
     """Stage A: each block on the teacher's own input."""
     parts = [
         ((layer(h) - t).square() / s).mean()
         for layer, h, t, s in zip(net.features, target[:-1], target[1:], scale["blocks"], strict=True)
     ]
-    parts.append((net.tags(embedding) - logits).square().mean() / scale["logits"])
+    parts.append(loss_of_classifier(net, teacher, target[-1], scale))
     return total(parts), parts
 
 
 def losses_of_whole(
-    net: MiniEncoderNet, target: list[Tensor], embedding: Tensor, logits: Tensor, scale: Scale
+    net: MiniEncoderNet, teacher: MiniEncoderNet, target: list[Tensor], scale: Scale
 ) -> tuple[Tensor, list[Tensor]]:
     """Stage B: the whole network, block errors as small terms."""
+    embedding = target[-1].mean((2, 3))
+    with torch.no_grad():
+        logits = teacher.tags(embedding)
     got = activations(net, target[0])
     parts = [((h - t).square() / s).mean() for h, t, s in zip(got[1:], target[1:], scale["blocks"], strict=True)]
+    parts.append(loss_of_classifier(net, teacher, target[-1], scale))
     heard = got[-1].mean((2, 3))
     said, wanted = net.tags(heard), logits.sigmoid()
     entropy, taught = (
@@ -308,10 +332,8 @@ class Run:
         self.net.train(self.settling())
         with torch.no_grad():
             target = activations(self.teacher, mel)
-            embedding = target[-1].mean((2, 3))
-            logits = self.teacher.tags(embedding)
         losses = losses_of_blocks if self.stage == "A" else losses_of_whole
-        loss, parts = losses(self.net, target, embedding, logits, self.scale)
+        loss, parts = losses(self.net, self.teacher, target, self.scale)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad()
