@@ -12,7 +12,7 @@ from afcore.app.markdown import markdown_safe
 from afcore.app.session import BrowserSession
 from afcore.retrieval import own_banks
 from afcore.teach.ingest import allowed_folders
-from pages import common
+from pages import common, zip_names
 from pages.teach_common import under_way
 
 NAMED = 12  # left-out sounds that are named
@@ -40,9 +40,11 @@ def _make(session: BrowserSession) -> None:
         "Takes of one source never stand as examples for each other."
     )
     source: Path | bytes | None = None
+    code_page = zip_names.FIRST
     file = st.file_uploader("A zip of sounds", type="zip", key=session.key("bank-zip"))
     if file is not None:
         source = file.getvalue()
+        code_page = zip_names.code_page(file, session.key("bank-code-page"))
     if allowed_folders():
         folder = st.text_input(
             "Or a folder on this server", key=session.key("bank-folder"), placeholder=str(allowed_folders()[0])
@@ -55,7 +57,9 @@ def _make(session: BrowserSession) -> None:
     if st.button("Make the bank", icon=":material/add:", disabled=not ready, key="make-bank") and ready:
         assert source is not None and engine is not None, "ready says so"
         session.jobs.pop("make-bank", None)
-        common.attempt(lambda: session.run("make-bank", name, banks.making(source, name, engine), None).wait(0.5))
+        common.attempt(
+            lambda: session.run("make-bank", name, banks.making(source, name, engine, code_page), None).wait(0.5)
+        )
         common.problem()
     job = session.jobs.get("make-bank")
     if under_way(job, "Reading the sounds", "stop-make-bank") or job is None or job.result is None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import BinaryIO
 
 import streamlit as st
 
@@ -10,16 +9,13 @@ from afcore.app import teach_work
 from afcore.app.examples import search_examples
 from afcore.app.markdown import markdown_safe
 from afcore.app.teach_session import TeachSession
-from afcore.errors import BadRequest
-from afcore.safe_files import CODE_PAGES, names_in_code_page
 from afcore.teach.ingest import Added, add_files, add_folder, add_from_bank, add_zip, allowed_folders
 from afcore.teach.project import Project
-from pages import common, recorder
+from pages import common, recorder, zip_names
 from pages.teach_common import under_way
 
 TO_LABEL, BY_FOLDER = "Clips to label", "Examples, each labelled by its folder"
 FOUND = 6
-FIRST = next(iter(CODE_PAGES))
 NAMED = 30
 
 
@@ -52,7 +48,7 @@ def _zip(teach: TeachSession, project: Project, label: str | None) -> None:
     count = st.session_state.setdefault("teach-zips", 1)
     file = st.file_uploader("A zip of sound files", type="zip", key=teach.key(f"zip-{count}"))
     folders = st.checkbox(BY_FOLDER, key=teach.key(f"zip-folders-{count}"), help="Labels that are new are added.")
-    code_page = _code_page(teach, file) if file is not None else FIRST
+    code_page = zip_names.code_page(file, teach.key("zip-code-page")) if file is not None else zip_names.FIRST
     if st.button("Add", icon=":material/add:", key=teach.key("zip-add")) and file is not None:
         st.session_state["teach-zips"] = count + 1
         called = f"“{file.name}”"
@@ -60,24 +56,6 @@ def _zip(teach: TeachSession, project: Project, label: str | None) -> None:
             teach,
             lambda **more: add_zip(project, file, teach.who, label, folders, name=called, code_page=code_page, **more),
         )
-
-
-def _code_page(teach: TeachSession, file: BinaryIO) -> str:
-    """In which code page the names of a zip are; asked, with how they read, where they are not in UTF-8."""
-    try:
-        if not names_in_code_page(file, FIRST):
-            return FIRST
-        code_page = st.selectbox(
-            "Its names are not in Unicode. How do they read right?",
-            list(CODE_PAGES),
-            format_func=lambda page: f"{CODE_PAGES[page]} ({page})",
-            key=teach.key("zip-code-page"),
-        )
-        lines = "\n".join(f"- {markdown_safe(name)}" for name in names_in_code_page(file, code_page))
-    except BadRequest:  # it is said when it is added
-        return FIRST
-    st.caption(f"So read they are called:\n\n{lines}")
-    return code_page
 
 
 def _record(teach: TeachSession, project: Project, label: str | None) -> None:

@@ -34,6 +34,15 @@ def zipped(members, method=zipfile.ZIP_DEFLATED) -> bytes:
     return file.getvalue()
 
 
+def zipped_raw(members: dict[bytes, bytes]) -> bytes:
+    """A zip whose members have these bytes for names, without the flag that says UTF-8."""
+    stand_ins = {name: chr(97 + number) * len(name) for number, name in enumerate(members)}
+    raw = zipped([(stand_ins[name], data) for name, data in members.items()])
+    for name, stand_in in stand_ins.items():
+        raw = raw.replace(stand_in.encode(), name)
+    return raw
+
+
 def stored_files(folder) -> list[str]:
     return sorted(file.name for file in (folder / "audio").rglob("*") if file.is_file())
 

@@ -69,14 +69,15 @@ class Made:
     left_out: dict[str, str]
 
 
-def making(source: Path | bytes, name: str, engine: Engine) -> Callable[[Job], Made]:
-    """The work of a job: makes the bank ``name`` of a folder, zip or CSV, and has ``engine`` listen to it."""
+def making(source: Path | bytes, name: str, engine: Engine, code_page: str = "cp437") -> Callable[[Job], Made]:
+    """The work of a job: makes the bank ``name`` of a folder, zip or CSV, and has ``engine`` listen to it.
+    ``code_page``: of a zip's names that are not UTF-8."""
     name = own_banks.check_name(name)
 
     def work(job: Job) -> Made:
         with ExitStack() as stack:
             job.report("Looking", 0.0)
-            listing = own_banks.listed(source, stack)
+            listing = own_banks.listed(source, stack, code_page=code_page)
             bank = own_banks.build(listing, own_banks.home() / name, job.report, job.stopping)
         listen(engine, bank, job)
         return Made(name, own_banks.summary(bank), bank.left_out)

@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from afcore.audio.channels import AUTO
 from afcore.cli.shared import (
     REFUSED,
     add_retrieval,
     between,
+    channel_rule,
     device_name,
     loaded,
     print_json,
@@ -21,6 +23,7 @@ from afcore.cli.shared import (
     stopping,
 )
 from afcore.errors import BadRequest, Cancelled
+from afcore.safe_files import CODE_PAGES
 
 if TYPE_CHECKING:
     from afcore.cli.shared import Commands
@@ -42,6 +45,15 @@ def add_bank(commands: Commands) -> None:
     build.add_argument("--model", default="mini", metavar="NAME", help="who listens to the sounds (default mini)")
     build.add_argument("--device", type=device_name, help="cpu, cuda, mps or xpu; default: a GPU if there is one")
     add_retrieval(build)
+    build.add_argument(
+        "--channels", type=channel_rule, default=AUTO, metavar="RULE", help="which is heard: auto, one, mix or a number"
+    )
+    build.add_argument(
+        "--code-page",
+        choices=list(CODE_PAGES),
+        default=next(iter(CODE_PAGES)),
+        help="of a zip's names that are not in UTF-8 (default: %(default)s)",
+    )
     build.add_argument("--from-debian", action="store_true", help="download and decode Debian's packages (9 GB)")
     build.add_argument("--work", type=Path, help="with --from-debian: folder for packages and decoded sounds (25 GB)")
     build.add_argument("--packages", type=lambda text: text.split(","), metavar="A,B,C", help="download these alone")
@@ -83,7 +95,8 @@ def _build(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stop = stack.enter_context(stopping())
         try:
-            bank = own_banks.build(own_banks.listed(source, stack), folder, show, stop)
+            found = own_banks.listed(source, stack, code_page=options.code_page)
+            bank = own_banks.build(found, folder, show, stop, options.channels)
             for why in bank.left_out.values():
                 say(why)
 

@@ -218,10 +218,12 @@ def opened(options: argparse.Namespace, channels: str | int = AUTO) -> tuple[Eng
 
 def run_on_files(options: argparse.Namespace) -> int:
     engine, bank, refused = opened(options, options.channels)
+    # One rule for both: where none was named, a bank's own.
+    channels = bank.channels() if bank is not None and options.channels == AUTO else options.channels
     for file in options.files:
         shown = escaped(file)
         try:
-            heard = engine.hear_file(file, start=options.start, channels=options.channels, track=options.track)
+            heard = engine.hear_file(file, start=options.start, channels=channels, track=options.track)
         except (AudioError, BadRequest) as error:  # about this file alone
             say(error)
             refused = REFUSED

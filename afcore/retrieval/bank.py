@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from afcore import paths, prompts
-from afcore.audio.channels import AUTO
+from afcore.audio.channels import AUTO, check_rule
 from afcore.audio.notices import Notice
 from afcore.errors import AudioError, BadRequest, MissingPart
 from afcore.hashing import sha256_of, sha256_of_file
@@ -85,7 +85,9 @@ class Bank(ExampleBank):
             tables = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not {"example", "embedding"} <= tables:  # nothing is written on opening: a shipped bank may be read-only
                 self._database.executescript(SCHEMA)
-        except sqlite3.DatabaseError as error:
+            if {"reading", "told"} <= tables:
+                self._read_told()
+        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
             raise MissingPart(f"The example bank {file} cannot be read: {error}.") from error
 
     @classmethod
@@ -102,7 +104,7 @@ class Bank(ExampleBank):
         found, left_out = _labelled_files(root)
         cache = paths.DATA / "banks" / sha256_of(os.fsencode(root))[:16]
         bank = cls(cache, create=True, files=root)
-        bank._follow(channels)
+        bank.follow(channels)
         bank._adopt(found, left_out)
         bank.left_out = left_out
         if not bank.examples():
@@ -116,11 +118,19 @@ class Bank(ExampleBank):
         What is no sound, silent or damaged is named in `left_out`. ``channels``: which of them is heard.
         """
         bank = cls(folder, create=True, files=folder)
-        bank._follow(channels)
+        bank.follow(channels)
         bank._adopt(files, bank.left_out)
         return bank
 
-    def _follow(self, channels: str | int) -> None:
+    def _read_told(self) -> None:
+        """By which rule its sounds were heard when they went in, and what was unusual about each."""
+        row = self._database.execute("SELECT rule FROM reading").fetchone()
+        if row is not None:
+            self._channels = check_rule(row[0].rpartition(", ")[2])
+        rows = self._database.execute("SELECT sha256, notices FROM told").fetchall()
+        self._notices = {sha: tuple(map(Notice.from_json, json.loads(told))) for sha, told in rows}
+
+    def follow(self, channels: str | int) -> None:
         """Lets ``channels`` be heard of every sound; what was made by another rule is dropped."""
         rule = f"{READING}, {channels}"
         with self._lock, self._database:
@@ -173,12 +183,16 @@ class Bank(ExampleBank):
                 path=path,
                 group_key=group_key,
             )
-            told = json.dumps([notice.to_json() for notice in recording.notices], ensure_ascii=False)
-            with self._lock, self._database:
-                self._database.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (sha, told))
+            self.tell(sha, recording.notices)
         with self._lock:
-            rows = self._database.execute("SELECT sha256, notices FROM told").fetchall()
-        self._notices = {sha: tuple(map(Notice.from_json, json.loads(told))) for sha, told in rows}
+            self._read_told()
+
+    def tell(self, sha256: str, notices: Sequence[Notice]) -> None:
+        """Keeps what is unusual about the file with that hash; `follow` has been called before."""
+        told = json.dumps([notice.to_json() for notice in notices], ensure_ascii=False)
+        with self._lock, self._database:
+            self._database.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (sha256, told))
+        self._notices[sha256] = tuple(notices)
 
     def examples(self) -> list[Example]:
         """All examples, by id."""

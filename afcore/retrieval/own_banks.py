@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from afcore import paths, prompts
+from afcore.audio.channels import AUTO
 from afcore.audio.recording import MAX_BYTES, open_recording, read_file
 from afcore.errors import AudioError, BadRequest, Cancelled, MissingPart
 from afcore.hashing import sha256_of, sha256_of_file
@@ -125,11 +126,12 @@ def remove(name: str) -> None:
 # What goes in
 
 
-def listed(source: Path | bytes, stack: ExitStack, name: str = "") -> Listing:
+def listed(source: Path | bytes, stack: ExitStack, name: str = "", code_page: str = "cp437") -> Listing:
     """What ``source`` holds, a folder, a zip (a path or its bytes) or a CSV; ``stack`` keeps a zip open while its
-    sounds are read. Raises BadRequest where it is none of these, or holds no labelled sound."""
+    sounds are read. ``code_page``: of a zip's names that are not UTF-8, see `member_name`. Raises BadRequest where it
+    is none of these, or holds no labelled sound."""
     if isinstance(source, bytes) or source.suffix.lower() == ".zip":
-        found = _of_zip(source, stack, name or "The zip")
+        found = _of_zip(source, stack, name or "The zip", code_page)
     elif source.is_dir():
         found = _of_folder(source.resolve())
     elif source.suffix.lower() == ".csv" and source.is_file():
@@ -169,13 +171,13 @@ def _take_of(path: str) -> str:
     return f"{folder}/{take}" if take else ""
 
 
-def _of_zip(source: Path | bytes, stack: ExitStack, name: str) -> Listing:
+def _of_zip(source: Path | bytes, stack: ExitStack, name: str, code_page: str) -> Listing:
     opened = stack.enter_context(opened_zip(source, name))
     unpacking, left_out = Unpacking(opened, name), {}
     files: dict[str, Callable[[], bytes]] = {}
     tables: list[tuple[str, zipfile.ZipInfo]] = []
     for info in opened.infolist():
-        path = member_name(info)
+        path = member_name(info, code_page)
         if info.is_dir() or is_hidden(path):
             continue
         shown = shown_path(path)
@@ -244,13 +246,20 @@ def build(
     folder: Path,
     progress: Progress = lambda stage, share: None,
     stop: threading.Event | None = None,
+    channels: str | int = AUTO,
 ) -> Bank:
     """The bank in ``folder``, with all of ``listing`` that can be heard; what it has already stays, so the same call
-    goes on where it was stopped. What is left out is in its ``left_out``, and kept.
+    goes on where it was stopped. What is left out is in its ``left_out``, and kept. ``channels``: which of them is
+    heard, of its sounds and of what is compared with them.
 
-    Raises Cancelled once ``stop`` is set, BadRequest where nothing can be heard.
+    Raises Cancelled once ``stop`` is set, BadRequest where nothing can be heard or the bank hears other channels.
     """
     bank = Bank(folder, create=True)
+    if bank.examples() and bank.channels() != channels:
+        before = bank.channels()
+        bank.close()
+        raise BadRequest(f"That bank was made with the channels “{before}”: make another, under another name.")
+    bank.follow(channels)
     left_out = dict(listing.left_out)
     known = {example.sha256: example for example in bank.examples()}
     mine: dict[str, str] = {}
@@ -273,12 +282,13 @@ def build(
                 if known[sha].label != sound.label:
                     raise BadRequest(f"{shown} is in the bank already, as “{known[sha].label}”.")
                 continue
-            recording = open_recording(data, sound.path)
+            recording = open_recording(data, sound.path, channels)
             if recording.silent:
                 raise BadRequest(f"{shown} holds nothing to hear, so it is no example of anything.")
             caption = sound.caption or sound.label
             source = {"path": sound.path, "group_key": sound.source}
             bank.add(data, sound.label, caption, recording.duration, **source)
+            bank.tell(sha, recording.notices)
         except (AudioError, BadRequest) as error:
             left_out[sound.path] = str(error)
     if not bank.examples():
@@ -325,7 +335,8 @@ def summary(bank: Bank) -> str:
     labels = Counter(example.label for example in examples)
     sources = {example.group_key or example.sha256 for example in examples}
     most = ", ".join(f"{label} ({count})" for label, count in labels.most_common(5))
-    return f"{len(examples)} sounds of {len(sources)} sources with {len(labels)} labels: {most}."
+    rule = "" if bank.channels() == AUTO else f" Of several channels “{bank.channels()}” is heard."
+    return f"{len(examples)} sounds of {len(sources)} sources with {len(labels)} labels: {most}.{rule}"
 
 
 def export(bank: Bank, file: Path) -> int:

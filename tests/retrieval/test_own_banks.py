@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import soundfile
+from teaching import zipped_raw
 from tiny import RATE, TONES, tiny_engine, tone
 
 from afcore import paths
@@ -112,6 +113,26 @@ def test_a_csv_names_captions_and_sources(folder, tmp_path):
     ):
         with pytest.raises(BadRequest, match=sentence):
             made(source, tmp_path / "three")
+
+
+def test_a_bank_keeps_which_channel_is_heard_and_what_was_told_of_a_file(tmp_path):
+    (tmp_path / "sounds" / "hum").mkdir(parents=True)
+    left, right = tone(300, 0.5), tone(900, 0.5)
+    (tmp_path / "sounds" / "hum" / "1.wav").write_bytes(wav(np.stack([left, right], 1)))
+    made(tmp_path / "sounds", tmp_path / "one", channels="mix").close()
+    bank = own_banks.open_own(str(tmp_path / "one"))
+    assert bank.channels() == "mix" and "“mix” is heard" in own_banks.summary(bank)
+    assert [notice.code for notice in bank.examples()[0].notices][:1] == ["mix"]
+    with pytest.raises(BadRequest, match="was made with the channels “mix”"):
+        made(tmp_path / "sounds", tmp_path / "one")
+    assert made(tmp_path / "sounds", tmp_path / "one", channels="mix").labels() == ["hum"]
+
+
+def test_names_in_a_code_page_are_labels_as_they_read():
+    packed = zipped_raw({"犬/1.wav".encode("cp932"): wav(tone(300, 0.5))})
+    for page, label in (("cp932", "犬"), ("cp1252", "Œ¢")):
+        with ExitStack() as stack:
+            assert [sound.label for sound in own_banks.listed(packed, stack, code_page=page).sounds] == [label]
 
 
 def test_stopped_it_goes_on(folder, tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from teaching import sentence, sound, sounds, stored_files, zipped
+from teaching import sentence, sound, sounds, stored_files, zipped, zipped_raw
 
 from afcore import safe_files
 from afcore.app.teach_exports import labelled
@@ -322,15 +322,6 @@ def test_only_allowed_folders_are_read(project, tmp_path, monkeypatch):
 
 
 # Names from outside
-
-
-def zipped_raw(members: dict[bytes, bytes]) -> bytes:
-    """A zip whose members have these bytes for names, without the flag that says UTF-8."""
-    stand_ins = {name: chr(97 + number) * len(name) for number, name in enumerate(members)}
-    raw = zipped([(stand_ins[name], data) for name, data in members.items()])
-    for name, stand_in in stand_ins.items():
-        raw = raw.replace(stand_in.encode(), name)
-    return raw
 
 
 def test_names_in_zips_are_utf8_whatever_the_flag_says_and_composed(project):
