@@ -205,6 +205,14 @@ def test_shots_with_captions_stand_before_any_question(maker):
     assert any("classify this sound." in text for text in found)
 
 
+def test_a_caption_is_seldom_one_that_its_shots_show(maker):
+    clip = maker.by_label[maker.labels[0]][0]
+    maker.rng = np.random.default_rng(0)
+    shown = [maker.truths[clip].main.phrases[0]]
+    same = [sum(maker.caption_apart(clip, told) == shown[0] for _ in range(60)) for told in (shown, [])]
+    assert same[0] < 10 and same[1] > 30
+
+
 def test_peoples_sentences_are_read_by_what_they_name(tmp_path):
     file = tmp_path / "sentences.jsonl"
     rows = (

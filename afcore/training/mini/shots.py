@@ -81,8 +81,15 @@ class Shots:
             if options:  # what the shots say is on offer too
                 options = list(dict.fromkeys([*options, *map(self.clips.label_of, shots)]))
         else:
-            question, answer = prompts.CAPTION, (lambda i: self.clips[i].caption)
+            question = prompts.CAPTION
+            said = {i: self.clips[i].caption for i in shots}
+            said[query] = self.caption_apart(query, list(said.values()))
+            answer = said.__getitem__
         return self._shots(question, shots, query, answer, options, similar, earlier_count=True)
+
+    def caption_apart(self, clip: int, shown: Sequence[str]) -> str:
+        """A clip's caption, where it can be in other words than those that its shots show."""
+        return self.clips[clip].caption
 
     def of_noise(self, count: int) -> TrainingSample:
         """Noise or silence after shots of sounds: none of them is the answer."""
