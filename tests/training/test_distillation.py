@@ -72,8 +72,8 @@ def run_folder(tmp_path, monkeypatch):
         length=np.array([RATE, 2 * RATE]),
         teacher=held,
     )
-    counts = {"A": 3, "settle": 2, "hold": 2, "decay": 2, "validate": 100}
-    plan = {"seed": 3, "grow": 1.0, **counts, "rates": {"A": 1e-3, "B": 1e-3}}
+    counts = {"A": 3, "settle": 2, "L": 2, "hold": 2, "decay": 2, "validate": 100}
+    plan = {"seed": 3, "grow": 1.0, **counts, "rates": dict.fromkeys("ALB", 1e-3)}
     (folder / "plan.json").write_text(json.dumps(plan))
     return folder
 
@@ -112,7 +112,13 @@ def test_a_stopped_run_goes_on_exactly(run_folder, teacher, tmp_path):
     assert (a["stage"], a["step"]) == (b["stage"], b["step"]) == ("B", 4)
     for part in ("net", "average"):
         assert all(torch.equal(a[part][key], b[part][key]) for key in a[part])
-    assert (through / "before-decay.pt").exists() and (through / "after-A.pt").exists()
+    first, late = (torch.load(through / f"after-{stage}.pt", weights_only=True)["average"] for stage in "AL")
+    assert (through / "before-decay.pt").exists()
+    kept = [key for key in first if torch.equal(first[key], late[key]) and torch.equal(first[key], a["average"][key])]
+    parameters = [key for key in first if "running" not in key and "num_batches" not in key]
+    assert set(kept) & set(parameters) == {
+        key for key in parameters if key.startswith("features.") and int(key.split(".")[1]) < distillation.LATE
+    }
     assert all(torch.equal(x, y) for x, y in zip(a["scale"]["blocks"], b["scale"]["blocks"], strict=True))
 
 

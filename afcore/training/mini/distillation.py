@@ -3,10 +3,13 @@ steps.
 
 Stage A fits each block alone, fed with the teacher's activations, to the teacher's next ones. In its first `settle`
 steps the norm layers learn their running statistics, which are frozen from then on: a function that changes with the
-batch cannot come near to the teacher's, which does not. Stage B fits the whole network: embedding, logits and the
-teacher's probabilities, with the error at every block kept as small terms. Its learning rate stays at its height for
-`hold` steps and then falls to almost 0 over `decay` steps; the state before the fall is kept (`before-decay.pt`), so
-that a later run can go on from it. Weights are averaged over steps.
+batch cannot come near to the teacher's, which does not. Stage L goes on so with the last blocks and the classifier
+alone: their errors are ten times those of the others, and being small in time and bands they cost a quarter. Stage B
+fits these on what the student's own blocks before them give: embedding, logits and the teacher's probabilities, with
+the error at every block kept as small terms. (With all blocks fitted in B the first ones got worse: the noise of what
+the last ones lack is far larger than their own errors.) Its learning rate stays at its height for `hold` steps and then
+falls to almost 0 over `decay` steps; the state before the fall is kept (`before-decay.pt`), so that a later run can go
+on from it. Weights are averaged over steps.
 
 The optimiser is SOAP (Vyas et al., 2024): Adam in the eigenbases of each kernel's second moments. Here the least error
 is near 0, so what slows the fit is not noise but that the channels of a block go together; 100 to 200 steps of it
@@ -51,13 +54,16 @@ PLAN = {
     "grow": 1.5,
     "A": 1500,
     "settle": 200,
-    "hold": 100,
-    "decay": 2200,
+    "L": 2600,
+    "hold": 0,
+    "decay": 1000,
     "validate": 500,
-    "rates": {"A": 0.006, "B": 0.002},
+    "rates": {"A": 0.006, "L": 0.008, "B": 0.0005},
 }
-"""Steps of stage A, of them with running statistics, and in stage B before and while the learning rate falls; the rates
-at their height."""
+"""Steps of stage A, of them with running statistics, of L, and in stage B before and while the learning rate falls; the
+rates at their height."""
+STAGES = "ALB"
+LATE = 12  # the first of the last blocks
 WARMUP = 60  # steps
 FLOOR = 0.003  # of the learning rate at the end
 AVERAGE = 0.998  # of the averaged weights stays each step
@@ -175,13 +181,11 @@ def loss_of_classifier(net: MiniEncoderNet, teacher: MiniEncoderNet, last: Tenso
 
 
 def losses_of_blocks(
-    net: MiniEncoderNet, teacher: MiniEncoderNet, target: list[Tensor], scale: Scale
+    net: MiniEncoderNet, teacher: MiniEncoderNet, target: list[Tensor], scale: Scale, first: int = 0
 ) -> tuple[Tensor, list[Tensor]]:
-    """Stage A: each block on the teacher's own input."""
-    parts = [
-        ((layer(h) - t).square() / s).mean()
-        for layer, h, t, s in zip(net.features, target[:-1], target[1:], scale["blocks"], strict=True)
-    ]
+    """Stages A and L: each block from the `first` on on the teacher's own input, and the classifier."""
+    rows = zip(net.features, target[:-1], target[1:], scale["blocks"], strict=True)
+    parts = [((layer(h) - t).square() / s).mean() for layer, h, t, s in list(rows)[first:]]
     parts.append(loss_of_classifier(net, teacher, target[-1], scale))
     return total(parts), parts
 
@@ -189,12 +193,16 @@ def losses_of_blocks(
 def losses_of_whole(
     net: MiniEncoderNet, teacher: MiniEncoderNet, target: list[Tensor], scale: Scale
 ) -> tuple[Tensor, list[Tensor]]:
-    """Stage B: the whole network, block errors as small terms."""
+    """Stage B: the whole network, of which the blocks before `LATE` stay as they are; block errors as small terms."""
     embedding = target[-1].mean((2, 3))
     with torch.no_grad():
         logits = teacher.tags(embedding)
-    got = activations(net, target[0])
-    parts = [((h - t).square() / s).mean() for h, t, s in zip(got[1:], target[1:], scale["blocks"], strict=True)]
+    with torch.no_grad():
+        got = [net.features[:LATE](target[0])]
+    for layer in net.features[LATE:]:
+        got.append(layer(got[-1]))
+    rows = zip(got[1:], target[LATE + 1 :], scale["blocks"][LATE:], strict=True)
+    parts = [((h - t).square() / s).mean() for h, t, s in rows]
     parts.append(loss_of_classifier(net, teacher, target[-1], scale))
     heard = got[-1].mean((2, 3))
     said, wanted = net.tags(heard), logits.sigmoid()
@@ -234,12 +242,17 @@ class Run:
             self.begin()
 
     # state
+    def fitted(self) -> list[nn.Parameter]:
+        """What this stage changes."""
+        parts = self.net.features if self.stage == "A" else self.net.features[LATE:]
+        return [*parts.parameters(), *self.net.tags.parameters()]
+
     def optimiser_for(self) -> torch.optim.Optimizer:
         try:
             from pytorch_optimizer import SOAP
         except ModuleNotFoundError as error:
             raise SystemExit("The encoder's fit needs pytorch-optimizer: `make unit` brings it.") from error
-        return SOAP(self.net.parameters(), lr=1.0, betas=(0.95, 0.99), shampoo_beta=0.95, weight_decay=0.0)
+        return SOAP(self.fitted(), lr=1.0, betas=(0.95, 0.99), shampoo_beta=0.95, weight_decay=0.0)
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -312,15 +325,15 @@ class Run:
     # schedule
     def steps(self) -> int:
         """Of this stage."""
-        return self.plan["A"] if self.stage == "A" else self.plan["hold"] + self.plan["decay"]
+        return self.plan["hold"] + self.plan["decay"] if self.stage == "B" else self.plan[self.stage]
 
     def rate(self) -> float:
         """Learning rate of this step."""
         peak = self.plan["rates"][self.stage] * min(1, (self.step + 1) / WARMUP)
-        if self.stage == "A":
-            done = self.step / self.plan["A"]
-        else:
+        if self.stage == "B":
             done = max(0.0, (self.step - self.plan["hold"]) / max(1, self.plan["decay"]))
+        else:
+            done = self.step / self.plan[self.stage]
         return peak * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
     # steps
@@ -332,18 +345,21 @@ class Run:
         self.net.train(self.settling())
         with torch.no_grad():
             target = activations(self.teacher, mel)
-        losses = losses_of_blocks if self.stage == "A" else losses_of_whole
-        loss, parts = losses(self.net, self.teacher, target, self.scale)
+        if self.stage == "B":
+            loss, parts = losses_of_whole(self.net, self.teacher, target, self.scale)
+        else:
+            first = 0 if self.stage == "A" else LATE
+            loss, parts = losses_of_blocks(self.net, self.teacher, target, self.scale, first)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad()
         loss.backward()
         if self.world > 1:
-            for p in self.net.parameters():
+            for p in self.fitted():
                 assert p.grad is not None, "every parameter takes part"
                 dist.all_reduce(p.grad)
                 p.grad.div_(self.world)
-        nn.utils.clip_grad_norm_(self.net.parameters(), 8.0 if self.stage == "A" else 3.0)
+        nn.utils.clip_grad_norm_(self.fitted(), 3.0 if self.stage == "B" else 8.0)
         self.optimiser.step()
         if self.world > 1 and self.settling():
             for key, value in self.net.named_buffers():
@@ -386,16 +402,17 @@ class Run:
             self.run_stage()
             if self.stopping or self.stage == "B":
                 return
-            # B starts from A's averaged weights
+            # each starts from the averaged weights of the one before
             self.net.load_state_dict(self.average.state_dict())
-            self.save("after-A.pt")
-            self.stage, self.step, self.optimiser = "B", 0, self.optimiser_for()
+            self.save(f"after-{self.stage}.pt")
+            self.stage, self.step = STAGES[STAGES.index(self.stage) + 1], 0
+            self.optimiser = self.optimiser_for()
             self.save()
 
     def run_stage(self) -> None:
         stage = self.stage
         self.log(event="start", plan=self.plan, world=self.world)
-        ready = self.batches(Mixtures(self.folder / "items.npz", self.plan["seed"]), "AB".index(stage))
+        ready = self.batches(Mixtures(self.folder / "items.npz", self.plan["seed"]), STAGES.index(stage))
         kept, since, count, waited = time.time(), time.time(), 0, 0.0
         sums: np.ndarray | None = None
         while self.step < self.steps() and not self.stopping:
