@@ -1,9 +1,10 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
-corpus → sets → tags → labels → encoder → rendered → features → first_windows → align → pretrain → sft → chat →
-practice → match → refine → bank → calibrate → judges → certainty. DIR needs about 40 GB and keeps what each step made,
-so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's mn04_as) are needed by `tags`,
-`labels` and `encoder` only; `--sets` is a folder of further sounds (`afcore.corpus.sets`).
+corpus → sets → tags → labels → encoder → rendered → features → sentences → first_windows → align → pretrain → sft →
+chat → practice → match → refine → spoken → speak → bank → calibrate → judges → certainty. DIR needs about 40 GB and
+keeps what each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's
+mn04_as) are needed by `tags`, `labels` and `encoder` only; `--sets` is a folder of further sounds
+(`afcore.corpus.sets`), `--text` one of people's sentences about sounds.
 """
 
 from __future__ import annotations
@@ -94,6 +95,13 @@ def features(options: argparse.Namespace) -> None:
     describe.join([clips, made], options.work / "taught")
 
 
+def sentences(options: argparse.Namespace) -> None:
+    """People's sentences about sounds, by the classes that they name, where `--text` has them."""
+    from afcore.training.mini import sentences as step
+
+    step.write(step.recipes(options.text) if options.text else [], options.work / "sentences.jsonl")
+
+
 def first_windows(options: argparse.Namespace) -> None:
     """The first windows of packages and sets, on which mini CLAP is fitted."""
     from afcore.corpus.first_windows import describe_first_windows
@@ -107,7 +115,9 @@ def align(options: argparse.Namespace) -> None:
     from afcore.corpus.clips import ClipSet
     from afcore.training.mini import align as step
 
-    step.align(ClipSet(options.work / "heard"), options.out)
+    written = options.work / "sentences.jsonl"
+    people = step.read_sentences(written) if written.exists() else None
+    step.align(ClipSet(options.work / "heard"), options.out, people)
 
 
 def language_side(options: argparse.Namespace, stage: str) -> Path:
@@ -154,15 +164,13 @@ def refine(options: argparse.Namespace) -> None:
 
 
 def spoken(options: argparse.Namespace) -> None:
-    """The clips that are spoken about, and people's sentences about such sounds where `--text` has them."""
+    """The clips that are spoken about."""
     from afcore.corpus import spoken as step
-    from afcore.training.mini import sentences
 
     folders = sounds_of(options.work)
     for folder in folders:
         step.hear_all(folder, options.out)
     step.describe(folders, options.out, options.work / "spoken")
-    sentences.write(sentences.recipes(options.text) if options.text else [], options.work / "sentences.jsonl")
 
 
 def speak(options: argparse.Namespace) -> None:
@@ -229,6 +237,7 @@ STEPS = {
         encoder,
         rendered,
         features,
+        sentences,
         first_windows,
         align,
         pretrain,

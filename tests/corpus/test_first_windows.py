@@ -8,6 +8,7 @@ import torch
 from afcore.corpus import first_windows
 from afcore.corpus.clips import ClipSet
 from afcore.encoders.mini import RATE
+from afcore.knowledge.table import table
 
 NAMES = [f"Class {i}" for i in range(527)]
 
@@ -60,5 +61,6 @@ def test_clips_of_packages_and_sets(tmp_path, monkeypatch):
     ]  # nothing known; a test package
     assert clips[0].label == "gong" and clips[3].label == "bell" and clips[3].events[0] == "bell"
     assert clips[4].label is None and clips[4].events == [first_windows.describe.tag_name("Class 8")]
+    assert clips[4].extra["heard"] == [table()[8].name] and clips[1].extra["heard"] == []
     assert clips.of(0).shape == (1, 911) and float(clips.of(0)[0, 0]) == 2.0
     assert not clips.of(2).any()

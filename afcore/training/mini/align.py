@@ -1,6 +1,7 @@
 """Step `align`: mini CLAP's two projections, fitted on (sound, text) pairs of the training split, and its weights.
 
-Texts are labels, captions and the AudioSet names of what the teacher hears; the loss is the symmetric contrastive one
+Texts are labels, captions, the AudioSet names of what the teacher hears, and half of the time sentences that people
+wrote about just these classes (`sentences`), where there are any; the loss is the symmetric contrastive one
 (Radford et al., 2021), with pairs of the same label never counted as each other's negatives.
 """
 
@@ -19,6 +20,9 @@ from afcore.corpus.clips import ClipInfo, ClipSet
 
 TEMPLATES = ("{}", "the sound of {}", "{} sound", "this is the sound of {}", "a recording of {}")
 
+PEOPLE = 0.5  # share of people's sentences among a clip's texts, where there are any
+MOST = 40  # of them for the same classes
+
 
 def texts_of(info: ClipInfo) -> list[str]:
     """What can be said of a clip."""
@@ -31,7 +35,22 @@ def pairs(clips: ClipSet, ids: np.ndarray) -> tuple[list[list[str]], list[str]]:
     return texts, sorted({t for row in texts for t in row})
 
 
-def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: int = 0) -> MiniClap:
+Sentences = dict[frozenset[str], list[str]]
+"""People's sentences by the classes that they name."""
+
+
+def read_sentences(file: Path, seed: int = 0) -> Sentences:
+    """Of the lines that `afcore.training.mini.sentences` wrote, at most `MOST` for the same classes."""
+    found: Sentences = {}
+    for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+        found.setdefault(frozenset(row["classes"]), []).append(row["sentence"])
+    rng = np.random.default_rng(seed)
+    return {key: [said[int(k)] for k in rng.permutation(len(said))[:MOST]] for key, said in found.items()}
+
+
+def align(
+    clips: ClipSet, out: Path, sentences: Sentences | None = None, steps: int = 3000, batch: int = 512, seed: int = 0
+) -> MiniClap:
     """Writes `clap.safetensors` and `clap.json` to `out`, which holds `audioset.json`; the weights come from
     `choose_words` and `choose_weight`."""
     from safetensors.torch import save_file
@@ -42,8 +61,13 @@ def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: 
     texts, vocabulary = pairs(clips, ids)
     encoder = SentenceEncoder()
     prompts = [template.format(t) for template in TEMPLATES for t in vocabulary]
-    sentences = encoder(prompts).reshape(len(TEMPLATES), len(vocabulary), -1)
-    number = {t: n for n, t in enumerate(vocabulary)}
+    vectors = encoder(prompts).reshape(len(TEMPLATES), len(vocabulary), -1)
+    people = [(sentences or {}).get(frozenset(clips[i].extra["heard"]), []) for i in ids]
+    written = sorted({said for row in people for said in row} - set(vocabulary))
+    if written:
+        vectors = torch.cat([vectors, encoder(written).expand(len(TEMPLATES), -1, -1)], 1)
+    number = {t: n for n, t in enumerate([*vocabulary, *written])}
+    print(f"{len(vocabulary)} names and captions, {len(written)} sentences of people", flush=True)
     sounds = torch.stack([pool(clips.tensor(i)) for i in ids])
     names = [clips[i].events[0] for i in ids]
     counts = {n: names.count(n) for n in set(names)}
@@ -55,12 +79,13 @@ def align(clips: ClipSet, out: Path, steps: int = 3000, batch: int = 512, seed: 
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, steps, pct_start=0.05)
     for step in range(steps):
         rows = np.searchsorted(weights, rng.random(batch) * weights[-1])
-        chosen = [number[texts[r][rng.integers(len(texts[r]))]] for r in rows]
-        text = net.text_vectors(sentences[rng.integers(len(TEMPLATES), size=batch), chosen])
+        said = [people[r] if people[r] and rng.random() < PEOPLE else texts[r] for r in rows]
+        chosen = [number[some[rng.integers(len(some))]] for some in said]
+        text = net.text_vectors(vectors[rng.integers(len(TEMPLATES), size=batch), chosen])
         audio = net.audio_vectors(F.dropout(sounds[rows], 0.1))
         scores = net.log_scale.clamp(max=4.6).exp() * audio @ text.T
-        label, said = name_ids[rows], torch.tensor(chosen)
-        same = (label[:, None] == label[None]) | (said[:, None] == said[None])
+        label, told = name_ids[rows], torch.tensor(chosen)
+        same = (label[:, None] == label[None]) | (told[:, None] == told[None])
         same.fill_diagonal_(False)
         scores = scores.masked_fill(same, -1e4)
         target = torch.arange(batch)
