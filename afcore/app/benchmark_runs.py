@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from afcore import paths
@@ -32,10 +33,16 @@ def finished(folder: Path | None = None) -> list[Run]:
     files = (folder or paths.DATA / "evaluations").rglob(SUMMARY)
     for file in sorted(files, key=lambda file: file.stat().st_mtime):
         try:
-            found.append(Run.read(file.parent))
+            found.append(_read(file.parent, file.stat().st_mtime_ns))
         except BadRequest:
             continue  # another version's, or one that is being written
     return found
+
+
+@lru_cache(256)
+def _read(folder: Path, written: int) -> Run:
+    """A run whose summary was ``written`` then: a page asks for all of them each time that it is drawn."""
+    return Run.read(folder)
 
 
 def measures(runs: list[Run]) -> list[Measure]:

@@ -156,18 +156,21 @@ def _of_raven(lines: Sequence[str]) -> list[LabelledSpan]:
 
 
 def _of_csv(text: str, name: str) -> list[LabelledSpan]:
-    reader, _ = rows_of(text)
+    reader, before = rows_of(text)
     try:
-        columns, entries = list(reader.fieldnames or []), list(reader)
+        columns = list(reader.fieldnames or [])
+        entries = [(before + reader.line_num, entry) for entry in reader]
     except csv.Error as error:
-        raise BadRequest(f"“{name}” cannot be read beyond line {reader.line_num}: a quote is left open.") from error
+        raise BadRequest(
+            f"“{name}” cannot be read beyond line {before + reader.line_num}: a quote is left open."
+        ) from error
     file, label = (next((c for c in columns if c.strip().lower() in known), None) for known in (FILES, LABELS))
     if file is None or label is None:
         raise BadRequest(f"“{name}” is no label file that is known here: a CSV needs the columns file and label.")
     start, end = (next((c for c in columns if c.strip().lower() in known), None) for known in (STARTS, ENDS))
     ours = set(COLUMNS) <= set(columns)
     rows = []
-    for number, entry in enumerate(entries, 2):
+    for number, entry in entries:
         texts = {key: _unguarded(entry.get(key) or "") if ours else (entry.get(key) or "") for key in columns}
         if ours and texts["error"]:
             rows.append(_no(texts[file], texts["error"], texts["sha256"]))

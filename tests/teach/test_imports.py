@@ -179,6 +179,11 @@ def test_a_table_as_a_spreadsheet_with_decimal_commas_writes_it(second, start, e
     assert _said(second) == [("größer.wav", 0.25, 0.75, "hiss")]
 
 
+def test_a_row_is_told_by_its_line_in_the_whole_file():
+    text = 'sep=;\nfile;label\na.wav;hum\n\nb.wav;"two\nlines"\nc.wav;\n'
+    assert [row.error for row in imports.read(text.encode(), "x.csv")][-1] == "The label in line 7 is empty."
+
+
 def test_label_tracks_may_have_decimal_commas():
     [row] = imports.read(b"0,5\t1,25\thum\n", "a.wav.txt")
     assert (row.start, row.end, row.label, row.error) == (0.5, 1.25, "hum", "")
