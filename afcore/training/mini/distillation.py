@@ -197,9 +197,8 @@ def losses_of_whole(
     embedding = target[-1].mean((2, 3))
     with torch.no_grad():
         logits = teacher.tags(embedding)
-    with torch.no_grad():
         got = [net.features[:LATE](target[0])]
-    for layer in net.features[LATE:]:
+    for layer in list(net.features)[LATE:]:
         got.append(layer(got[-1]))
     rows = zip(got[1:], target[LATE + 1 :], scale["blocks"][LATE:], strict=True)
     parts = [((h - t).square() / s).mean() for h, t, s in rows]
