@@ -76,5 +76,7 @@ def test_a_limit_is_the_lowest_from_which_enough_is_right():
     assert limit(p, [True] * LEAST + [False] * LEAST, 0.9) == 0.9
     assert limit(p, [True] * 2 * LEAST, 0.9) == 0.5
     assert limit(p, [False] * 2 * LEAST, 0.7) == NEVER
+    late = [False] * 9 + [True] * (2 * LEAST - 9)
+    assert limit(p, late, 0.7) == NEVER and limit(p, late, 0.7, steady=False) == 0.5
     found = row(p, [True] * LEAST + [False] * LEAST)
     assert found["sure"] == 0.9 and found["likely"] <= 0.9 and found["measured"]["sure"]["right"] == 1.0

@@ -2,7 +2,8 @@
 
 On validation sounds, ten options each, the limit of "sure" is the lowest probability from which at least `SURE` of the
 answers are right, that of "likely" the lowest from which `LIKELY` of those below "sure" are. The same for the encoder's
-tags, whose best one counts as right where a teacher has it among its three best.
+tags, whose best one counts as right where it is a teacher's best too, or one above or under that ("animal", "dog").
+(Among the teacher's three it is nearly always, which would call every tag sure.)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from afcore.corpus.decoded import Sounds
 from afcore.hashing import sha256_of
+from afcore.knowledge.table import ancestors, table
 from afcore.training.mini.judging import KnownSound, hear, known_sounds
 
 if TYPE_CHECKING:
@@ -27,23 +29,26 @@ SURE, LIKELY = 0.9, 0.7
 """Share of answers that must be right."""
 LEAST = 20  # answers from which a share says anything
 PER_LABEL, MOST, OPTIONS = 4, 200, 10
-TEACHER_TAGS, AMONG = 384, 3
-"""Where the tags begin in a line of ``teacher.npy``, and among how many of its best the tag must be."""
+TEACHER_TAGS = 384
+"""Where the tags begin in a line of ``teacher.npy``."""
 NEVER = 1.01
 
 
-def limit(probabilities: Sequence[float] | np.ndarray, right: Sequence[bool] | np.ndarray, share: float) -> float:
-    """The lowest probability from which on at least ``share`` of the answers, and those of each higher limit that has
-    `LEAST` answers, are right; `NEVER` where there is none."""
+def limit(
+    probabilities: Sequence[float] | np.ndarray, right: Sequence[bool] | np.ndarray, share: float, steady: bool = True
+) -> float:
+    """The lowest probability from which on at least ``share`` of the answers are right; where it has to be ``steady``,
+    also of those from each higher limit on that has `LEAST` answers. `NEVER` where there is none."""
     order = np.argsort(-np.asarray(probabilities, float), kind="stable")
     p, hits = np.asarray(probabilities, float)[order], np.asarray(right, float)[order]
     found = NEVER
     for n in range(LEAST, len(p) + 1):
         if n < len(p) and p[n] == p[n - 1]:
             continue  # equal ones are on one side
-        if hits[:n].mean() < share:
+        if hits[:n].mean() >= share:
+            found = float(p[n - 1])
+        elif steady:
             break
-        found = float(p[n - 1])
     return found
 
 
@@ -52,7 +57,7 @@ def row(probabilities: Sequence[float], right: Sequence[bool]) -> dict[str, Any]
     p, hits = np.asarray(probabilities, float), np.asarray(right, bool)
     sure = limit(p, hits, SURE)
     below = p < sure
-    likely = min(sure, limit(p[below], hits[below], LIKELY))
+    likely = min(sure, limit(p[below], hits[below], LIKELY, steady=False))
     parts = {"sure": p >= sure, "likely": (p >= likely) & (p < sure), "not sure": p < likely}
     return {
         "sure": round(sure, 3),
@@ -96,9 +101,9 @@ def _tags(
         if teacher is None or sound.row >= len(teacher) or np.isnan(teacher[sound.row, 0]):
             continue
         tags = engine.encoder.tags(hear(engine, opened[sound.folder], sound.row).features).numpy()
-        best = np.argsort(-np.asarray(teacher[sound.row, TEACHER_TAGS:], float))[:AMONG]
         probabilities.append(float(tags.max()))
-        right.append(int(tags.argmax()) in best)
+        best, taught = (table()[int(of.argmax())].name for of in (tags, teacher[sound.row, TEACHER_TAGS:]))
+        right.append(best == taught or best in ancestors(taught) or taught in ancestors(best))
     return probabilities, right
 
 
