@@ -84,7 +84,7 @@ def of_data(data: Path, projects: Path | None = None) -> Iterator[Checked]:
         yield model(folder)
     for banks in ("banks", "own-banks"):
         for file in sorted((data / banks).glob("[!.]*/bank.sqlite")):
-            yield bank(file.parent)
+            yield bank(file.parent, keeps=banks == "own-banks")
     for file in sorted((projects or data / "projects").glob("[!.]*/project.sqlite")):
         yield project(file.parent)
     for file in sorted((data / "sessions").glob("*.json")):
@@ -136,18 +136,18 @@ def model(folder: Path) -> Checked:
     return Checked("model", str(folder), f"{facts.layout}, hashes as recorded")
 
 
-def bank(folder: Path) -> Checked:
-    """Its database, and of a bank that keeps its sounds each against its hash."""
+def bank(folder: Path, keeps: bool = True) -> Checked:
+    """Its database, and where it ``keeps`` its sounds each against its hash. Otherwise they are a person's, who may
+    change them."""
     file = folder / "bank.sqlite"
     wrong = _database(file)
     if wrong:
         return Checked("bank", str(folder), "its database", tuple(wrong))
     with closing(_opened(file)) as db:
         hashes = [sha for (sha,) in db.execute("SELECT sha256 FROM example")]
-        own = bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'reading'").fetchone())
-    if not own:  # otherwise the sounds are a person's, who may change them
+    if keeps:
         wrong = [why for sha in hashes for why in _sound(folder / "audio" / sha[:2] / f"{sha}.ogg", sha)]
-    return Checked("bank", str(folder), f"{len(hashes)} sounds" + " (of a folder)" * own, tuple(wrong))
+    return Checked("bank", str(folder), f"{len(hashes)} sounds" + " (of a folder)" * (not keeps), tuple(wrong))
 
 
 def project(folder: Path) -> Checked:
