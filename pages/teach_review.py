@@ -1,5 +1,7 @@
 """Teach, review: one uncertain clip after the other; what a person says becomes an example for the next."""
 
+from html import escape
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -125,8 +127,9 @@ def _clip(teach: TeachSession, loop: Loop, item: ProjectClip, prediction: Predic
     left, right = st.columns([3, 2], gap="large")
     with left:
         # A file's name may give the tutorial's answer away.
-        name = markdown_safe(item.name) if item.truth is None else f"Clip {item.id}"
-        st.header(name, anchor=teach_keys.key_of(item, teach_keys.NAME))
+        name = item.name if item.truth is None else f"Clip {item.id}"
+        # HTML, since name and id then change in one step; of a Markdown heading the id may come first.
+        st.html(f'<h2 id="{teach_keys.key_of(item, teach_keys.NAME)}">{escape(name)}</h2>')
         end = clock_text(item.start + item.seconds)
         stretch = f"{clock_text(item.start)} – {end}" if item.start else end
         # Nor is the source shown there: its file is called like the sound.
