@@ -130,16 +130,18 @@ class Bank(ExampleBank):
         rows = self._database.execute("SELECT sha256, notices FROM told").fetchall()
         self._notices = {sha: tuple(map(Notice.from_json, json.loads(told))) for sha, told in rows}
 
-    def follow(self, channels: str | int) -> None:
-        """Lets ``channels`` be heard of every sound; what was made by another rule is dropped."""
+    def follow(self, channels: str | int, keep: bool = False) -> None:
+        """Lets ``channels`` be heard of every sound; what was made by another rule is dropped, unless it is to ``keep``
+        all, as a bank has to that holds the only copy of its sounds."""
         rule = f"{READING}, {channels}"
         with self._lock, self._database:
             self._database.execute("CREATE TABLE IF NOT EXISTS reading (rule TEXT NOT NULL)")
             self._database.execute("CREATE TABLE IF NOT EXISTS told (sha256 TEXT PRIMARY KEY, notices TEXT NOT NULL)")
             old = self._database.execute("SELECT rule FROM reading").fetchone()
             if old is None or old[0] != rule:
-                self._database.execute("DELETE FROM example")  # and embeddings: what is silent may be another sound now
-                self._database.execute("DELETE FROM told")
+                if not keep:  # embeddings too: what is silent may be another sound now
+                    self._database.execute("DELETE FROM example")
+                    self._database.execute("DELETE FROM told")
                 self._database.execute("DELETE FROM reading")
                 self._database.execute("INSERT INTO reading VALUES (?)", (rule,))
         self._channels = channels

@@ -259,7 +259,7 @@ def build(
         before = bank.channels()
         bank.close()
         raise BadRequest(f"That bank was made with the channels “{before}”: make another, under another name.")
-    bank.follow(channels)
+    bank.follow(channels, keep=True)
     left_out = dict(listing.left_out)
     known = {example.sha256: example for example in bank.examples()}
     mine: dict[str, str] = {}

@@ -3,9 +3,10 @@ checked and handed on."""
 
 import io
 import os
+import sqlite3
 import threading
 import zipfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
@@ -126,6 +127,17 @@ def test_a_bank_keeps_which_channel_is_heard_and_what_was_told_of_a_file(tmp_pat
     with pytest.raises(BadRequest, match="was made with the channels “mix”"):
         made(tmp_path / "sounds", tmp_path / "one")
     assert made(tmp_path / "sounds", tmp_path / "one", channels="mix").labels() == ["hum"]
+
+
+def test_a_bank_from_before_there_were_rules_keeps_what_it_has(folder, tmp_path):
+    made(folder, tmp_path / "one").close()
+    with closing(sqlite3.connect(tmp_path / "one" / "bank.sqlite")) as database, database:
+        database.execute("DROP TABLE reading")
+        database.execute("DROP TABLE told")
+    (tmp_path / "more" / "bell").mkdir(parents=True)
+    (tmp_path / "more" / "bell" / "1.wav").write_bytes(wav(tone(1234, 0.5)))
+    bank = made(tmp_path / "more", tmp_path / "one")
+    assert len(bank.examples()) == 13 and "bell" in bank.labels()
 
 
 def test_names_in_a_code_page_are_labels_as_they_read():
