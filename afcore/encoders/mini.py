@@ -147,11 +147,12 @@ class InvertedResidual(nn.Module):
 class MiniEncoderNet(nn.Module):
     """Log-mel (N, 1, 128, frames) → features (N, 384 + 527).
 
-    The widths between blocks are those of MobileNetV3-Large at 0.4; inside the blocks `grow` times as wide. `conv`
-    makes the convolutions: while training they hold norm layers, which are folded into the convolutions that ship.
+    The widths between blocks are those of MobileNetV3-Large at 0.4; inside the blocks `grow` times as wide. The
+    classifier has `hidden` values between its two layers. `conv` makes the convolutions: while training they hold norm
+    layers, which are folded into the convolutions that ship.
     """
 
-    def __init__(self, grow: float = 1.5, conv: Callable[..., nn.Module] = ConvAct):
+    def __init__(self, grow: float = 1.5, hidden: int = 512, conv: Callable[..., nn.Module] = ConvAct):
         super().__init__()
 
         def width(channels: int) -> int:
@@ -174,7 +175,7 @@ class MiniEncoderNet(nn.Module):
             )
             cin = width(out)
         self.features = nn.Sequential(*layers, conv(cin, EMBEDDING, 1, 1, 1, nn.Hardswish))
-        self.tags = nn.Sequential(nn.Linear(EMBEDDING, 512), nn.Hardswish(), nn.Linear(512, TAGS))
+        self.tags = nn.Sequential(nn.Linear(EMBEDDING, hidden), nn.Hardswish(), nn.Linear(hidden, TAGS))
 
     def forward(self, mel: Tensor) -> Tensor:
         embedding = self.features(mel).mean((2, 3))
@@ -219,7 +220,7 @@ class MiniEncoder:
         settings = json.loads((folder / "encoder.json").read_text())
         state = unpacked(load_file(folder / "encoder.safetensors"))
         scale, shift = state.pop("output_scale"), state.pop("output_shift")
-        net = MiniEncoderNet(settings["grow"])
+        net = MiniEncoderNet(settings["grow"], len(state["tags.0.weight"]))
         net.load_state_dict(state)
         name = f"mini-{sha256_of_file(folder / 'encoder.safetensors')[:8]}"
         return cls(net, json.loads((folder / "audioset.json").read_text()), device, name, scale, shift)

@@ -73,7 +73,7 @@ def run_folder(tmp_path, monkeypatch):
         teacher=held,
     )
     counts = {"A": 3, "settle": 2, "L": 2, "hold": 2, "decay": 2, "validate": 100}
-    plan = {"seed": 3, "grow": 1.0, **counts, "rates": dict.fromkeys("ALB", 1e-3)}
+    plan = {"seed": 3, "grow": 1.0, "hidden": 520, **counts, "rates": dict.fromkeys("ALB", 1e-3)}
     (folder / "plan.json").write_text(json.dumps(plan))
     return folder
 
@@ -178,7 +178,7 @@ def test_norms_learn_their_statistics_only_while_they_settle(run_folder, teacher
 def test_a_run_begins_with_what_ships_once_norms_have_settled_and_only_without_a_state(
     run_folder, teacher, tmp_path, monkeypatch
 ):
-    shipped = MiniEncoderNet(1.0).eval()
+    shipped = MiniEncoderNet(1.0, 520).eval()
     monkeypatch.setattr(distillation.MiniEncoder, "load", lambda folder: SimpleNamespace(net=shipped))
     run = distillation.Run(run_folder, None, tmp_path)
     assert (run.stage, run.step, run.settling()) == ("A", 2, False)

@@ -52,6 +52,7 @@ from afcore.training.mini.mixtures import Mixtures
 PLAN = {
     "seed": 11,
     "grow": 1.5,
+    "hidden": 1024,
     "A": 1500,
     "settle": 200,
     "L": 2600,
@@ -63,7 +64,7 @@ PLAN = {
 """Steps of stage A, of them with running statistics, of L, and in stage B before and while the learning rate falls; the
 rates at their height."""
 STAGES = "ALB"
-LATE = 12  # the first of the last blocks
+LATE = 11  # the first of the last blocks
 WARMUP = 60  # steps
 FLOOR = 0.003  # of the learning rate at the end
 AVERAGE = 0.998  # of the averaged weights stays each step
@@ -94,14 +95,14 @@ class NormAct(nn.Module):
         return self.act(F.conv2d(x, kernel, bias, self.conv.stride, self.conv.padding, 1, self.conv.groups))
 
 
-def student(grow: float) -> MiniEncoderNet:
+def student(grow: float, hidden: int = 512) -> MiniEncoderNet:
     """The network that is fitted: with norm layers."""
-    return MiniEncoderNet(grow, NormAct)
+    return MiniEncoderNet(grow, hidden, NormAct)
 
 
 def folded(net: MiniEncoderNet, grow: float) -> MiniEncoderNet:
     """The network that ships: `net` with its norms in the convolutions."""
-    out = MiniEncoderNet(grow)
+    out = MiniEncoderNet(grow, len(net.state_dict()["tags.0.weight"]))
     state = {k: v for k, v in net.state_dict().items() if ".conv." not in k and ".norm." not in k}
     for name, module in net.named_modules():
         if isinstance(module, NormAct):
@@ -115,7 +116,7 @@ def folded(net: MiniEncoderNet, grow: float) -> MiniEncoderNet:
 @torch.no_grad()
 def unfold(shipped: MiniEncoderNet, net: MiniEncoderNet) -> None:
     """Gives `net`, with norm layers, the weights of one without: `folded` the other way round. Kernels come to the
-    spread that random ones begin with, the norms' weights make up for it."""
+    spread that random ones begin with, the norms' weights make up for it. A classifier of another width is not taken."""
     convolutions = {name: m for name, m in shipped.named_modules() if isinstance(m, nn.Conv2d)}
     for name, module in net.named_modules():
         if isinstance(module, NormAct):
@@ -128,7 +129,8 @@ def unfold(shipped: MiniEncoderNet, net: MiniEncoderNet) -> None:
             norm.bias.copy_(shipped_conv.get_parameter("bias"))
             norm.running_mean.zero_()
             norm.running_var.fill_(1 - norm.eps)
-    others = {k: v for k, v in shipped.state_dict().items() if k in net.state_dict() and ".conv." not in k}
+    mine = net.state_dict()
+    others = {k: v for k, v in shipped.state_dict().items() if ".conv." not in k and v.shape == mine[k].shape}
     net.load_state_dict(others, strict=False)
 
 
@@ -230,7 +232,7 @@ class Run:
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         torch.manual_seed(self.plan["seed"])
         self.mel, self.teacher = folded_teacher(teacher)
-        self.net = channels_last(student(self.plan["grow"]))
+        self.net = channels_last(student(self.plan["grow"], self.plan["hidden"]))
         self.average = copy.deepcopy(self.net).requires_grad_(False)
         self.stage, self.step = "A", 0
         self.stopping = False

@@ -40,11 +40,12 @@ def export(checkpoint: Path, folders: list[Path], out: Path) -> None:
     from safetensors.torch import save_file
 
     state = torch.load(checkpoint, weights_only=True)
-    grow, net = state["plan"]["grow"], student(state["plan"]["grow"])
+    grow, hidden = state["plan"]["grow"], state["plan"]["hidden"]
+    net = student(grow, hidden)
     net.load_state_dict(state["average"])
     stored = packed(folded(net, grow).state_dict())
     stored = {k: v.contiguous() for k, v in stored.items()}
-    shipped = MiniEncoderNet(grow).eval()
+    shipped = MiniEncoderNet(grow, hidden).eval()
     shipped.load_state_dict(unpacked(stored))
     known = json.loads(KNOWN.read_text())
     stored["output_scale"], stored["output_shift"] = settled(shipped, first_windows(folders, "train", known["sounds"]))
