@@ -344,6 +344,36 @@ def answers(
     """
     if settings.temperature > 0 or settings.num_beams > 1:
         raise BadRequest("Many prompts are answered by the likeliest words alone.")
+    ends = end_tokens(model, tokenizer)
+    return [_text(tokenizer, tokens, ends) for tokens in _together(model, tokenizer, asked, settings)]
+
+
+def drawn(
+    model: AudioFlamingo,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[dict[str, Tensor]],
+    settings: GenerationSettings,
+    n: int,
+) -> list[list[tuple[int, ...]]]:
+    """n drawn answers to each of several prompts, read as by `answers`: their tokens up to and with the one that ends
+    them, where it came in time. Raises BadRequest for a temperature of 0, guidance, and as `answers`."""
+    if settings.temperature <= 0 or settings.num_beams > 1 or _strength(model, asked[0], settings) != 1:
+        raise BadRequest("Several answers to each prompt need a temperature above 0, one beam and no guidance.")
+    ends = end_tokens(model, tokenizer)
+    rows = _together(model, tokenizer, asked, settings, n)
+    cut = [next((k + 1 for k, token in enumerate(row) if token in ends), len(row)) for row in rows]
+    said = [tuple(row[:length]) for row, length in zip(rows, cut, strict=True)]
+    return [said[k : k + n] for k in range(0, len(said), n)]
+
+
+def _together(
+    model: AudioFlamingo,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[dict[str, Tensor]],
+    settings: GenerationSettings,
+    n: int = 1,
+) -> list[list[int]]:
+    """What follows each of several prompts, in tokens, padded after its end: ``n`` rows of each, which is read once."""
     ids = [inputs["input_ids"][0] for inputs in asked]
     ends, length = end_tokens(model, tokenizer), max(map(len, ids))
     padded = torch.full((len(ids), length), min(ends), dtype=torch.long, device=ids[0].device)
@@ -362,17 +392,21 @@ def answers(
         for name in ("audio_embeds", "audio_mask")
     )
     past = FlamingoCache(model.config.text_config)
-    with torch.inference_mode():
+    with torch.inference_mode(), _seeded(settings.seed):
         past.audio = model.remember_audio(embeds, real)
         config, steps = _generation_config(model, settings, ends, length, 1), LogitsProcessorList()
         strength = _strength(model, asked[0], settings)
         if strength != 1:
             past.audio = AudioMemory.stacked([past.audio, past.audio.silenced()])
             padded, mask, steps = padded.repeat(2, 1), mask.repeat(2, 1), _guided(strength, settings)
+        elif n > 1:
+            model.hidden_states(padded[:, :-1], mask[:, :-1], cache=past, use_cache=True)
+            past.batch_repeat_interleave(n)
+            padded, mask = padded.repeat_interleave(n, 0), mask.repeat_interleave(n, 0)
         out: Any = model.generate(
             padded, attention_mask=mask, cache=past, generation_config=config, logits_processor=steps
         )
-    return [_text(tokenizer, row[length:].tolist(), ends) for row in out.sequences[: len(ids)]]
+    return [row[length:].tolist() for row in out.sequences[: n * len(ids)]]
 
 
 @torch.inference_mode()

@@ -1,9 +1,9 @@
 """`python -m afcore.training STEP --work DIR`: makes mini from Debian's packages, one command per step, or `all`.
 
 corpus → sets → tags → labels → encoder → rendered → features → sentences → first_windows → align → pretrain → sft →
-chat → practice → match → refine → spoken → speak → bank → calibrate → judges → certainty. DIR needs about 40 GB and
-keeps what each step made, so that a step can be run again alone. The teacher's weights (`--teacher`, EfficientAT's
-mn04_as) are needed by `tags`, `labels` and `encoder` only; `--sets` is a folder of further sounds
+chat → practice → match → refine → spoken → speak → reward → bank → calibrate → judges → certainty. DIR needs about 40
+GB and keeps what each step made, so that a step can be run again alone. The teacher's weights (`--teacher`,
+EfficientAT's mn04_as) are needed by `tags`, `labels` and `encoder` only; `--sets` is a folder of further sounds
 (`afcore.corpus.sets`), `--text` one of people's sentences about sounds.
 """
 
@@ -174,19 +174,31 @@ def spoken(options: argparse.Namespace) -> None:
 
 
 def speak(options: argparse.Namespace) -> None:
-    """Whole sentences, for all 527 classes: what ships. It goes on from `refine`, or where that was not run from the
-    weights in `--out`."""
+    """Whole sentences, for all 527 classes. It goes on from `refine`, or where that was not run from the weights in
+    `--out`."""
+    _from_what_ships(options, "refine")
+    language_side(options, "speak")
+
+
+def reward(options: argparse.Namespace) -> None:
+    """Its own answers, judged: what ships. It goes on from `speak`, or where that was not run from the weights in
+    `--out`."""
+    _from_what_ships(options, "speak")
+    out = language_side(options, "reward") / "mini"
+    for name in ("flamingo.safetensors", "config.json"):
+        shutil.copy(out / name, options.out / name)
+
+
+def _from_what_ships(options: argparse.Namespace, stage: str) -> None:
+    """Puts the weights in `--out` in the place of what a stage came to, where it was not run."""
     from safetensors.torch import save_file
 
     from afcore.training.recipe import network
 
-    before = options.work / "language" / "refine"
-    if not (before / network.WEIGHTS).exists():
-        before.mkdir(parents=True, exist_ok=True)
-        save_file(network.from_mini(options.out), before / network.WEIGHTS)
-    out = language_side(options, "speak") / "mini"
-    for name in ("flamingo.safetensors", "config.json"):
-        shutil.copy(out / name, options.out / name)
+    folder = options.work / "language" / stage
+    if not (folder / network.WEIGHTS).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(network.from_mini(options.out), folder / network.WEIGHTS)
 
 
 def bank(options: argparse.Namespace) -> None:
@@ -248,6 +260,7 @@ STEPS = {
         refine,
         spoken,
         speak,
+        reward,
         bank,
         calibrate,
         judges,
@@ -274,7 +287,7 @@ def main() -> None:
     parser.add_argument(
         "--steps",
         type=int,
-        help="optimiser steps of pretrain, sft, chat, practice, match, refine or speak, instead of the config's",
+        help="optimiser steps of a stage of the language side, pretrain to reward, instead of the config's",
     )
     parser.add_argument(
         "--go-on", action="store_true", help="encoder: a run that has no state yet begins with the encoder in --out"

@@ -19,6 +19,7 @@ from afcore.model.generation import (
     GenerationSettings,
     answers,
     candidates,
+    drawn,
     score_continuations,
     stream,
 )
@@ -322,6 +323,26 @@ def test_guidance_moves_answers_away_from_what_is_said_without_the_sound(tokeniz
     assert answers(model, tokenizer, [batch, batch], settings) == [expected, expected]
     model.config.guidance = strength
     assert "".join(stream(model, tokenizer, batch, replace(settings, guidance=None))) == expected
+
+
+def test_draws_are_those_of_each_prompt_alone(model, tokenizer):
+    """Read together and repeated, each prompt is answered from its own text and sound."""
+    batch = one(model)
+    short = {**batch, "input_ids": batch["input_ids"][:, :-1]}
+    cold = GenerationSettings(max_new_tokens=6, temperature=1e-4, guidance=1.0)  # nothing is left to chance
+    both = drawn(model, tokenizer, [batch, short], cold, 3)
+    alone = [greedy(model, asked, tokenizer, 6) for asked in (batch, short)]
+    said = [
+        [tokenizer.decode([t for t in row if t not in (EOC, 2)], clean_up_tokenization_spaces=False) for row in rows]
+        for rows in both
+    ]
+    assert said == [[alone[0]] * 3, [alone[1]] * 3]
+    warm = replace(cold, temperature=2.0, seed=4)
+    assert drawn(model, tokenizer, [batch], warm, 4) == drawn(model, tokenizer, [batch], warm, 4)
+    assert len(set(drawn(model, tokenizer, [batch], warm, 4)[0])) > 1
+    for wrong in (GenerationSettings(), replace(cold, guidance=2.0), replace(cold, num_beams=2)):
+        with pytest.raises(BadRequest, match="temperature above 0"):
+            drawn(model, tokenizer, [batch], wrong, 2)
 
 
 def test_guided_draws_are_repeatable_and_differ(model, tokenizer):

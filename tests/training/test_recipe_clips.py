@@ -372,9 +372,8 @@ def test_the_shipped_stages_are_those_of_the_steps():
 
     loaded = config.load(steps.CONFIG, "work", paths.MINI)
     names = [stage.name for stage in loaded.stages]
-    assert (
-        names == ["pretrain", "sft", "chat", "practice", "match", "refine", "speak"] and set(names) < steps.STEPS.keys()
-    )
+    assert names == ["pretrain", "sft", "chat", "practice", "match", "refine", "speak", "reward"]
+    assert set(names) < steps.STEPS.keys()
     assert all(stage.lora.keep for stage in loaded.stages if stage.train == "lora")
     ran = []
     options = SimpleNamespace(work=paths.DATA / "w", out=paths.MINI, steps=7)

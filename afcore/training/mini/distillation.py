@@ -116,7 +116,8 @@ def folded(net: MiniEncoderNet, grow: float) -> MiniEncoderNet:
 @torch.no_grad()
 def unfold(shipped: MiniEncoderNet, net: MiniEncoderNet) -> None:
     """Gives `net`, with norm layers, the weights of one without: `folded` the other way round. Kernels come to the
-    spread that random ones begin with, the norms' weights make up for it. A classifier of another width is not taken."""
+    spread that random ones begin with, the norms' weights make up for it. A classifier of another width is left
+    out."""
     convolutions = {name: m for name, m in shipped.named_modules() if isinstance(m, nn.Conv2d)}
     for name, module in net.named_modules():
         if isinstance(module, NormAct):

@@ -1,13 +1,17 @@
-"""What mini adds to the recipe: described clips as a dataset, and matching as an auxiliary loss."""
+"""What mini adds to the recipe: described clips as a dataset, and two auxiliary losses."""
 
 from __future__ import annotations
 
 from afcore.training.mini.matching import Matching
+from afcore.training.mini.rewards import Rewards
 from afcore.training.mini.source import ClipSource
 from afcore.training.mini.talk_source import TalkSource
 from afcore.training.recipe.sources import Parts
 
 PARTS = Parts(
     sources={"clips": ClipSource, "spoken": TalkSource},
-    auxiliary={"matching": lambda config, settings: Matching(config, **settings)},
+    auxiliary={
+        "matching": lambda config, settings: Matching(config, **settings),
+        "rewards": lambda config, settings: Rewards(config, **settings),
+    },
 )

@@ -85,6 +85,10 @@ class AuxiliaryLoss(nn.Module):
         """How well it does on what is not trained on."""
         raise NotImplementedError
 
+    def seen(self) -> dict[str, float]:
+        """Of the draws since it was last asked, what the log shows beside the loss."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Parts:

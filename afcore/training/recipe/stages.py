@@ -237,6 +237,7 @@ class StageRun:
         means = {key: float(np.mean([values[key] for values in seen])) for key in seen[0]}
         samples = done * stage.batch
         drawn = {"epoch": self.samples.blend.epoch_of(samples - 1), "samples": samples} if stage.mix else {}
+        means |= net.auxiliary.seen() if net.auxiliary is not None else {}
         return {"step": done, **drawn, **means, "lr": rate(stage, done - 1, self.steps), "gates": gates(net)}
 
     def _micro_batches(
@@ -282,6 +283,8 @@ class StageRun:
         if stage.mix:
             values["loss"] = self._answers(net, step, batches)
         if net.auxiliary is not None and stage.auxiliary is not None:
+            if net.rows is not None:  # it is given the model alone
+                net.rows.write_back(net.model)
             with self._precision():
                 loss = net.auxiliary(net.model, np.random.default_rng([self.config.seed, step, 3]))
             (loss * (stage.auxiliary.weight if stage.mix else 1.0)).backward()
