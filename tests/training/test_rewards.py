@@ -16,8 +16,10 @@ from afcore.evaluation.grading import GRADERS, Question
 from afcore.evaluation.questions import read
 from afcore.knowledge.table import by_name
 from afcore.knowledge.truth import Truth
-from afcore.training.mini import rewards
+from afcore.training.mini import choices, rewards
 from afcore.training.mini.rewards import Asked, Examiner, Rewards, advantages, batch_of, judged_by, worth
+from afcore.training.mini.shots import INVENTED
+from afcore.training.mini.talk import Talk
 
 
 def known(*names: str, maybe: tuple[str, ...] = ()) -> Truth:
@@ -79,7 +81,8 @@ class Letters:
     pad_token_id = 0
 
     def __call__(self, text, **how):
-        return SimpleNamespace(input_ids=torch.tensor([[ord(c) % 60 + 4 for c in text]]))
+        ids = [ord(c) % 60 + 4 for c in text]
+        return SimpleNamespace(input_ids=torch.tensor([ids]) if "return_tensors" in how else ids)
 
     def decode(self, tokens, **how):
         return " ".join(map(str, tokens))
@@ -93,7 +96,7 @@ def test_right_answers_become_likelier(monkeypatch):
     monkeypatch.setattr(rewards, "worth", lambda asked, said: float(said.split(" ")[:1] == [str(good)]))
     monkeypatch.setattr(rewards, "LONGEST", 2)
     loss = Rewards(model.config, questions=2, draws=24)
-    loss.tokenizer, loss.ends = Letters(), {2}
+    loss.tokenizer, loss.ends, loss.eoc = Letters(), {2}, 2
     ask = Asked(prompts.single("what?", prompts.QUESTION_ANSWERING), (), asked_about("what", "what?", "Bark"))
     loss.examiner = SimpleNamespace(draw=lambda rng: ask)
     ids = torch.tensor([[5, model.config.audio_token_id, 6, 7]])
@@ -109,6 +112,42 @@ def test_right_answers_become_likelier(monkeypatch):
         shares.append(loss.seen().get("worth", 0.0))
     assert np.mean(shares[:5]) < 0.3 and np.mean(shares[-5:]) > 0.8, shares
     assert loss.seen() == {} and loss.look(model) == {} and not loss.trains("anything")
+
+
+def test_labels_are_offered_by_name_or_by_examples(clips, maker):
+    beside = Talk(clips, maker.ids, np.tile(np.arange(28).reshape(7, 4).T.reshape(1, -1), (len(clips), 1)), {}, seed=1)
+    drawn_ones = [choices.draw(beside, np.random.default_rng(n)) for n in range(300)]
+    assert all(len(set(one.options)) == len(one.options) > 1 for one in drawn_ones)
+    shown = [one for one in drawn_ones if len(one.sounds) > 1]
+    assert 20 < len(shown) < 200 and all(one.options[0] in one.prompt.text for one in shown)
+    invented = [one for one in shown if one.options[0] in INVENTED]
+    assert invented and len(invented) < len(shown) and all(set(one.options) <= set(INVENTED) for one in invented)
+    assert draw_again(beside) == draw_again(beside)
+
+
+def draw_again(talk):
+    return choices.draw(talk, np.random.default_rng(3))
+
+
+def test_the_right_label_becomes_the_likeliest(monkeypatch):
+    model = build("llama")
+    loss = Rewards(model.config, questions=0, labels=2)
+    loss.tokenizer, loss.ends, loss.eoc = Letters(), {2}, 2
+    loss.examiner = SimpleNamespace(talk=None)
+    prompt = prompts.single(prompts.CLASSIFY, prompts.task_of(prompts.CLASSIFY))
+    monkeypatch.setattr(choices, "draw", lambda *_: choices.Choice(prompt, (), ("rain", "dog", "a long name")))
+    ids = torch.tensor([[5, model.config.audio_token_id, 6, 7]])
+    inputs = {"input_ids": ids, "audio_embeds": torch.zeros(1, loss.slots, model.config.feature_width)}
+    inputs["audio_mask"] = torch.ones(1, loss.slots, dtype=torch.bool)
+    monkeypatch.setattr(loss, "inputs", lambda *_: inputs)
+    optimiser, values = torch.optim.Adam(model.parameters(), 0.003), []
+    for step in range(12):
+        optimiser.zero_grad()
+        value = loss(model, np.random.default_rng(step))
+        value.backward()
+        optimiser.step()
+        values.append(float(value.detach()))
+    assert values[-1] < 0.2 < values[0] and loss.seen()["found"] > 0.5
 
 
 def test_what_follows_a_prompt_is_padded_on_the_right():

@@ -6,6 +6,8 @@ sound. So the model is asked, its answers are drawn, and `afcore.evaluation.grad
 the clip, what it is worth; the gradient is that of the expected worth, less the mean of a question's other draws
 (REINFORCE with a leave-one-out baseline: Kool et al., 2019; Ahmadian et al., ACL 2024).
 
+Beside these questions stand some for a label among several (`choices`), whose right answer is known.
+
 Only training clips and training wordings are asked about (`talk`). The questions that mini is evaluated by are worded
 apart from these, but judged by the same rules: how its answers read is for a person to say
 (`python -m afcore evaluate transcripts`).
@@ -34,7 +36,9 @@ from afcore.knowledge.truth import Truth as Known
 from afcore.knowledge.truth import above
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
 from afcore.model.generation import GenerationSettings, drawn, end_tokens
+from afcore.training.mini import choices
 from afcore.training.mini.answers import ASKED_KINDS
+from afcore.training.mini.choices import Choice
 from afcore.training.mini.talk import About, ChangedClip, Talk
 from afcore.training.mini.wordings import question
 from afcore.training.recipe.network import AnswerLoss
@@ -225,13 +229,21 @@ def speaking(model: AudioFlamingo) -> Iterator[None]:
 
 
 class Rewards(AuxiliaryLoss):
-    """``questions`` of each draw, each answered ``draws`` times at ``temperature``."""
+    """``questions`` of each draw, each answered ``draws`` times at ``temperature``, and as many ``labels``, questions
+    for a label."""
 
-    def __init__(self, config: AudioFlamingoConfig, questions: int = 16, draws: int = 5, temperature: float = 0.9):
+    def __init__(
+        self,
+        config: AudioFlamingoConfig,
+        questions: int = 16,
+        draws: int = 5,
+        temperature: float = 0.9,
+        labels: int = 0,
+    ):
         super().__init__()
-        self.slots, self.questions, self.draws = config.max_windows_per_audio, questions, draws
+        self.slots, self.questions, self.draws, self.labels = config.max_windows_per_audio, questions, draws, labels
         self.settings = GenerationSettings(max_new_tokens=LONGEST, temperature=temperature, guidance=1.0)
-        self.worths, self.mixed = list[float](), list[float]()
+        self.worths, self.mixed, self.found = list[float](), list[float](), list[float]()
 
     def trains(self, name: str) -> bool:
         """Nothing alone: without texts to repeat beside it, answers would come to sound alike."""
@@ -244,10 +256,27 @@ class Rewards(AuxiliaryLoss):
         if not isinstance(source, HasTalk) or not isinstance(source.maker, Talk):
             raise BadRequest("Answers are judged of clips that are spoken about: the dataset must be one of these.")
         self.source, self.tokenizer, self.ends = source, tokenizer, end_tokens(model, tokenizer)
+        self.eoc = int(model.config.endofchunk_token_id or 0)
         self.examiner = Examiner(source.maker)
 
     def forward(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
-        """Minus the expected worth's gradient, per token that is learned from."""
+        """Minus the expected worth's gradient, per token that is learned from, and the labels' cross-entropy."""
+        return self.judged(model, rng) + self.chosen(model, rng)
+
+    def chosen(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
+        """Mean cross-entropy of the right label."""
+        loss, end = torch.zeros((), device=model.device, requires_grad=True), self.eoc
+        for _ in range(self.labels):
+            asked = choices.draw(self.examiner.talk, rng)
+            own = self.inputs(asked, rng, model.device)
+            tokens = [self.tokenizer(option, add_special_tokens=False).input_ids for option in asked.options]
+            sums, counts = AnswerLoss(model, None)(batch_of([(own, (*some, end)) for some in tokens]))
+            self.found.append(float((sums / counts).argmin() == 0))
+            loss = loss + choices.loss(sums, counts) / self.labels
+        return loss
+
+    def judged(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
+        """Of its own answers."""
         asked = sorted((self.examiner.draw(rng) for _ in range(self.questions)), key=lambda one: len(one.prompt.text))
         inputs = [self.inputs(one, rng, model.device) for one in asked]
         kept: list[tuple[dict[str, Tensor], tuple[int, ...], float]] = []
@@ -261,15 +290,13 @@ class Rewards(AuxiliaryLoss):
             ]
         for one, own, answers in zip(asked, inputs, said, strict=True):
             kept += [(own, tokens, value) for tokens, value in self.learned(one.question, answers)]
-        if not kept:
-            return torch.zeros((), requires_grad=True)
-        loss, total, half = torch.zeros((), device=model.device), 0, (len(kept) + 1) // 2
+        loss, total, half = torch.zeros((), device=model.device, requires_grad=True), 0, (len(kept) + 1) // 2
         for some in (kept[:half], kept[half:]):  # the shorter prompts apart from the longer
             if some:
                 sums, counts = AnswerLoss(model, None)(batch_of([(own, tokens) for own, tokens, _ in some]))
                 loss = loss + (torch.tensor([value for *_, value in some], device=sums.device) * sums).sum()
                 total += int(counts.sum())
-        return loss / total
+        return loss / max(1, total)
 
     def learned(self, asked: Question, answers: list[tuple[int, ...]]) -> list[tuple[tuple[int, ...], float]]:
         """Those draws of one question that are learned from, each once, with its advantage, or that of all that say the
@@ -288,7 +315,7 @@ class Rewards(AuxiliaryLoss):
         said = [token for token in tokens if token not in self.ends]
         return str(self.tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
 
-    def inputs(self, asked: Asked, rng: np.random.Generator, device: torch.device) -> dict[str, Tensor]:
+    def inputs(self, asked: Asked | Choice, rng: np.random.Generator, device: torch.device) -> dict[str, Tensor]:
         """What the model's forward pass takes."""
         heard = self.source.features(TrainingSample(((asked.prompt.text, False),), asked.sounds), rng)
         silence = torch.zeros(heard[0].shape[1])
@@ -302,9 +329,12 @@ class Rewards(AuxiliaryLoss):
         return {}
 
     def seen(self) -> dict[str, float]:
-        """`worth`: the answers' mean; `mixed`: for what share of the questions it differed."""
-        found = {"worth": float(np.mean(self.worths)), "mixed": float(np.mean(self.mixed))} if self.worths else {}
-        self.worths, self.mixed = [], []
+        """`worth`: the answers' mean; `mixed`: for what share of the questions it differed; `found`: for what share the
+        right label was the likeliest."""
+        kept = {"worth": self.worths, "mixed": self.mixed, "found": self.found}
+        found = {name: float(np.mean(values)) for name, values in kept.items() if values}
+        for values in kept.values():
+            values.clear()
         return found
 
 
