@@ -147,7 +147,7 @@ def test_the_right_label_becomes_the_likeliest(monkeypatch):
         value.backward()
         optimiser.step()
         values.append(float(value.detach()))
-    assert values[-1] < 0.2 < values[0] and loss.seen()["found"] > 0.5
+    assert values[-1] < 0.2 * rewards.CHOICES < values[0] and loss.seen()["found"] > 0.5
 
 
 def test_what_follows_a_prompt_is_padded_on_the_right():

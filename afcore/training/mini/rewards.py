@@ -81,6 +81,7 @@ ALONE = 0.3  # share that are asked as the foundation model is, in no dialogue
 SHOTS = 0.2  # share that are asked after examples
 MOST_SHOTS = 3
 LEARNED = 2  # draws of a question that are learned from at most: those that say most
+CHOICES = 0.15  # of the labels' cross-entropy, whose gradient is several times that of the answers
 LONGEST = 24  # tokens of an answer
 
 
@@ -264,7 +265,7 @@ class Rewards(AuxiliaryLoss):
         return self.judged(model, rng) + self.chosen(model, rng)
 
     def chosen(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
-        """Mean cross-entropy of the right label."""
+        """`CHOICES` of the mean cross-entropy of the right label."""
         loss, end = torch.zeros((), device=model.device, requires_grad=True), self.eoc
         for _ in range(self.labels):
             asked = choices.draw(self.examiner.talk, rng)
@@ -272,7 +273,7 @@ class Rewards(AuxiliaryLoss):
             tokens = [self.tokenizer(option, add_special_tokens=False).input_ids for option in asked.options]
             sums, counts = AnswerLoss(model, None)(batch_of([(own, (*some, end)) for some in tokens]))
             self.found.append(float((sums / counts).argmin() == 0))
-            loss = loss + choices.loss(sums, counts) / self.labels
+            loss = loss + CHOICES * choices.loss(sums, counts) / self.labels
         return loss
 
     def judged(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
