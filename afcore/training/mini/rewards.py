@@ -46,22 +46,22 @@ from afcore.training.recipe.sources import AuxiliaryLoss, DataSource
 from afcore.training.recipe.texts import TrainingSample
 
 KINDS = {  # how often each kind is asked
-    "what": 14,
-    "caption": 18,
+    "what": 12,
+    "caption": 14,
     "source": 6,
     "which": 8,
-    "kinds": 4,
-    "where": 5,
-    "in_or_out": 5,
-    "is_there": 12,
-    "which_of": 9,
+    "kinds": 5,
+    "where": 4,
+    "in_or_out": 7,
+    "is_there": 14,
+    "which_of": 12,
     "what_else": 9,
-    "attention": 4,
-    "mistaken_for": 4,
-    "sight": 3,
-    "alt_text": 4,
-    "title": 5,
-    "tags": 6,
+    "attention": 5,
+    "mistaken_for": 6,
+    "sight": 5,
+    "alt_text": 5,
+    "title": 7,
+    "tags": 8,
     "kind_of_sound": 3,
 }
 WORDED_AS = {
@@ -76,6 +76,7 @@ TELL_ALL = frozenset(("what", "caption", "alt_text", "title", "tags"))
 """Kinds whose answer is worth more, the more of what is heard it names."""
 WORTH = {RIGHT: 1.0, PARTLY: 0.3}
 LEFT_OUT = 0.5  # of a right answer's worth hangs on how much of what is heard it names, where it is asked to tell all
+TOLD = 0.5  # share of the questions what else is heard that stand after an answer that named all
 LATER = 0.25  # share of the questions that are asked as a second turn
 ALONE = 0.3  # share that are asked as the foundation model is, in no dialogue
 SHOTS = 0.2  # share that are asked after examples
@@ -132,7 +133,8 @@ class Examiner:
         if kind == "which_of":
             return self._which_of(known, truth)
         if kind == "what_else":
-            first = ("What do you hear?", f"I hear {known.main.noun}.")
+            every = self.talk.speaker.what(known) if rng.random() < TOLD else f"I hear {known.main.noun}."
+            first = (question("what", rng), every)
             return Question(kind, question("else", rng), truth, earlier=(first,))
         if (kind == "in_or_out" and not side_of(truth)) or (kind == "mistaken_for" and not known.main.mistaken_for):
             return None
