@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,13 +210,19 @@ def best_temperature(grid: Sequence[float], scores: Sequence[np.ndarray]) -> flo
     return max(grid, key=lambda temperature: float(log_softmax(tried / temperature)[:, 0].mean()))
 
 
-def choose(tried: Sequence[LabelTrial], heat: dict[str, float]) -> dict[str, float]:
-    """Weights by coordinate ascent; what `scoring.pooled` does with them is done here for all trials at once."""
+def choose(
+    tried: Sequence[LabelTrial], heat: dict[str, float], left_out: Collection[str] = (LANGUAGE,)
+) -> dict[str, float]:
+    """Weights by coordinate ascent; what `scoring.pooled` does with them is done here for all trials at once.
+
+    Those of `left_out` are 0: the language side takes ten times as long as the others together, and is right far less
+    often on sounds that training did not know. It is asked where nobody else has anything to say.
+    """
     logs = {
         judge: log_softmax(np.stack([t.scores[judge] for t in tried]) / heat.get(judge, 1.0))
         for judge in tried[0].scores
     }
-    weights = dict.fromkeys(logs, 1.0)
+    weights = {judge: 0.0 if judge in left_out else 1.0 for judge in logs}
 
     def gain(candidate: dict[str, float]) -> tuple[float, float]:
         total = sum(candidate.values())
@@ -228,7 +234,7 @@ def choose(tried: Sequence[LabelTrial], heat: dict[str, float]) -> dict[str, flo
         return lambda weight: gain({**weights, judge: weight})
 
     for _ in range(4):
-        for judge in weights:
+        for judge in [judge for judge in weights if judge not in left_out]:
             grid = [w for w in GRID if w or any(v for j, v in weights.items() if j != judge)]
             weights[judge] = max(grid, key=gain_with(judge))
     return weights
