@@ -6,7 +6,9 @@ from pathlib import Path
 import streamlit as st
 
 from afcore.app.banks import SHIPPED
+from afcore.app.markdown import markdown_safe
 from afcore.app.session import BrowserSession
+from afcore.errors import AfcoreError
 from afcore.prompts import BENCHMARK, DEMO
 from afcore.published.folders import LAION, MINI, claps
 from afcore.retrieval import own_banks
@@ -80,6 +82,11 @@ def _banks(session: BrowserSession) -> None:
         format_func=lambda name: _TITLES.get(name, name),
         help="Where the examples on Retrieve and in the chat come from.",
     )
+    try:
+        common.own_banks().channels(chosen)
+    except AfcoreError as error:
+        st.warning(f"{markdown_safe(str(error))} The choice before it stays.", icon=":material/hub:")
+        return
     session.banks = tuple(chosen) or (SHIPPED,)
     if not chosen:
         st.caption("None chosen: the one that comes with the app is used.")

@@ -163,6 +163,13 @@ def chosen_bank(loaded_engine: Engine) -> ExampleBank | None:
     return bank
 
 
+def follow_banks() -> None:
+    """Have the sound heard by the same rule for channels as the chosen banks; call before a page is drawn. Raises
+    BadRequest, AudioError."""
+    now = session()
+    now.follow_banks(own_banks().channels(now.banks))
+
+
 # --- waiting -----------------------------------------------------------------------------------------------------
 
 

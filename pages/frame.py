@@ -88,6 +88,8 @@ def run() -> None:
         common.keep()
     with common.error_boundary():
         sidebar.draw()
+    with common.error_boundary():
+        common.follow_banks()
     st.sidebar.html(_NARROW, unsafe_allow_javascript=True)  # at its end, where an element without height leaves no gap
     with common.error_boundary():
         page.run()

@@ -193,9 +193,11 @@ def _which(session: BrowserSession) -> None:
             index=list(rules).index(rule),
             format_func=rules.__getitem__,
             key=session.key("channels"),
+            disabled=session.follows_banks,
+            help="The chosen example banks say which." if session.follows_banks else None,
         )
     if (track, rule) != (recording.track, recording.heard.rule):
-        common.attempt(session.hear_otherwise, rule, track)
+        common.attempt(session.hear_otherwise, session.channels if session.follows_banks else rule, track)
         st.rerun()
 
 

@@ -68,7 +68,11 @@ def _make(session: BrowserSession) -> None:
     st.success(f"**{markdown_safe(made.name)}**: {markdown_safe(made.summary)}", icon=":material/check:")
     if made.name not in session.banks:
         st.button(
-            "Take examples from it", icon=":material/done:", on_click=_take, args=(session, made.name), key="take-bank"
+            "Take examples from it",
+            icon=":material/done:",
+            on_click=common.do,
+            args=(_take, session, made.name),
+            key="take-bank",
         )
     _left_out(made.left_out)
 
@@ -82,6 +86,7 @@ def _allowed(folder: str) -> Path | None:
 
 
 def _take(session: BrowserSession, name: str) -> None:
+    common.own_banks().channels((*session.banks, name))
     session.banks = (*session.banks, name)
     session.epoch += 1  # the sidebar's box shows it
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afcore.errors import Cancelled
+from afcore.audio.channels import AUTO
+from afcore.errors import BadRequest, Cancelled
 from afcore.jobs import Job
 from afcore.retrieval import ExampleBank, own_banks
 from afcore.retrieval.bank import Bank
@@ -36,11 +37,22 @@ class ChosenBanks:
         """By name: the number of its file, which another bank of that name would not have."""
         self._made: dict[tuple, SeveralBanks] = {}
 
+    def channels(self, names: Sequence[str]) -> str | int:
+        """By which rule the sounds of the banks ``names``, and so the sound that is compared with them, are heard; the
+        bank that comes with the app has one channel, so it follows any. Raises BadRequest where two rules differ."""
+        rules = {self.open(name).channels(): name for name in _own(names)}
+        if len(rules) > 1:
+            each = ", ".join(f"“{name}” by the rule “{rule}”" for rule, name in rules.items())
+            raise BadRequest(f"These example banks hear different channels, so a sound cannot follow both: {each}.")
+        return next(iter(rules), AUTO)
+
     def of(self, engine: Engine, names: Sequence[str]) -> ExampleBank | None:
-        """The banks ``names`` as one; None for the engine's own alone, or where none is there any more."""
-        own = [name for name in names if name in own_banks.names()]
+        """The banks ``names`` as one; None for the engine's own alone, or where none is there any more. Raises
+        BadRequest where they hear different channels."""
+        own = _own(names)
         if not own:
             return None
+        self.channels(own)
         banks: dict[int, ExampleBank] = {number_of_bank(name): self.open(name) for name in own}
         if SHIPPED in names and engine.bank is not None:
             banks[0] = engine.bank
@@ -58,6 +70,12 @@ class ChosenBanks:
             if known is None or known[0] != number:
                 known = self._open[name] = (number, own_banks.open_own(name))
             return known[1]
+
+
+def _own(names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that are banks of one's own, and still there."""
+    there = own_banks.names()
+    return [name for name in names if name in there]
 
 
 @dataclass(frozen=True)

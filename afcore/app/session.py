@@ -18,9 +18,10 @@ from afcore.app.banks import SHIPPED
 from afcore.app.comparison import Comparison
 from afcore.app.labels import joined_labels, split_labels
 from afcore.app.shelf import Shelf
-from afcore.audio.notices import NOTHING_SENTENCE
+from afcore.audio.channels import AUTO
+from afcore.audio.notices import BANK_CHANNELS, NOTHING_SENTENCE, Notice
 from afcore.audio.recording import MAX_SECONDS, Clip, Recording, open_recording
-from afcore.errors import BadRequest
+from afcore.errors import AudioError, BadRequest
 from afcore.jobs import Job, Turns
 from afcore.model.generation import GenerationSettings
 from afcore.retrieval.nearest import Shot, prompt_order
@@ -146,6 +147,11 @@ class BrowserSession:
     """The part of the recording that the model hears."""
     start: float = 0.0
     """Where the heard part begins in the recording, in seconds."""
+    channels: str | int = AUTO
+    """Which channels of the sound the person wants to hear, a rule of `afcore.audio.channels`."""
+    bank_channels: str | int = AUTO
+    """By which rule the chosen example banks are heard; another than `AUTO` goes before ``channels``, so that sound and
+    examples follow one."""
     banks: tuple[str, ...] = (SHIPPED,)
     """From which banks examples come: `SHIPPED` for the one that comes with the app, or names of one's own."""
     k: int = 4
@@ -225,8 +231,12 @@ class BrowserSession:
         return f"{name}-{self.epoch}"
 
     def open(self, recording: Recording, source: str, start: float = 0.0) -> None:
-        """Take another sound; answers on their way about the last one are stopped and kept."""
+        """Take another sound; answers on their way about the last one are stopped and kept. Raises AudioError where it
+        cannot be heard as the chosen banks are."""
+        wanted = recording.heard.rule
+        recording = self._as_banks(recording, wanted)
         self.stop()
+        self.channels = wanted
         if self.recording is not None and self.recording.sha256 != recording.sha256:
             pins = [choice for choice in self.choices if choice.pinned]
             if pins:
@@ -248,7 +258,44 @@ class BrowserSession:
     def hear_otherwise(self, channels: str | int, track: int) -> None:
         """Hear other channels, or another track, of the same file. Raises AudioError, BadRequest."""
         recording, _ = self.sound()
-        recording = open_recording(recording.data, recording.name, channels, track)
+        recording = self._as_banks(open_recording(recording.data, recording.name, channels, track), channels)
+        self.channels = channels
+        self._hear_anew(recording)
+
+    def follow_banks(self, channels: str | int) -> None:
+        """Hear sounds from now on, the present one too, by the rule ``channels`` of the chosen example banks. Raises
+        AudioError where the present one cannot be."""
+        before = self.bank_channels
+        if channels == before:
+            return
+        self.bank_channels = channels
+        if self.recording is not None:
+            try:
+                recording = self._as_banks(self.recording, self.channels)
+            except AudioError:
+                self.bank_channels = before
+                raise
+            self._hear_anew(recording)
+
+    @property
+    def follows_banks(self) -> bool:
+        """Whether the chosen example banks say which channels of the present sound are heard."""
+        return self.recording is not None and self.recording.channels > 1 and self._can_follow(self.recording)
+
+    def _can_follow(self, recording: Recording) -> bool:
+        rule = self.bank_channels
+        return rule <= recording.channels if isinstance(rule, int) else rule != AUTO
+
+    def _as_banks(self, recording: Recording, otherwise: str | int) -> Recording:
+        """``recording`` as heard by the rule of the chosen banks, or by ``otherwise`` where they have none that it can
+        follow."""
+        rule = self.bank_channels if self._can_follow(recording) else otherwise
+        if recording.channels == 1 or rule == recording.heard.rule:
+            return recording
+        return open_recording(recording.data, recording.name, rule, recording.track)
+
+    def _hear_anew(self, recording: Recording) -> None:
+        """Go on with the present sound as ``recording`` has it."""
         self.stop()
         self.recording = recording
         self.chosen_for = None
@@ -257,7 +304,14 @@ class BrowserSession:
 
     def _cut(self, recording: Recording, start: float) -> None:
         self.start = float(min(max(start, 0.0), max(recording.duration - MAX_SECONDS, 0.0)))
-        self.clip = recording.clip(self.start, MAX_SECONDS)
+        clip, rule = recording.clip(self.start, MAX_SECONDS), self.bank_channels
+        if self.follows_banks:
+            said = f"Its channels are heard as those of the chosen example banks are, by the rule “{rule}”."
+            clip = replace(clip, notices=(*clip.notices, Notice(BANK_CHANNELS, said)))
+        elif isinstance(rule, int):
+            said = f"The chosen example banks hear channel {rule}, which it does not have."
+            clip = replace(clip, notices=(*clip.notices, Notice(BANK_CHANNELS, said)))
+        self.clip = clip
 
     def follow_model(self, engine: Engine) -> None:
         """Go on with ``engine``, which may be another than before.

@@ -49,7 +49,7 @@ def saved(session: BrowserSession) -> SavedSession:
             "labels": session.labels,
             "with_shots": session.with_shots,
             "candidates": session.candidates,
-            "channels": recording.heard.rule,
+            "channels": session.channels,
             "track": recording.track,
         },
     )

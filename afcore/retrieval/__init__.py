@@ -42,6 +42,10 @@ class ExampleBank(Protocol):
         """Which channel of its sounds is heard: a rule of `afcore.audio.channels`. Queries follow the same."""
         return AUTO
 
+    def channels_of(self, example_id: int) -> str | int:
+        """As `channels`, of one example: that of the bank that it is of."""
+        return self.channels()
+
     def audio_path(self, example_id: int) -> Path:
         """The sound's file. Raises MissingPart where there is none."""
         raise MissingPart("This example bank keeps no sounds.")

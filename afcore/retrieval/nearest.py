@@ -220,7 +220,7 @@ def embed_bank(embedder: Embedder, bank: ExampleBank, progress: Callable[[float]
         placed &= set(bank.clap_matrix(own)[0])
     missing = [e for e in bank.examples() if e.id not in placed or bank.features(e.id, encoder) is None]
     for done, example in enumerate(missing):
-        heard = embedder.hear_file(bank.audio_path(example.id), channels=bank.channels())
+        heard = embedder.hear_file(bank.audio_path(example.id), channels=bank.channels_of(example.id))
         bank.set_embedding(example.id, encoder, "features", heard.features.numpy())
         bank.set_embedding(example.id, own, "clap", heard.vector)
         if clap != own:

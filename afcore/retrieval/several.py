@@ -66,6 +66,11 @@ class SeveralBanks(ExampleBank):
         rules = {bank.channels() for bank in self.banks.values()}
         return rules.pop() if len(rules) == 1 else AUTO
 
+    def channels_of(self, example_id: int) -> str | int:
+        """Which channel of an example is heard, by the rule of the bank that it is of."""
+        bank, own = self._of(example_id)
+        return bank.channels_of(own)
+
     def audio_path(self, example_id: int) -> Path:
         """The sound's file. Raises BadRequest for an unknown id, MissingPart where the file is gone."""
         bank, own = self._of(example_id)

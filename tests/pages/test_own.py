@@ -5,17 +5,23 @@ import sys
 import time
 import zipfile
 
+import numpy as np
 import pytest
 from fakes import FakeClap, direction
 from media import chirps, encode
-from pages_support import RATE, button, example, good, page, session, shot_boxes, texts
+from pages_support import RATE, button, example, good, page, session, shot_boxes, texts, upload
 from tiny import made_model
 
 from afcore.app.banks import SHIPPED
 from afcore.app.finetunes import FineTunes
+from afcore.app.session import BrowserSession
+from afcore.app.session_file import pack, unpack
 from afcore.engine import own_models
+from afcore.retrieval import own_banks
+from afcore.retrieval.own_banks import Listed, Listing
 from afcore.training.finetune.compare import Question, report, row
 from afcore.training.finetune.data import Item
+from pages import common
 
 
 def zipped() -> bytes:
@@ -63,6 +69,71 @@ def test_a_bank_of_ones_own(app, engine, monkeypatch):
     assert "Does “My gates” help?" in texts(app)
     good(button(app, "Delete it").click().run())
     assert session(app).banks == (SHIPPED,) and {box.label for box in shot_boxes(app)} <= {"dog", "rain", "bell"}
+
+
+def bank_of(label: str, channels: str | int) -> None:
+    """A bank of one's own with that name and label, made of sounds with two channels."""
+    sides = np.stack([chirps(1.0, RATE, seed=len(label)), chirps(1.0, RATE, seed=60 + len(label))])
+    sound = Listed("a.wav", lambda: encode(sides, RATE), label)
+    own_banks.build(Listing([sound]), own_banks.home() / label, channels=channels).close()
+
+
+def test_a_sound_is_heard_by_the_channel_rule_of_the_chosen_bank(app, engine):
+    """Query and examples follow one rule, which is said and not to be chosen otherwise; without the bank the person's
+    own choice is back."""
+    bank_of("gate", "mix")
+    bank_of("horn", "one")
+    one, other = chirps(1.0, RATE, seed=1), chirps(1.0, RATE, seed=2)
+    good(upload(app, encode(np.stack([one, (one + other) / 2]), RATE)))
+    good(app.selectbox(key=session(app).key("channels")).set_value("one").run())
+
+    def heard() -> np.ndarray:
+        return session(app).jobs["hear"].result.clip.samples
+
+    def notices() -> str:
+        return " ".join(info.value for info in app.info)
+
+    def choose(*names: str) -> None:
+        [box] = [w for w in app.multiselect if w.label == "Example banks"]
+        good(box.set_value(list(names)).run())
+
+    mix = (3 * one + other) / 4
+    assert abs(heard() - one).max() < 1e-6 and "example banks" not in notices()
+    choose(SHIPPED, "gate")
+    assert abs(heard() - mix).max() < 1e-6
+    assert "as those of the chosen example banks are, by the rule “mix”" in notices()
+    box = app.selectbox(key=session(app).key("channels"))
+    assert box.disabled and box.value == "mix"
+    for name in ("retrieve", "chat"):
+        good(page(app, name))
+        assert "by the rule “mix”" in notices() and abs(heard() - mix).max() < 1e-6
+    choose("gate", "horn")
+    assert any("hear different channels" in warning.value for warning in app.warning)
+    assert session(app).banks == (SHIPPED, "gate")
+    assert unpacked(pack(session(app))).recording.heard.rule == "one", "the person's, for wherever the file is opened"
+    choose("horn")
+    assert abs(heard() - one).max() < 1e-6 and "by the rule “one”" in notices()
+    good(page(app, "listen"))
+    good(upload(app, encode(np.stack([0 * one, other]), RATE)))
+    assert session(app).clip.silent and "by the rule “one”" in notices()
+    choose(SHIPPED)
+    assert abs(heard() - other / 2).max() < 1e-6 and "example banks" not in notices()
+
+
+def unpacked(data: bytes) -> BrowserSession:
+    """A session opened of a file."""
+    opened = BrowserSession()
+    unpack(opened, data, common.bank())
+    return opened
+
+
+def test_a_channel_that_the_bank_hears_and_the_sound_lacks_is_told(app, engine):
+    bank_of("siren", 2)
+    good(upload(app, encode(chirps(1.0, RATE), RATE)))
+    [box] = [w for w in app.multiselect if w.label == "Example banks"]
+    good(box.set_value(["siren"]).run())
+    assert any("hear channel 2, which it does not have" in info.value for info in app.info)
+    assert not any(box.label == "Which channel is heard?" for box in app.selectbox)
 
 
 @pytest.fixture

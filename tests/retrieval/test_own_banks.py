@@ -19,6 +19,7 @@ from afcore.cli.main import main
 from afcore.errors import BadRequest, Cancelled
 from afcore.retrieval import own_banks
 from afcore.retrieval.nearest import Retriever, embed_bank
+from afcore.retrieval.several import SeveralBanks
 
 
 def wav(samples) -> bytes:
@@ -127,6 +128,19 @@ def test_a_bank_keeps_which_channel_is_heard_and_what_was_told_of_a_file(tmp_pat
     with pytest.raises(BadRequest, match="was made with the channels “mix”"):
         made(tmp_path / "sounds", tmp_path / "one")
     assert made(tmp_path / "sounds", tmp_path / "one", channels="mix").labels() == ["hum"]
+
+
+def test_of_several_banks_each_sound_is_heard_by_its_own_banks_rule(tmp_path):
+    engine = tiny_engine(tmp_path)
+    (tmp_path / "sides" / "hum").mkdir(parents=True)
+    first = tone(300, 0.5)  # which the second has too, so that by the usual rule the first alone is heard
+    (tmp_path / "sides" / "hum" / "1.wav").write_bytes(wav(np.stack([first, (first + tone(1500, 0.5)) / 2], 1)))
+    mixed = made(tmp_path / "sides", tmp_path / "mixed", channels="mix")
+    embed_bank(engine, SeveralBanks({0: engine.bank, 7: mixed}))
+    [example] = mixed.examples()
+    by_rule = [engine.hear_file(mixed.audio_path(example.id), channels=rule) for rule in ("mix", "auto")]
+    near = [abs(mixed.features(example.id, engine.features_name) - heard.features.numpy()).max() for heard in by_rule]
+    assert near[0] < 0.01 * near[1]
 
 
 def test_a_bank_from_before_there_were_rules_keeps_what_it_has(folder, tmp_path):
