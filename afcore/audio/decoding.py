@@ -19,6 +19,7 @@ from typing import Literal
 import av
 import numpy as np
 
+from afcore.audio.joined import MOST, joined_files
 from afcore.audio.promised import promised_seconds
 from afcore.errors import AudioError, BadRequest
 from afcore.names import normal
@@ -101,18 +102,23 @@ class SoundStream:
     """The sound of an opened file: ``rate`` (Hz) and ``channels``, and its samples in order by ``blocks``.
 
     ``track``: which of several, from 1; None for the one that players take, or the first that can be decoded.
+    ``further``: files that were joined to the first one, whose sound follows it.
     """
 
-    def __init__(self, data: bytes, container: av.container.InputContainer, name: str, track: int | None = None):
-        self._container, self._name = container, name
+    def __init__(
+        self,
+        data: bytes,
+        container: av.container.InputContainer,
+        name: str,
+        track: int | None = None,
+        further: Sequence[memoryview] = (),
+    ):
+        self._container, self._name, self._further = container, name, further
         self.tracks = [_track(number, stream) for number, stream in enumerate(container.streams.audio, 1)]
         self.track = self._chosen(track)
-        stream = container.streams.audio[self.track - 1]
-        context = stream.codec_context
+        stream = _on_one_thread(container.streams.audio[self.track - 1])
         self._stream = stream
-        # One thread: the same samples in the same frames every time, and no thread left waiting after a bad packet.
-        context.thread_type, context.thread_count = "NONE", 1
-        self._speech = context.name.startswith("amr")
+        self._speech = stream.codec_context.name.startswith("amr")
         self.rate = 0
         self.channels = 0
         self.good = self.damaged = self.pauses = 0  # packets so far
@@ -122,8 +128,7 @@ class SoundStream:
         self._chained = container.format.name == "ogg"
         self.restarts = bool(_RESTARTING & set(container.format.name.split(",")))
         self.unit = stream.time_base
-        # Below 0 stands only what a decoder needs beforehand and no player plays.
-        self.zero = max(Fraction(container.start_time or 0, av.time_base), Fraction(0))
+        self.zero = _zero(container)
         self.promised = promised_seconds(data, container, stream)
 
     def _chosen(self, track: int | None) -> int:
@@ -153,16 +158,8 @@ class SoundStream:
         """
         clock = _Clock(self, places)
         skip = places[0].packet if places else 0
-        packets = self._container.demux(self._stream)
         ordinal = -1
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except _BROKEN:
-                self.damaged += 1  # the container itself breaks off: what came before it counts
-                break
+        for packet in self._packets(clock):
             ordinal += 1
             joint = self._chained and ordinal > 0 and any(map(packet.has_sidedata, _JOINT))
             if ordinal < skip and packet.size and not joint:
@@ -187,6 +184,40 @@ class SoundStream:
                     yield from clock.placed(frame, ordinal)
             self.good += 1
         yield from clock.end(ordinal)
+
+    def _packets(self, clock: "_Clock") -> "Iterator[av.Packet[av.AudioStream]]":
+        """The stream's packets, then those of the files that were joined to it, each with a decoder of its own."""
+        yield from self._packets_of(self._container, self._stream)
+        for data in map(bytes, self._further):
+            try:
+                container = _opened(data)
+            except _BROKEN:
+                self.damaged += 1
+                continue
+            with container:
+                streams = container.streams.audio
+                stream = streams[min(self.track, len(streams)) - 1] if streams else None
+                clock.joint(_zero(container))
+                if stream is None or stream.codec_context is None:
+                    clock.silent(Fraction(container.duration or 0, av.time_base))
+                    continue
+                promised = promised_seconds(data, container, stream)
+                self.promised = self.promised + promised if self.promised and promised else None
+                yield from self._packets_of(container, _on_one_thread(stream))
+
+    def _packets_of(
+        self, container: av.container.InputContainer, stream: av.AudioStream
+    ) -> "Iterator[av.Packet[av.AudioStream]]":
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except _BROKEN:
+                self.damaged += 1  # the container itself breaks off: what came before it counts
+                return
+            yield packet
 
     def _fits(self, frame: av.AudioFrame) -> bool:
         """Whether the frame holds sound; the first one sets the rate (headers may name another)."""
@@ -228,8 +259,18 @@ class _Clock:
         """A packet gave no frames."""
         if packet.duration and packet.time_base:
             seconds = packet.duration * packet.time_base
-            self._lost += seconds
+            self.silent(seconds)
             self._paused = self._paused + seconds if pause else Fraction(0)
+
+    def silent(self, seconds: Fraction) -> None:
+        """For so long there is no sound."""
+        self._lost += seconds
+
+    def joint(self, zero: Fraction) -> None:
+        """Another file begins, whose sound follows what came by now; ``zero``: its 0:00, in s."""
+        rate = self._sound.rate
+        self._shift = self._sound.zero - zero + (Fraction(self._next or 0, rate) + self._lost if rate else 0)
+        self._lost = Fraction(0)
 
     def placed(self, frame: av.AudioFrame, packet: int) -> Iterator[Block]:
         """The frame's samples at the sound's rate, with their place."""
@@ -312,13 +353,32 @@ class _Clock:
 def open_sound(data: bytes, name: str, track: int | None = None) -> Iterator[SoundStream]:
     """Open the sound of a file that is in memory; raises AudioError where there is none that can be read, BadRequest
     for a ``track`` that it does not have."""
+    view = memoryview(data)
+    first, *further = [view[start:end] for start, end in joined_files(data)]
+    if len(further) >= MOST:  # the first is one more
+        raise AudioError(f"“{name}” is joined of more than {MOST} files, the most that can be opened here.")
     try:
-        # Tags in a wrong encoding are no reason to refuse the sound.
-        container = av.open(BytesIO(data), mode="r", metadata_errors="ignore", options=_OPTIONS)
+        container = _opened(first if further else data)
     except _BROKEN as error:
         raise AudioError(f"“{name}” is not a sound file that can be read, or it is damaged.") from error
     with container:
-        yield SoundStream(data, container, name, track)
+        yield SoundStream(data, container, name, track, further)
+
+
+def _opened(data: bytes | memoryview) -> av.container.InputContainer:
+    # Tags in a wrong encoding are no reason to refuse the sound.
+    return av.open(BytesIO(data), mode="r", metadata_errors="ignore", options=_OPTIONS)
+
+
+def _on_one_thread(stream: av.AudioStream) -> av.AudioStream:
+    """The same samples in the same frames every time, and no thread left waiting after a bad packet."""
+    stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
+    return stream
+
+
+def _zero(container: av.container.InputContainer) -> Fraction:
+    """The file's 0:00, in s: below it stands only what a decoder needs beforehand and no player plays."""
+    return max(Fraction(container.start_time or 0, av.time_base), Fraction(0))
 
 
 def _track(number: int, stream: av.AudioStream) -> Track:

@@ -11,6 +11,7 @@ from media import chirps, encode
 
 from afcore.audio.channels import ChannelStats, choose
 from afcore.audio.envelope import EnvelopeBuilder
+from afcore.audio.joined import joined_files
 from afcore.audio.recording import from_samples, normalise, open_recording
 from afcore.audio.wav import heard_wav, player_wav
 from afcore.errors import AudioError, BadRequest
@@ -160,6 +161,78 @@ def test_chained_streams_are_heard_as_if_each_were_alone(codec, rate):
     assert 0 <= joint - one.length <= 1024 and not codes(both)  # Vorbis fills the last block up
     np.testing.assert_allclose(samples[joint:], alone, atol=1e-3)
     np.testing.assert_allclose(both.clip(6.5, 1).samples, samples[round(6.5 * rate) :][:rate], atol=1e-3)
+
+
+JOINED = {  # how each of two files is written: container, codec, Hz, options
+    "opus": 2 * (("webm", "libopus", 48_000, {}),),
+    "streams": 2 * (("webm", "libopus", 48_000, {"live": "1"}),),
+    "aac": 2 * (("matroska", "aac", 44_100, {}),),
+    "flac": 2 * (("matroska", "flac", 44_100, {}),),
+    "otherwise coded": (("webm", "vorbis", 44_100, {}), ("webm", "libopus", 48_000, {"live": "1"})),
+}
+
+
+def in_matroska(samples: np.ndarray, container: str, codec: str, rate: int, options: dict[str, str]) -> bytes:
+    if not options:
+        return encode(samples, rate, container, codec)
+    file = BytesIO()
+    with av.open(file, "w", format=container, options=options) as out:
+        stream = out.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray((samples * 32767).astype(np.int16).reshape(1, -1), "s16", "mono")
+        frame.sample_rate, frame.pts = rate, 0
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kinds", JOINED.values(), ids=JOINED)
+def test_joined_matroska_files_are_heard_as_if_each_were_alone(kinds):
+    first, second = (in_matroska(0.3 * chirps(4, kind[2], seed), *kind) for seed, kind in enumerate(kinds))
+    one, two, three = (open_recording(data) for data in (first, second, first + second + first))
+    rate = one.rate
+    theirs = two.clip().resampled(rate).samples
+    expected = np.concatenate([one.clip().samples, theirs, one.clip().samples])
+    samples = three.clip().samples
+    assert abs(len(samples) - len(expected)) <= 2 and codes(three) <= {"rate_changes"}
+    np.testing.assert_allclose(samples[: one.length], one.clip().samples, atol=1e-6)
+    end = len(samples) - one.length
+    np.testing.assert_allclose(samples[end:], one.clip().samples, atol=1e-6)
+    middle = np.abs(samples[one.length : end] - theirs[: end - one.length])
+    assert middle.max() < (1e-6 if two.rate == rate else 0.01)  # soxr here, swresample there
+    at = round(7.5 * rate)
+    # FFmpeg's AAC has noise of its own, which begins anew wherever decoding does.
+    atol = 0.01 if kinds[0][1] == "aac" else 1e-6
+    np.testing.assert_allclose(three.clip(7.5, 1).samples, samples[at : at + rate], atol=atol)
+
+
+def test_a_joined_file_may_be_cut_off_or_have_no_sound():
+    sound = in_matroska(chirps(2, RATE), "matroska", "flac", RATE, {})
+    still = BytesIO()
+    with av.open(still, "w", format="matroska") as out:
+        picture = out.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 32
+        for number in range(10):
+            image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+            image.pts = number
+            out.mux(picture.encode(image))
+        out.mux(picture.encode(None))
+    cut = open_recording(sound + sound[: len(sound) * 3 // 4])
+    [said] = [notice.sentence for notice in cut.notices if notice.code == "cut_off"]
+    assert 3.3 < cut.duration < 3.7 and "of its 4 s" in said
+    mixed = open_recording(sound + still.getvalue() + sound)
+    assert mixed.duration == pytest.approx(5, abs=0.01) and codes(mixed) == {"gaps"}
+    np.testing.assert_allclose(mixed.clip().samples[-2 * RATE :], chirps(2, RATE), atol=1e-4)
+
+
+def test_a_matroska_file_within_one_is_no_joint():
+    first, second = (in_matroska(chirps(1, RATE, seed), "matroska", "pcm_s16le", RATE, {}) for seed in (1, 2))
+    within, header = bytearray(first), second[:200]
+    assert joined_files(first + second) == [(0, len(first)), (len(first), len(first + second))]
+    within[1000 : 1000 + len(header)] = header  # among its samples
+    assert joined_files(bytes(within)) == [(0, len(first))]
+    assert len(joined_files(1_000_000 * first[:4])) == 1
+    with pytest.raises(AudioError, match="joined of more than 1000 files"):
+        open_recording(1001 * encode(chirps(0.01, RATE), RATE, "matroska", "pcm_s16le"))
 
 
 # --- tracks and channels -----------------------------------------------------------------------------------------
