@@ -93,6 +93,8 @@ class Unpacking:
             raise BadRequest(f"“{shown}” is encrypted.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise OddPacking(f"“{shown}” is packed in a way that is not taken here.")
+        if info.file_size > most:  # nothing is unpacked in vain; where that says too little, see below
+            raise _too_large(shown, most)
         try:
             with self._zip.open(info) as member:
                 data = member.read(min(most, self._left) + 1)
@@ -102,8 +104,12 @@ class Unpacking:
         if self._left < 0:
             raise TooMuch(f"{self._name} unpacks to more than can be taken at once, so the rest of it was left out.")
         if len(data) > most:
-            raise TooLarge(f"“{shown}” unpacks to more than {most / 2**20:.3g} MB, the most that is taken.")
+            raise _too_large(shown, most)
         return data
+
+
+def _too_large(shown: str, most: int) -> TooLarge:
+    return TooLarge(f"“{shown}” unpacks to more than {most / 2**20:.3g} MB, the most that is taken.")
 
 
 CODE_PAGES = {

@@ -9,18 +9,21 @@ included, and a sample stands where its frame's time stamp says. Where nothing i
 that a recorder left out) there is silence. The rules are those of ``ffmpeg -af aresample=async=1:first_pts=0``.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
-from typing import Literal
+from typing import Literal, cast
 
 import av
 import numpy as np
 
+from afcore.audio.archives import archive_kind
 from afcore.audio.joined import MOST, joined_files
-from afcore.audio.promised import promised_seconds
+from afcore.audio.mp4 import has_odd_edits
+from afcore.audio.promised import plain_seconds, promised_seconds
 from afcore.errors import AudioError, BadRequest
 from afcore.names import normal
 
@@ -130,6 +133,10 @@ class SoundStream:
         self.unit = stream.time_base
         self.zero = _zero(container)
         self.promised = promised_seconds(data, container, stream)
+        self.plain_seconds = plain_seconds(data, stream)
+        edited = "mov" in container.format.name and b"elst" in data
+        self.edited_away = edited and stream.frames > 0
+        self.odd_edits = edited and has_odd_edits(data)
 
     def _chosen(self, track: int | None) -> int:
         name, tracks = self._name, self.tracks
@@ -209,15 +216,24 @@ class SoundStream:
         self, container: av.container.InputContainer, stream: av.AudioStream
     ) -> "Iterator[av.Packet[av.AudioStream]]":
         packets = container.demux(stream)
+        padding: list[av.Packet[av.AudioStream]] = []
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
-                return
+                break
             except _BROKEN:
                 self.damaged += 1  # the container itself breaks off: what came before it counts
-                return
+                break
+            if container.format.name == "mp3" and _ends_in_padding(packet):
+                padding.append(packet)
+                continue
+            if packet.size:  # the sound goes on, so that was none
+                padding = list(map(_whole, padding))
+            yield from padding
+            padding.clear()
             yield packet
+        yield from padding
 
     def _fits(self, frame: av.AudioFrame) -> bool:
         """Whether the frame holds sound; the first one sets the rate (headers may name another)."""
@@ -353,6 +369,8 @@ class _Clock:
 def open_sound(data: bytes, name: str, track: int | None = None) -> Iterator[SoundStream]:
     """Open the sound of a file that is in memory; raises AudioError where there is none that can be read, BadRequest
     for a ``track`` that it does not have."""
+    if kind := archive_kind(data):
+        raise AudioError(f"“{name}” is no sound but packed files ({kind}): unpack it first.")
     view = memoryview(data)
     first, *further = [view[start:end] for start, end in joined_files(data)]
     if len(further) >= MOST:  # the first is one more
@@ -374,6 +392,23 @@ def _on_one_thread(stream: av.AudioStream) -> av.AudioStream:
     """The same samples in the same frames every time, and no thread left waiting after a bad packet."""
     stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
     return stream
+
+
+def _ends_in_padding(packet: "av.Packet[av.AudioStream]") -> bool:
+    """Whether the table at the beginning of an MP3 file, which counts its frames, says that the sound ends in this
+    packet, so that samples of it are thrown away."""
+    if not packet.has_sidedata("skip_samples"):
+        return False
+    _, at_end = struct.unpack_from("<II", bytes(packet.get_sidedata("skip_samples")))
+    return bool(at_end)
+
+
+def _whole(packet: "av.Packet[av.AudioStream]") -> "av.Packet[av.AudioStream]":
+    """The packet without word of samples to throw away."""
+    whole = cast("av.Packet[av.AudioStream]", av.Packet(bytes(packet)))
+    whole.stream, whole.time_base = packet.stream, packet.time_base
+    whole.pts, whole.dts, whole.duration = packet.pts, packet.dts, packet.duration
+    return whole
 
 
 def _zero(container: av.container.InputContainer) -> Fraction:

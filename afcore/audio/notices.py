@@ -32,6 +32,8 @@ LATE_START = "late_start"
 GAPS = "gaps"
 PAUSES = "pauses"
 """A recorder for speech left pauses out."""
+EDITS = "edits"
+"""The file's edit list asks for what is not done here."""
 RATE_CHANGES = "rate_changes"
 
 

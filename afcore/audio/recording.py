@@ -232,6 +232,8 @@ def _read_track(data: bytes, name: str, rule: str | int, track: int) -> Recordin
     with open_sound(data, name, track) as sound:
         scan = _Scan(sound, name, rule)
         checkpoints: list[Place] = []
+        if sound.plain_seconds > MAX_HOURS * 3600:  # hours of such samples are not read in vain
+            raise _too_long(name)
         for block in sound.blocks():
             scan.add(block)
             place = block.place
@@ -239,6 +241,8 @@ def _read_track(data: bytes, name: str, rule: str | int, track: int) -> Recordin
                 checkpoints.append(place)
     if sound.damaged > sound.good + sound.pauses:
         raise AudioError(f"“{name}” is damaged: most of it cannot be decoded.")
+    if scan.length == 0 and sound.edited_away:
+        raise AudioError(f"“{name}” holds no sound: its edit list leaves nothing of it.")
     if scan.length == 0:
         raise AudioError(f"“{name}” holds no sound: it has a header and no samples.")
     heard, envelope = scan.finish()
@@ -260,6 +264,10 @@ def _read_track(data: bytes, name: str, rule: str | int, track: int) -> Recordin
     )
 
 
+def _too_long(name: str) -> AudioError:
+    return AudioError(f"“{name}” lasts longer than {MAX_HOURS:g} hours, the most that can be opened here.")
+
+
 class _Scan:
     """What one passage over a sound finds out: its length, its outline, how its channels go together."""
 
@@ -278,7 +286,7 @@ class _Scan:
     def add(self, block: Block) -> None:
         sound, name = self._sound, self._name
         if block.position + block.samples.shape[1] > MAX_HOURS * 3600 * sound.rate:
-            raise AudioError(f"“{name}” lasts longer than {MAX_HOURS:g} hours, the most that can be opened here.")
+            raise _too_long(name)
         if not self._choices:
             self._begin()
         if self._stats is not None:
@@ -339,9 +347,11 @@ def read_file(file: str | Path, name: str) -> bytes:
     """The bytes of a sound file. Raises AudioError where it cannot be read, is larger than ``MAX_BYTES``, or is no
     file: a pipe or a device may give bytes for ever, or none, and a folder has none."""
     try:
-        mode = os.stat(file).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what it is
+        found = os.stat(file)
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # opening a folder says what it is
             raise AudioError(f"“{name}” is not a file.")
+        if found.st_size > MAX_BYTES:
+            raise _too_large(name)
         with open(file, "rb") as opened:
             return _at_most(opened, name)
     except OSError as error:
@@ -349,11 +359,15 @@ def read_file(file: str | Path, name: str) -> bytes:
 
 
 def _at_most(opened: BinaryIO, name: str) -> bytes:
-    """What is in an open file; it may grow while it is read, so its size is not asked beforehand."""
+    """What is in an open file; it may grow while it is read, so its size alone is not believed."""
     data = opened.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise AudioError(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
+        raise _too_large(name)
     return data
+
+
+def _too_large(name: str) -> AudioError:
+    return AudioError(f"“{name}” is larger than {MAX_BYTES // 2**20} MB, the most that can be opened here.")
 
 
 def _read(source: bytes | str | Path | BinaryIO, name: str) -> bytes:
@@ -400,6 +414,12 @@ def _notices(length: int, sound: SoundStream, heard: ChannelChoice, envelope: np
         yield Notice(
             codes.RATE_CHANGES,
             f"Its sampling rate changes on the way; all of it is heard at {sound.rate / 1000:g} kHz.",
+        )
+    if sound.odd_edits:
+        yield Notice(
+            codes.EDITS,
+            "Its edit list has pauses, other speeds or impossible times in the middle, which are not followed here: "
+            "what comes after the first of them may stand at another time.",
         )
     if sound.late > LATE_SECONDS:
         yield Notice(codes.LATE_START, f"Its sound starts at {exact_text(sound.late)}; before that it is silent.")

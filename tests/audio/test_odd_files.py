@@ -1,6 +1,10 @@
 """Files that people's phones, recorders and editors made, one test for each kind: what is heard, and what is said."""
 
 import os
+import struct
+import tarfile
+import tracemalloc
+import zipfile
 from io import BytesIO
 
 import av
@@ -10,6 +14,7 @@ import soundfile
 from media import chirps, encode
 
 from afcore.audio.channels import ChannelStats, choose
+from afcore.audio.decoding import SoundStream
 from afcore.audio.envelope import EnvelopeBuilder
 from afcore.audio.joined import joined_files
 from afcore.audio.recording import from_samples, normalise, open_recording
@@ -72,6 +77,29 @@ def test_a_file_that_was_cut_off_is_heard_and_told(container):
     cut = open_recording(data[: len(data) // 2], "half")
     [said] = [notice.sentence for notice in cut.notices if notice.code == "cut_off"]
     assert 1.0 < cut.duration < 3.0 and "of its 4" in said
+
+
+def xing(data: bytearray, frames: int, size: int) -> None:
+    at = data.index(b"Info") + 8
+    data[at : at + 8] = struct.pack(">II", frames, size)
+
+
+def vbri(data: bytearray, frames: int, size: int) -> None:
+    data[4:200] = bytes(196)  # the other table, and which samples the encoder put before the sound
+    data[36:62] = b"VBRI" + struct.pack(">HHHIIHHHH", 1, 0, 75, size, frames, 0, 1, 2, 0)
+
+
+@pytest.mark.parametrize("table", [xing, vbri])
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 2, 1000])
+def test_an_mp3_file_whose_table_counts_wrongly_is_heard_whole(table, share):
+    data = whole("mp3", "libmp3lame", id3v2_version="0")
+    frames = int.from_bytes(data[data.index(b"Info") + 8 :][:4], "big")
+    right, wrong = bytearray(data), bytearray(data)
+    table(right, frames, len(data))
+    table(wrong, round(share * frames), len(data))
+    one, other = open_recording(bytes(right)), open_recording(bytes(wrong))
+    assert 0 <= other.length - one.length < 1152 and not codes(other)  # with what fills up the last frame
+    np.testing.assert_allclose(other.clip().samples[: one.length], one.clip().samples, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
@@ -361,6 +389,113 @@ def test_silence_in_an_envelope_is_as_if_it_were_samples(before, silence):
     for builder in (quick, slow):
         builder.add(sound)
     np.testing.assert_array_equal(quick.finish(), slow.finish())
+
+
+def with_edits(data: bytes, edits: list[tuple[int, int, float]]) -> bytes:
+    """A MOV file with another edit list: (length in ms, begin in samples or -1, speed) each."""
+
+    def box(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(content)) + name + content
+
+    def anew(content: bytes) -> bytes:
+        out, at = b"", 0
+        while at < len(content):
+            size, name = struct.unpack_from(">I4s", content, at)
+            inside = content[at + 8 : at + size]
+            if name in (b"moov", b"trak"):
+                out += box(name, anew(inside))
+            elif name != b"edts":
+                out += content[at : at + size]
+            if name == b"tkhd":
+                rows = b"".join(struct.pack(">Iii", ms, begin, round(65_536 * speed)) for ms, begin, speed in edits)
+                out += box(b"edts", box(b"elst", struct.pack(">II", 0, len(edits)) + rows))
+            at += size
+        return out
+
+    return anew(data)
+
+
+@pytest.mark.parametrize(
+    "edits, heard",
+    [
+        ([(3000, RATE, 1)], [(1, 4)]),
+        ([(1000, 0, 1), (1500, round(2.5 * RATE), 1)], [(0, 1), (2.5, 4)]),
+        ([(2000, 2 * RATE, 1), (2000, 0, 1)], [(2, 4), (0, 2)]),
+        ([(1000, 0, 1)] * 3, [(0, 1)] * 3),
+        ([(2**32 - 1, 0, 1)], [(0, 4)]),
+        ([(86_400_000, -1, 1), (4000, 0, 1)], [(0, 4)]),
+    ],
+    ids=["later", "cut", "turned", "thrice", "endless", "a day's pause before all"],
+)
+def test_an_edit_list_says_what_is_heard(edits, heard):
+    sound = chirps(4, RATE)
+    recording = open_recording(with_edits(encode(sound, RATE, "mov", "pcm_f32le"), edits))
+    samples, at = recording.clip().samples, 0
+    assert not codes(recording)
+    for start, end in heard:  # FFmpeg takes whole packets, so each may be up to one longer at either end
+        part = sound[round(start * RATE) : round(end * RATE)][2048:-2048]
+        near = range(max(0, at), at + 3 * 2048)
+        place = next(place for place in near if np.array_equal(samples[place : place + len(part)], part))
+        at = place + len(part)
+    assert at <= len(samples) <= at + 3 * 1024
+
+
+@pytest.mark.parametrize("edits", [[(1000, 0, 1), (1000, -1, 1), (2000, RATE, 1)], [(2000, 0, 2)], [(4000, -RATE, 1)]])
+def test_an_edit_list_that_is_not_followed_is_told(edits):
+    recording = open_recording(with_edits(encode(chirps(4, RATE), RATE, "mov", "pcm_s16le"), edits))
+    assert codes(recording) == {"edits"}
+
+
+@pytest.mark.parametrize("edits", [[(0, 0, 1)], [(1000, 99 * RATE, 1)], [(1000, -1, 1)]])
+def test_an_edit_list_that_leaves_nothing_is_refused_as_such(edits):
+    with pytest.raises(AudioError, match="its edit list leaves nothing of it"):
+        open_recording(with_edits(encode(chirps(4, RATE), RATE, "mov", "pcm_s16le"), edits))
+
+
+# --- edits, archives, size -----------------------------------------------------------------------------------------
+
+
+def packed(kind: str, name: str, sound: bytes) -> bytes:
+    """A sound in an archive, as it is."""
+    file = BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w") as out:
+            out.writestr(name, sound)
+    elif kind in ("7z", "rar"):  # nothing writes them here
+        return {"7z": b"7z\xbc\xaf\x27\x1c\0\4", "rar": b"Rar!\x1a\x07\1\0"}[kind] + bytes(24) + sound
+    else:
+        modes = {"tar": "w", "gzip": "w:gz", "bzip2": "w:bz2", "xz": "w:xz"}
+        with tarfile.open(fileobj=file, mode=modes[kind]) as out:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(sound)
+            out.addfile(entry, BytesIO(sound))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["tar", "gzip", "bzip2", "xz", "zip", "7z", "rar"])
+def test_packed_files_are_refused_as_such(kind):
+    """MP3 would be found in the middle of an archive, too, and several of them heard as one."""
+    data = packed(kind, "a.mp3", whole("mp3", "libmp3lame"))
+    with pytest.raises(AudioError, match=f"“a” is no sound but packed files \\({kind}\\): unpack it first"):
+        open_recording(data, "a")
+
+
+def test_a_day_of_sound_is_refused_in_a_sentence_before_it_is_read(tmp_path, monkeypatch):
+    """Files of holes, which take no room: 691 MB, and 2 MB that last as long."""
+    monkeypatch.setattr(SoundStream, "blocks", None)
+    for rate, sentence in ((8000, "is larger than 200 MB"), (20, "lasts longer than 12 hours")):
+        file, size = tmp_path / "day.wav", 86_400 * rate
+        with file.open("wb") as out:
+            out.write(struct.pack("<4sI4s4sIHH", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1))
+            out.write(struct.pack("<IIHH4sI", rate, rate, 1, 8, b"data", size))
+            out.truncate(44 + size)
+        tracemalloc.start()
+        with pytest.raises(AudioError, match=sentence):
+            open_recording(file)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        file.unlink()
+        assert rate == 20 or peak < 2**20
 
 
 # --- files -------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ checked and handed on."""
 import io
 import os
 import sqlite3
+import tarfile
 import threading
 import zipfile
 from contextlib import ExitStack, closing
@@ -115,6 +116,28 @@ def test_a_csv_names_captions_and_sources(folder, tmp_path):
     ):
         with pytest.raises(BadRequest, match=sentence):
             made(source, tmp_path / "three")
+
+
+def test_archives_and_monsters_in_a_zip_are_rows_with_a_reason(folder, tmp_path, monkeypatch):
+    within = io.BytesIO()
+    with tarfile.open(fileobj=within, mode="w") as file:
+        file.add(folder / "a_hum" / "take-1.wav")
+    packed = zipped(folder, [("top/a_hum/more.tar", within.getvalue()), ("top/a_hum/large.wav", bytes(200_001))])
+    monkeypatch.setattr(own_banks, "MAX_BYTES", 200_000)
+    monkeypatch.setattr(zipfile.ZipFile, "open", refusing(zipfile.ZipFile.open, "large.wav"))
+    left_out = made(packed, tmp_path / "one").left_out
+    assert "packed files (tar): unpack it first" in left_out["top/a_hum/more.tar"]
+    assert "unpacks to more than" in left_out["top/a_hum/large.wav"]
+
+
+def refusing(read, name):
+    """``read``, but for the member ``name``, which must not be unpacked."""
+
+    def opened(self, info, *more, **how):
+        assert not getattr(info, "filename", info).endswith(name)
+        return read(self, info, *more, **how)
+
+    return opened
 
 
 def test_a_bank_keeps_which_channel_is_heard_and_what_was_told_of_a_file(tmp_path):
