@@ -99,7 +99,7 @@ def _failures() -> None:
     )
     if st.button(f"Ask {name} about all of them", icon=":material/hearing:", key="ask-failures"):
         engine = common.engine()
-        _ask(answers, cases)
+        _ask(answers, failures.asked(cases))
     weights = weights_of(engine) if engine is not None else ""
     summary = st.container()
     places: dict[Case, Any] = {}
@@ -108,13 +108,15 @@ def _failures() -> None:
         if listed:
             st.header(kind.capitalize(), anchor=False)
             st.markdown(failures.WHY[kind])
-            places |= {case: _draw(answers, case, cases.index(case)) for case in listed}
+            for case in listed:
+                places |= _draw(answers, case, cases.index(case))
     with summary:
         _follow(answers, places, weights)
 
 
-def _draw(answers: FailureAnswers, case: Case, number: int) -> Any:
-    """A case with its player, its guess and its own Ask; returns the place for what the model says."""
+def _draw(answers: FailureAnswers, case: Case, number: int) -> dict[Case, Any]:
+    """A case with its player, its guess and its own Ask, and what stands beside it; returns the places for what the
+    model says."""
     with st.container(border=True, key=f"failure-{number}"):
         sound, asked = st.columns([2, 3], gap="medium")
         guessed = st.session_state.get(f"guessed-{number}")
@@ -137,12 +139,28 @@ def _draw(answers: FailureAnswers, case: Case, number: int) -> Any:
                     icon=":material/hearing:",
                     type="tertiary",
                     on_click=_ask,
-                    args=(answers, [case]),
+                    args=(answers, failures.asked([case])),
                 )
             if guessed:
-                st.markdown(f"Right would be: **{markdown_safe(case.right)}**")
-                st.caption(markdown_safe(f"To be heard: {answers.truth(case)}. {'; '.join(answers.credits(case))}"))
-            return st.empty()
+                _reveal(answers, case)
+            places = {case: st.empty()}
+        if case.beside is not None:
+            sound, asked = st.columns([2, 3], gap="medium")
+            with sound:
+                st.audio(_wav(case.beside, repr(case.beside)), format="audio/wav")
+            with asked:
+                st.markdown("The same question, of a sound that it met often.")
+                if guessed:
+                    _reveal(answers, case.beside)
+                places[case.beside] = st.empty()
+        return places
+
+
+def _reveal(answers: FailureAnswers, case: Case) -> None:
+    st.markdown(f"Right would be: **{markdown_safe(case.right)}**")
+    st.caption(markdown_safe(f"To be heard: {answers.truth(case)}. {'; '.join(answers.credits(case))}"))
+    if case.said:
+        st.caption(f"When the list was last written, mini said: “{markdown_safe(case.said)}”")
 
 
 def _guessed(number: int) -> None:
@@ -162,13 +180,14 @@ def _follow(answers: FailureAnswers, places: dict[Case, Any], weights: str) -> N
     """Fill the places with what is known, as it comes."""
     job = common.session().jobs.get(JOB)
     progress = st.empty()
+    beside = {case.beside for case in places}
     drawn: dict[Case, Verdict | None] = {}
     while True:
         under_way = job is not None and not job.wait(0.2)
         for case, place in places.items():
             verdict = answers.verdict(weights, case)
             if verdict is not drawn.get(case, ...):
-                _say(place, verdict)
+                _say(place, verdict, "Right" if case in beside else "Mended: it gets it right now")
                 drawn[case] = verdict
         if job is None or not under_way:
             break
@@ -176,19 +195,19 @@ def _follow(answers: FailureAnswers, places: dict[Case, Any], weights: str) -> N
     progress.empty()
     if job is not None and job.error is not None:
         st.error(job.error, icon=":material/error:")
-    known = [verdict for verdict in drawn.values() if verdict is not None]
+    known = [verdict for case, verdict in drawn.items() if verdict is not None and case not in beside]
     if known:
         wrong = sum(not verdict.right for verdict in known)
         st.markdown(f"Of {len(known)} it gets **{wrong} wrong** now; {len(known) - wrong} are mended.")
 
 
-def _say(place: Any, verdict: Verdict | None) -> None:
+def _say(place: Any, verdict: Verdict | None, praise: str) -> None:
     if verdict is None:
         place.caption("Not asked yet.")
         return
     said = markdown_safe(verdict.said) or "(nothing)"
     if verdict.right:
-        place.success(f"Mended: it gets it right now: “{said}”", icon=":material/check:")
+        place.success(f"{praise}: “{said}”", icon=":material/check:")
     else:
         place.warning(f"Says: “{said}”", icon=":material/close:")
 

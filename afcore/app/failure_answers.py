@@ -49,6 +49,8 @@ class FailureAnswers:
             return f"{labels[0]}, then {labels[1]}"
         if case.kind == failures.QUIET:
             return f"{labels[0]}, with {labels[1]} {-case.sounds[1].gain:.0f} dB below it"
+        if case.clips is not None:
+            return f"{labels[0]}, of which its training had {case.clips} clip{'s' if case.clips != 1 else ''}"
         return labels[0]
 
     def credits(self, case: Case) -> list[str]:

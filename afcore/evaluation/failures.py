@@ -1,23 +1,25 @@
 """Failure cases that can be played: sounds of the shipped bank with a question that mini got wrong when it was listed.
 
-The list, `assets/mini/failures.json`, says what was asked and what would be right; what the model says is asked each
-time, since other weights answer otherwise. ``python -m afcore failures`` asks; with ``--look`` it looks for cases anew.
+The list, `assets/mini/failures.json`, says what was asked, what would be right, and what mini said when the list was
+last written; what it says now is asked each time, since other weights answer otherwise. ``python -m afcore failures``
+asks; with ``--out`` it writes down what is said, with ``--look`` it looks for cases anew.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from afcore import paths
 from afcore.errors import MissingPart
 from afcore.evaluation import naming
+from afcore.evaluation.grading import asserted_text, declines
 
 if TYPE_CHECKING:
     from afcore.audio.recording import Clip
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
     from afcore.retrieval.bank import Bank
 
 LIST = "failures.json"
-ALIKE, QUIET, NEW, ORDER, COUNT, WORDS = KINDS = (
+ALIKE, QUIET, NEW, ORDER, COUNT, WORDS, RARE, MADE_UP = KINDS = (
     "sound-alikes",
     "quiet sound",
     "new class",
     "order",
     "counting",
     "transcript",
+    "rare label",
+    "made-up dialogues",
 )
 WHY = {
     ALIKE: "Sounds of one kind resemble each other, and it takes one for another.",
@@ -41,6 +45,10 @@ WHY = {
     ORDER: "It hears a clip's windows together and cannot tell what comes first.",
     COUNT: "It hears that something sounds, not how often.",
     WORDS: "It does not write down speech; where it should say so, it may make something up.",
+    RARE: "A class of which few clips were in its training: it is taken for one that it met more often. Beside each "
+    "stands a class that it met often, with the same question.",
+    MADE_UP: "Its dialogues were made up out of fixed sentences. What those never asked gets one of their answers: it "
+    "goes along with what is not there, calls a safe place unsafe, and names a place that no sound tells.",
 }
 """One sentence about each kind of failure."""
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
@@ -60,14 +68,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Case:
-    """What was asked about which sound. ``options``: what can be chosen from (`ALIKE`), or the two events of
-    `ORDER`."""
+    """What was asked about which sound. ``options``: what can be chosen from (`ALIKE`), the two events of `ORDER`, or
+    what a question of `MADE_UP` takes for granted and what is heard instead."""
 
     kind: str
     sounds: tuple[Part, ...]
     question: str
     right: str
     options: tuple[str, ...] = ()
+    clips: int | None = None
+    """Training clips of the class, of `RARE`."""
+    beside: Case | None = None
+    """The same question about a class that training met often, of `RARE`."""
+    said: str = ""
+    """What the model said when the list was last written."""
 
     def in_words(self) -> str:
         """The question as one asks a person."""
@@ -81,7 +95,7 @@ class Case:
         match self.kind:
             case "quiet sound":
                 return words[:1] == [self.right]
-            case "new class":
+            case "new class" | "rare label":
                 return naming.names(said, self.right)
             case "order":
                 return [option for option in self.options if naming.names(said, option)] == [self.right]
@@ -90,7 +104,18 @@ class Case:
                 return {word for word in [*words, *digits] if word in NUMBERS[1:]} == {self.right}
             case "transcript":
                 return naming.refuses(said)
+            case "made-up dialogues":
+                return self._right_of_made_up(said)
         return said == self.right
+
+    def _right_of_made_up(self, said: str) -> bool:
+        if self.right in ("yes", "no"):
+            return naming.WORD.findall(said.lower())[:1] == [self.right]
+        if not self.options:
+            return declines(said)
+        supposed, heard = self.options
+        goes_along = naming.names(asserted_text(said.replace(":", ".")), supposed)
+        return not goes_along and (naming.names(said, supposed) or naming.names(said, heard))
 
 
 @dataclass(frozen=True)
@@ -108,14 +133,30 @@ def read(folder: Path | None = None) -> list[Case]:
         rows = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(rows, list):
             raise ValueError
-        for row in rows:
-            row |= {"sounds": tuple(Part(**part) for part in row["sounds"]), "options": tuple(row.get("options", ()))}
-        cases = [Case(**row) for row in rows]
-        if any(case.kind not in KINDS or not case.sounds for case in cases):
+        cases = [_case(row) for row in rows]
+        if any(case.kind not in KINDS or not case.sounds for case in asked(cases)):
             raise ValueError
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise MissingPart(f"The list of failure cases {file} is missing or damaged: restore it.") from error
     return cases
+
+
+def _case(row: dict[str, Any]) -> Case:
+    parts = {"sounds": tuple(Part(**part) for part in row["sounds"]), "options": tuple(row.get("options", ()))}
+    return Case(**row | parts | {"beside": _case(row["beside"]) if row.get("beside") else None})
+
+
+def asked(cases: Sequence[Case]) -> list[Case]:
+    """All that is asked: ``cases``, each followed by what stands beside it."""
+    return [one for case in cases for one in (case, case.beside) if one is not None]
+
+
+def recorded(cases: Sequence[Case], found: Mapping[Case, Verdict]) -> list[Case]:
+    """``cases`` with what was said about each, and about what stands beside it."""
+    return [
+        replace(case, said=found[case].said, beside=recorded([case.beside], found)[0] if case.beside else None)
+        for case in cases
+    ]
 
 
 def write(cases: Sequence[Case], file: Path) -> None:
