@@ -33,6 +33,10 @@ def said(at) -> dict[str, int]:
 def test_the_card_is_shown_with_its_table_and_about_leads_to_it(card):
     assert [title.value for title in card.title] == ["Model card"]
     text = texts(card)
+    saved = [
+        one for one in card.get("download_button") if one.proto.id.endswith(tuple(f"csv-card-{n}" for n in range(4)))
+    ]
+    assert len(saved) == 4 and {one.proto.label for one in saved} == {"CSV"}, "each chart's numbers can be saved"
     assert ", zero-shot |" in text and "(`docs/mini-card.md`)" in text and "](../" not in text
     good(page(card, "about"))
     assert any("model card" in link.proto.label for link in card.get("page_link"))
