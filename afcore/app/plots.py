@@ -559,7 +559,10 @@ def to_csv(figure: go.Figure) -> str:
         for value, place, start in zip(values, places, starts, strict=True):
             label = " ".join(re.sub(r"<[^>]+>", " ", str(texts.get(place, place))).split())
             cells = (html.unescape(trace.name or ""), html.unescape(label))
-            writer.writerow([f"'{cell}" if cell[:1] in "=+-@" and cell else cell for cell in cells] + [value, start])
+            writer.writerow(
+                [f"'{cell}" if cell[:1] in "=+-@" and cell else cell for cell in cells]
+                + [round(float(value), 6), start]
+            )
     return out.getvalue()
 
 

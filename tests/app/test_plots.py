@@ -204,3 +204,4 @@ def test_a_name_of_several_lines_keeps_the_space_between_its_words():
     names = figure.layout.yaxis.ticktext
     assert names[0] == "kinds it was trained <br>on" and names[1] == "a &lt;b&gt; c"
     assert ",kinds it was trained on,0.7" in plots.to_csv(figure)
+    assert ",a,0.724,\n" in plots.to_csv(plots.shares({"a": 72.4 / 100})), "72.4 / 100 is not quite 0.724"
