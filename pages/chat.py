@@ -59,6 +59,7 @@ def _talk(session: BrowserSession, engine: Engine, heard: Heard | None, question
     question = question or st.session_state.pop("suggested", None)
     if question:
         turn = session.ask(engine, heard, question)
+        common.keep()  # before the answer has come, so that a reload does not lose the question
         if waiting is not None:
             waiting.wait(5)
             _turn(session, waiting)

@@ -312,6 +312,14 @@ def do(action: Callable[..., Any], *args: Any) -> None:
     attempt(action, *args)
 
 
+def attempt_each(action: Callable[[Any], Any], things: Iterable[Any]) -> None:
+    """`attempt` ``action`` with each of ``things``; the others are tried where one is refused, and every refusal is
+    told."""
+    refused = [st.session_state.pop("problem") for thing in things if not attempt(action, thing)]
+    if refused:
+        st.session_state["problem"] = "\n\n".join(refused)
+
+
 def download_zip(
     label: str,
     make: Callable[[], bytes],

@@ -13,7 +13,6 @@ from pages import common, playhead
 from pages.teach_common import under_way
 
 CHART, PLAYER = "heard-when", "whole-player"
-LISTED = 40
 
 
 def draw(session: BrowserSession, engine: Engine) -> None:
@@ -31,18 +30,24 @@ def draw(session: BrowserSession, engine: Engine) -> None:
                 f"All {minutes_text(recording.duration)} of it, window by window: a summary, a timeline, and a search "
                 "for any sound in it."
             )
-            st.button(
-                "Listen to all of it",
-                icon=":material/timeline:",
-                key=session.key("listen-to-all"),
-                on_click=common.do,
-                args=(find.listen, session, engine),
-            )
+            _offer(session, engine, "Listen to all of it")
             return
         under_way(job, "Listening", session.key("stop-timeline"))
+        if job.stopped:
+            _offer(session, engine, "Listen to the rest")
         windows: list[Window] = list(job.items)
         if windows:
             _result(session, engine, windows)
+
+
+def _offer(session: BrowserSession, engine: Engine, label: str) -> None:
+    st.button(
+        label,
+        icon=":material/timeline:",
+        key=session.key("listen-to-all"),
+        on_click=common.do,
+        args=(find.listen, session, engine),
+    )
 
 
 @st.fragment

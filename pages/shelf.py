@@ -69,8 +69,7 @@ def _bring(session: BrowserSession) -> None:
         files = st.file_uploader("Drop several sounds at once", accept_multiple_files=True, key=session.key("shelf"))
         if st.form_submit_button("Add them", icon=":material/add:") and files:
             with st.spinner("Reading the sounds …"):
-                for file in files:
-                    common.attempt(lambda file=file: session.shelf.add(open_recording(file.getvalue(), file.name)))
+                common.attempt_each(lambda file: session.shelf.add(open_recording(file.getvalue(), file.name)), files)
             st.rerun()
 
 

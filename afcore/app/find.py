@@ -28,12 +28,17 @@ def key_of(session: BrowserSession, engine: Engine) -> tuple[str, str, str]:
 
 def listen(session: BrowserSession, engine: Engine) -> Job:
     """The job whose items are the windows of the present recording, in order; windows that are there stay if it is
-    stopped."""
+    stopped, and the next one goes on after them."""
     recording, _ = session.sound()
+    before = present(session, engine)
+    there: list[Window] = list(before.items) if before is not None and before.stopped else []
 
     def work(job: Job) -> None:
         count = len(timeline.starts(recording.duration))
-        for number, window in enumerate(timeline.listen(engine, recording, job.stopping), 1):
+        for window in there:
+            job.show(window)
+        rest = timeline.listen(engine, recording, job.stopping, len(there))
+        for number, window in enumerate(rest, len(there) + 1):
             job.show(window)
             job.report(f"Listening to window {number} of {count}", number / count)
 

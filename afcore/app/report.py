@@ -26,7 +26,8 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #2b2530; background: #fff; max-width: 46rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 1.4rem 0 0.3rem; }
-p { margin: 0.3rem 0; } .small { color: #6b6672; font-size: 0.85rem; } svg, img { display: block; max-width: 100%; }
+p { margin: 0.3rem 0; } .small { color: #6b6672; font-size: 0.85rem; }
+svg, img { display: block; max-width: 100%; height: auto; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f7f4f5; padding: 0.5rem; font-size: 0.75rem; }
 table { border-collapse: collapse; font-size: 0.85rem; } td { padding: 0.1rem 1rem 0.1rem 0; vertical-align: top; }
 section { break-inside: avoid; }
@@ -56,7 +57,8 @@ def to_html(share: Share, wav: bytes = b"") -> str:
         texts = "".join(f"<p>{html.escape(one.question)}</p><pre>{html.escape(one.prompt)}</pre>" for one in prompts)
         parts.append(f"<section><h2>The exact prompts</h2>{texts}</section>")
     parts.append('<p class="small">The model can be wrong: check what it says by ear.</p>')
-    head = f'<meta charset="utf-8"><title>{html.escape(share.title)}</title><style>{_STYLE}</style>'
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>{html.escape(share.title)}</title><style>{_STYLE}</style>"
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
 

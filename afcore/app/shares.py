@@ -125,7 +125,8 @@ def of_chat(session: BrowserSession, engine: Engine, heard: Heard) -> tuple[Shar
             prompt = engine.build_prompt(heard, turn.question, turn.shots, history=history, chat=True).text
             if turn.answer:
                 history.append((turn.question, turn.answer))
-        note = turn.error or ("Stopped before its end." if turn.stopped else "")
+        unfinished = "Stopped before its end." if turn.stopped else "Still on its way." if turn.open else ""
+        note = turn.error or unfinished
         answers.append(SharedAnswer(turn.question, turn.answer, prompt, examples=_examples(turn.shots), note=note))
     return _of_sound(session, engine, heard, CHAT, answers)
 

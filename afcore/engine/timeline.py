@@ -111,11 +111,13 @@ def starts(duration: float) -> list[float]:
     return list(dict.fromkeys(found))
 
 
-def listen(engine: Engine, recording: Recording, stop: threading.Event | None = None) -> Iterator[Window]:
-    """Yields each window as it is heard, one turn in the engine's queue for each, so that people pass. Raises Cancelled
-    once ``stop`` is set, AudioError."""
+def listen(
+    engine: Engine, recording: Recording, stop: threading.Event | None = None, first: int = 0
+) -> Iterator[Window]:
+    """Yields each window from number ``first`` on as it is heard, one turn in the engine's queue for each, so that
+    people pass. Raises Cancelled once ``stop`` is set, AudioError."""
     peak = float(np.abs(recording.envelope).max(initial=0.0))
-    for start in starts(recording.duration):
+    for start in starts(recording.duration)[first:]:
         if stop is not None and stop.is_set():
             raise Cancelled()
         clip = recording.clip(start, min(SECONDS, recording.duration - start))

@@ -15,6 +15,7 @@ from afcore.app.session import BrowserSession, Turn
 from afcore.app.shares import MONTH, Share, Shares
 from afcore.audio.recording import open_recording
 from afcore.errors import BadRequest
+from afcore.jobs import Job
 from afcore.retrieval.bank import Bank
 from afcore.teach.proof import Method, Proof, Score
 
@@ -88,8 +89,10 @@ def test_a_chat_has_the_prompts_of_its_turns(session, engine):
     session.turns.append(Turn("What is it?", 5.0, saved_answer="A dog."))
     session.turns.append(Turn("Where?", 5.0, saved_answer="In a yard.", saved_stopped=True))
     session.turns.append(Turn("And before?", 0.0, saved_answer="A bell."))
+    session.turns.append(Turn("Now?", 5.0, job=Job(lambda job: None)))  # has not begun
     share, wav = shares.of_chat(session, engine, heard)
-    assert wav and [one.answer for one in share.answers] == ["A dog.", "In a yard.", "A bell."]
+    assert wav and [one.answer for one in share.answers] == ["A dog.", "In a yard.", "A bell.", ""]
+    assert [one.note for one in share.answers] == ["", "Stopped before its end.", "", "Still on its way."]
     assert "A dog." in share.answers[1].prompt and share.answers[1].note
     assert share.answers[2].prompt == ""  # about a part that is not heard now
 
@@ -97,6 +100,7 @@ def test_a_chat_has_the_prompts_of_its_turns(session, engine):
 def test_reports_have_pictures_inside_ask_nobody_and_take_texts_as_texts(session, engine):
     text = report.to_html(*_clip(session, engine))
     assert "<b>my</b>" not in text and "&lt;b&gt;my&lt;/b&gt;" in text and "A dog &amp; a bell." in text
+    assert '<meta name="viewport" content="width=device-width' in text and "height: auto" in text  # on a phone
     assert "data:image/png;base64," in text and text.count("<svg") == 3  # waveform, labels, tags
     assert not re.search(r'(src|href)="(?!data:)', text) and "http" not in text and "<script" not in text
 

@@ -4,6 +4,7 @@ from media import chirps, encode
 from pages_support import button, good, session, texts, upload
 
 from afcore.app import find
+from afcore.engine import timeline
 
 
 def _listened(at):
@@ -30,6 +31,28 @@ def test_a_long_one_is_gone_through_when_it_is_asked_for(app):
     assert find.JOB not in session(app).jobs
     app = _listened(good(button(app, "Listen to all of it").click().run()))
     assert len(session(app).jobs[find.JOB].items) == 19
+
+
+def test_one_that_was_stopped_goes_on_where_it_was(app, engine, monkeypatch):
+    good(upload(app, encode(chirps(70.0, 8_000), 8_000)))
+    hear, heard = engine.hear, []
+
+    def hear_few(clip, **more):
+        heard.append(clip.start)
+        if len(heard) == 5:
+            session(app).jobs[find.JOB].stop()
+        return hear(clip, **more)
+
+    monkeypatch.setattr(engine, "hear", hear_few)
+    good(button(app, "Listen to all of it").click().run())
+    job = session(app).jobs[find.JOB]
+    assert job.wait(60) and job.stopped
+    count = len(job.items)
+    assert 0 < count < 19
+    app = _listened(good(button(good(app.run()), "Listen to the rest").click().run()))
+    windows = session(app).jobs[find.JOB].items
+    assert [window.start for window in windows] == timeline.starts(70.0) and windows[:count] == job.items
+    assert "Listen to the rest" not in [one.label for one in app.button]
 
 
 def test_another_sound_has_no_timeline_of_the_last(app):

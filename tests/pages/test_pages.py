@@ -409,6 +409,23 @@ def test_a_reload_finds_the_sound_and_its_chat_as_a_copy(app):
     assert session(again).recording is None and common.kept_sessions().find(name) is not None
 
 
+def test_a_reload_in_mid_answer_finds_the_question(app, engine, monkeypatch):
+    example(app)
+    good(page(app, "chat"))
+    mine, found = session(app), []
+
+    def slow(heard, prompt, settings=None, stop=None, timings=None):
+        until = time.monotonic() + 30
+        while not found and time.monotonic() < until:  # the page asks first, then writes down
+            kept = common.kept_sessions().find(mine.kept_as)
+            found.extend(kept.turns if kept else ())
+        yield "a dog"
+
+    monkeypatch.setattr(engine, "stream", slow)
+    ask(app, "What is it?")
+    assert [turn["question"] for turn in found] == ["What is it?"] and found[0]["stopped"]
+
+
 def test_pins_of_another_sound_are_shown_as_such_and_used_only_when_wanted(app):
     example(app, "Dog")
     good(page(app, "retrieve"))
@@ -457,6 +474,18 @@ def test_listen_asks_which_of_these_and_takes_a_correction(app, engine):
     [item] = store().open(summary.id).items()
     assert (item.label, item.who, item.name) == ("wolf", "Mara", "dog.ogg")
     assert any("wolf" in box.value for box in app.success)
+
+
+def test_of_several_sounds_the_good_ones_come_on_the_shelf_and_each_bad_one_is_named(app):
+    good(page(app, "shelf"))
+    [widget] = [w for w in app.file_uploader if w.label == "Drop several sounds at once"]
+    files = {"a.wav": encode(chirps(1.0, RATE), RATE), "bad.wav": b"RIFF", "b.wav": encode(chirps(1.0, RATE, 1), RATE)}
+    widget.set_value([(name, data, "audio/wav") for name, data in {**files, "empty.ogg": b""}.items()])
+    button(app, "Add them").click().run()
+    assert [one.recording.name for one in session(app).shelf.sounds.values()] == ["a.wav", "b.wav"]
+    [said] = [error.value for error in app.error]
+    assert "“bad.wav”" in said and "“empty.ogg” is empty." in said
+    good(app.run())
 
 
 def test_sounds_of_a_visit_are_on_the_shelf_described_filtered_and_opened(app):
