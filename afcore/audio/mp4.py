@@ -29,9 +29,9 @@ def _is_odd(number: int, time: int, rate: int) -> bool:
 def _edits(data: bytes, start: int, end: int) -> tuple[range, list[int], list[int]]:
     """Numbers, times and speeds of the edits of the track in ``data[start:end]``."""
     for name, at, stop in _within(data, [b"edts"], start, end):
+        stop = min(stop, len(data))
         if name == b"elst" and at + 8 <= stop:
             form = struct.Struct(">Qqi" if data[at] == 1 else ">Iii")
-            stop = min(stop, len(data))
             count = min(struct.unpack_from(">I", data, at + 4)[0], (stop - at - 8) // form.size, _MOST_EDITS)
             found = [form.unpack_from(data, at + 8 + i * form.size) for i in range(count)]
             return range(count), [time for _, time, _ in found], [rate for _, _, rate in found]

@@ -45,8 +45,8 @@ def plain_seconds(data: bytes, stream: av.AudioStream) -> float:
     if not (context.name.startswith("pcm_") and stream.duration and stream.time_base):
         return 0.0
     # Decoded, samples take as many bytes as in the file or more, so this is never too long.
-    here = len(data) / (context.format.bytes * context.channels * context.sample_rate)
-    return min(float(stream.duration * stream.time_base), here)
+    rate = (context.format.bytes if context.format else 0) * context.channels * context.sample_rate
+    return min(float(stream.duration * stream.time_base), len(data) / rate) if rate else 0.0
 
 
 def _of_wav(data: bytes) -> float | None:
