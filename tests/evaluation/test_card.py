@@ -228,6 +228,10 @@ def test_the_whole_is_all_judges_and_the_language_side_stands_beside_it(context,
     assert (record["whole zero"], record["whole shots"]) == (item.name, item.name)
     row = label_rows.scored("a", [item], [wrong], "shots", 0.85)
     assert (row.measured, row.alone[0], row.met, row.bar) == (1.0, 0.0, True, "85 %")
+    for teacher, bar in ((0.95, "85 %"), (0.6, "85 %, or the teacher's 60.0 % less 5 points")):
+        row = label_rows.scored("a", [item], [{**record, "whole shots": "another"}], "shots", 0.85, teacher=teacher)
+        assert (row.met, row.bar) == (False, bar)
+    row = label_rows.scored("a", [item], [wrong], "shots", 0.85)
     assert "| 100.0% | 100.0% to 100.0% | 0.0% (0.0% to 0.0%) |" in table(Scores([row]))
 
 

@@ -12,7 +12,7 @@ from small_models import build
 from afcore import prompts
 from afcore.corpus.held_out import says_left_out
 from afcore.errors import BadRequest
-from afcore.evaluation.grading import GRADERS, Question
+from afcore.evaluation.grading import GRADERS, Question, side_of
 from afcore.evaluation.questions import read
 from afcore.knowledge.table import by_name
 from afcore.knowledge.truth import Truth
@@ -64,6 +64,20 @@ def test_an_answer_is_worth_what_is_true_in_it(kind, names, said, value):
     assert worth(asked_about(kind, "?", *names), said) == pytest.approx(value)
 
 
+def test_a_caption_of_an_example_is_worth_nothing():
+    asked = asked_about("caption", "?", "Bark")
+    assert worth(asked, "A dog barks.", ["rain falls"]) == 1 and worth(asked, "A dog barks.", ["a dog barks"]) == 0
+
+
+def test_neither_side_nor_nothing_else_is_right_as_a_rule(maker):
+    examiner = Examiner(maker)
+    asked = [examiner.draw(np.random.default_rng(n)).question for n in range(1500)]
+    sides = [side_of(one.truth) for one in asked if one.kind == "in_or_out"]
+    else_ = [worth(one, "Nothing else that I can make out.") for one in asked if one.kind == "what_else"]
+    assert 0.3 < sides.count("indoors") / len(sides) < 0.7
+    assert 0.3 < sum(else_) / len(else_) < 0.75
+
+
 def test_what_may_be_heard_is_neither_true_nor_false():
     truth = judged_by(known("Bark", maybe=("Rain",)), "dog barking")
     assert "Bark" in truth.heard and "Rain" in truth.open and truth.absent("Piano") and truth.label == "dog barking"
@@ -93,7 +107,7 @@ def test_right_answers_become_likelier(monkeypatch):
     model = build("llama")
     width = model.config.feature_width
     good = 11
-    monkeypatch.setattr(rewards, "worth", lambda asked, said: float(said.split(" ")[:1] == [str(good)]))
+    monkeypatch.setattr(rewards, "worth", lambda asked, said, shown: float(said.split(" ")[:1] == [str(good)]))
     monkeypatch.setattr(rewards, "LONGEST", 2)
     loss = Rewards(model.config, questions=2, draws=24)
     loss.tokenizer, loss.ends, loss.eoc = Letters(), {2}, 2

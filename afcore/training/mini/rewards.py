@@ -15,7 +15,7 @@ apart from these, but judged by the same rules: how its answers read is for a pe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -76,7 +76,7 @@ TELL_ALL = frozenset(("what", "caption", "alt_text", "title", "tags"))
 """Kinds whose answer is worth more, the more of what is heard it names."""
 WORTH = {RIGHT: 1.0, PARTLY: 0.3}
 LEFT_OUT = 0.5  # of a right answer's worth hangs on how much of what is heard it names, where it is asked to tell all
-TOLD = 0.5  # share of the questions what else is heard that stand after an answer that named all
+TRIED = 100  # sounds for a kind of question
 LATER = 0.25  # share of the questions that are asked as a second turn
 ALONE = 0.3  # share that are asked as the foundation model is, in no dialogue
 SHOTS = 0.2  # share that are asked after examples
@@ -93,6 +93,8 @@ class Asked:
     prompt: prompts.Prompt
     sounds: tuple[ChangedClip, ...]
     question: Question
+    shown: tuple[str, ...] = ()
+    """Captions of its examples."""
 
 
 class Examiner:
@@ -107,17 +109,19 @@ class Examiner:
         """One question; ``rng`` alone decides which."""
         self.talk.rng = rng
         while True:
-            shots = bool(rng.random() < SHOTS)
-            about = self.talk.about(change=not shots)
             kind = self.kinds[int(np.searchsorted(self.weights, rng.random(), side="right"))]
-            if not (about.truth.events and about.truth.sure):
-                continue
-            asked = self._question(kind, about)
-            if asked is not None and not says_left_out(asked.text):
-                return self._ask(asked, about, shots)
+            shots, one = (bool(rng.random() < share) for share in (SHOTS, 0.5))
+            for _ in range(TRIED):  # another sound, not another kind, or answers that are rare stay rare
+                about = self.talk.about(change=not shots)
+                if not (about.truth.events and about.truth.sure):
+                    continue
+                asked = self._question(kind, about, one)
+                if asked is not None and not says_left_out(asked.text):
+                    return self._ask(asked, about, shots)
 
-    def _question(self, kind: str, about: About) -> Question | None:
-        """A question of a kind; None where it cannot be asked of this sound."""
+    def _question(self, kind: str, about: About, one: bool) -> Question | None:
+        """A question of a kind; None where it cannot be asked of this sound. ``one``: which of two answers shall be
+        right, where there are two."""
         rng, known, truth = self.talk.rng, about.truth, judged_by(about.truth, about.label)
         if kind == "which":
             there = [asked for asked in ASKED_KINDS if any(not event.general for event in known.of_kind(asked))]
@@ -126,24 +130,27 @@ class Examiner:
             asked = there[int(rng.integers(len(there)))]
             return Question(f"which_{asked}", question(asked, rng), truth)
         if kind == "is_there":
-            thing = self._thing(known)
+            thing = self._thing(known, one)
             if thing is None:
                 return None
             return Question(kind, question(kind, rng, self.talk.article(thing)), truth, thing=thing.name)
         if kind == "which_of":
             return self._which_of(known, truth)
         if kind == "what_else":
-            every = self.talk.speaker.what(known) if rng.random() < TOLD else f"I hear {known.main.noun}."
-            first = (question("what", rng), every)
-            return Question(kind, question("else", rng), truth, earlier=(first,))
-        if (kind == "in_or_out" and not side_of(truth)) or (kind == "mistaken_for" and not known.main.mistaken_for):
+            if one and len(truth.groups()) < 2:
+                return None  # nothing is left
+            said = f"I hear {known.main.noun}." if one else self.talk.speaker.what(known)
+            return Question(kind, question("else", rng), truth, earlier=((question("what", rng), said),))
+        if kind == "in_or_out" and side_of(truth) != ("indoors" if one else "outdoors"):
+            return None
+        if kind == "mistaken_for" and not known.main.mistaken_for:
             return None
         return Question(kind, question(WORDED_AS.get(kind, kind), rng), truth)
 
-    def _thing(self, known: Known) -> SoundClass | None:
-        """What is asked for: there every second time."""
+    def _thing(self, known: Known, there: bool) -> SoundClass | None:
+        """What is asked for."""
         rng = self.talk.rng
-        if rng.random() < 0.5:
+        if not there:
             absent = self.talk.absent(known, 1)
             return absent[0] if absent else None
         event = known.events[int(rng.integers(len(known.events)))]
@@ -171,15 +178,15 @@ class Examiner:
         if shots:
             before = talk.nearest(about.sound.clip, int(rng.integers(1, MOST_SHOTS + 1)))
         texts = [(prompts.CAPTION, talk.clips[i].caption) for i in before]
-        sounds = (*(ChangedClip(i) for i in before), about.sound)
+        sounds, shown = (*(ChangedClip(i) for i in before), about.sound), tuple(said for _, said in texts)
         if not turns and rng.random() < ALONE:
             yes_no = prompts.asks_yes_or_no(asked.text)
             alone = asked.kind == "caption" and rng.random() < 0.7
             said = prompts.CAPTION if alone else prompts.instruction(asked.text, yes_no)
-            return Asked(prompts.with_shots(said, prompts.task_of(said), texts), sounds, asked)
+            return Asked(prompts.with_shots(said, prompts.task_of(said), texts), sounds, asked, shown)
         if not turns and rng.random() < LATER:
             turns = [talk.turn("what", about)]
-        return Asked(prompts.chat(turns, asked.text, shots=texts), sounds, asked)
+        return Asked(prompts.chat(turns, asked.text, shots=texts), sounds, asked, shown)
 
 
 def judged_by(known: Known, label: str | None) -> Truth:
@@ -189,14 +196,20 @@ def judged_by(known: Known, label: str | None) -> Truth:
     return Truth(label or "", (), core, heard, closure(table()[i].name for i in known.possible) - heard)
 
 
-def worth(asked: Question, said: str) -> float:
-    """Of an answer, 0 to 1."""
+def worth(asked: Question, said: str, shown: Sequence[str] = ()) -> float:
+    """Of an answer, 0 to 1; nothing where it is the caption of an example, word for word."""
+    if _plain(said) in map(_plain, shown):
+        return 0.0
     value, truth = WORTH.get(grade(asked, said), 0.0), asked.truth
     if asked.kind not in TELL_ALL:
         return value
     true, groups = named_in(said, truth).true, truth.groups()
     told = sum(any(truth.hits(one, group) for one in true) for group in groups) / len(groups)
     return value * (1 - LEFT_OUT * (1 - told))
+
+
+def _plain(text: str) -> str:
+    return text.lower().strip(" .")
 
 
 def advantages(worths: np.ndarray) -> np.ndarray:
@@ -292,7 +305,7 @@ class Rewards(AuxiliaryLoss):
                 for row in drawn(model, self.tokenizer, inputs[start : start + half], settings, self.draws)
             ]
         for one, own, answers in zip(asked, inputs, said, strict=True):
-            kept += [(own, tokens, value) for tokens, value in self.learned(one.question, answers)]
+            kept += [(own, tokens, value) for tokens, value in self.learned(one, answers)]
         loss, total, half = torch.zeros((), device=model.device, requires_grad=True), 0, (len(kept) + 1) // 2
         for some in (kept[:half], kept[half:]):  # the shorter prompts apart from the longer
             if some:
@@ -301,11 +314,11 @@ class Rewards(AuxiliaryLoss):
                 total += int(counts.sum())
         return loss / max(1, total)
 
-    def learned(self, asked: Question, answers: list[tuple[int, ...]]) -> list[tuple[tuple[int, ...], float]]:
+    def learned(self, asked: Asked, answers: list[tuple[int, ...]]) -> list[tuple[tuple[int, ...], float]]:
         """Those draws of one question that are learned from, each once, with its advantage, or that of all that say the
         same."""
         texts = [self.text(tokens) for tokens in answers]
-        worths = np.array([worth(asked, text) for text in texts])
+        worths = np.array([worth(asked.question, text, asked.shown) for text in texts])
         self.worths.append(float(worths.mean()))
         self.mixed.append(float(worths.std() > 0))
         found: dict[tuple[int, ...], float] = {}
