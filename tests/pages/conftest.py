@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def engine(folder, monkeypatch):
     """What the pages get instead of mini."""
-    monkeypatch.setattr(paths, "DATA", folder.parent / "data")
+    monkeypatch.setattr(paths, "DATA", folder.with_name(f"{folder.name}-data"))  # of this module alone
     bank = Bank.from_folder(folder)
     fake = FakeEngine(bank)
     monkeypatch.setitem(MODELS, "mini", lambda device, dtype, progress: fake)

@@ -464,6 +464,8 @@ def test_listen_asks_which_of_these_and_takes_a_correction(app, engine):
     good(labels.set_value(list(labels.options[:2])).run())
     count = figures(app)
     good(button(app, "Ask").click().run())
+    assert session(app).jobs["closed"].wait(30)
+    good(app.run())
     assert figures(app) == count + 1 and "Judged by" in texts(app)
     assert set(session(app).jobs["closed"].result.probabilities) == set(labels.options[:2])
 
