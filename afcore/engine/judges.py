@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,6 +29,9 @@ from afcore.engine.results import Opinion
 from afcore.engine.scoring import LabelQuestion
 from afcore.knowledge.names import ClassVectors, NameJudge, class_texts
 from afcore.retrieval import ExampleBank
+
+if TYPE_CHECKING:
+    from afcore.clap.mini import MiniClap
 
 NAMES, TEXT, EXAMPLES, NEIGHBOURS = "names", "text", "examples", "neighbours"
 SHRINKAGE = 0.1  # share of the covariance that is replaced by its mean variance: 384 dimensions from some 1,500 sounds
@@ -68,6 +72,10 @@ class JudgesFile:
     """Tags' probabilities of sounds of all kinds, (clips, 527)."""
     whitening: Whitening
     vectors: ClassVectors
+
+    def name_judge(self, clap: MiniClap) -> NameJudge:
+        """The judge by name. The sentence model of ``clap`` is loaded when a label is first asked about."""
+        return NameJudge(lambda texts: clap.sentences(texts).numpy(), self.reference, vectors=self.vectors)
 
     def save(self, file: Path) -> None:
         """Writes it in half precision, some 4 MB."""

@@ -6,7 +6,6 @@ import json
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from afcore import paths
@@ -26,7 +25,6 @@ from afcore.engine.model_folder import JUDGES, Source, read
 from afcore.engine.precision import Precision, choose_precision
 from afcore.engine.scoring import EQUAL, Judge, JudgeWeights
 from afcore.errors import MissingPart
-from afcore.knowledge.names import NameJudge
 from afcore.model import AudioFlamingo
 from afcore.retrieval.bank import Bank
 
@@ -112,11 +110,8 @@ def load_judges(folder: Path, encoder: MiniEncoder, clap: MiniClap) -> tuple[lis
     settings = json.loads((folder / JUDGES[1]).read_text())
     heat = settings["temperature"]
 
-    def embed(texts: list[str]) -> np.ndarray:
-        return clap.sentences(texts).numpy()  # the sentence model is loaded when a label is first asked about
-
     judges: list[Judge] = [
-        ByName(NameJudge(embed, known.reference, vectors=known.vectors), encoder, heat["names"]),
+        ByName(known.name_judge(clap), encoder, heat["names"]),
         ByText(clap, heat["text"]),
         ByClassMeans(known.whitening, encoder.name, encoder.embedding_of, heat["examples"]),
         ByNeighbours(clap.name, heat["neighbours"]),

@@ -31,7 +31,6 @@ from afcore.evaluation.card_rows import (
 )
 from afcore.evaluation.sounds import HOWS, Subject
 from afcore.evaluation.split_scores import teacher_rows
-from afcore.knowledge.names import NameJudge
 from afcore.retrieval.nearest import Shot, prompt_order
 
 CHANCE = 0.1
@@ -234,7 +233,7 @@ def teacher_hits(context: Context, items: Sequence[LabelItem]) -> np.ndarray | N
     known, clap = JudgesFile.load(paths.MINI / JUDGES[0]), context.engine.clap
     if not isinstance(clap, MiniClap):
         return None
-    judge = NameJudge(lambda texts: clap.sentences(texts).numpy(), known.reference, vectors=known.vectors)
+    judge = known.name_judge(clap)
     heard = teacher_rows(context.work / "corpus", context.clips)
     pieces = [i for i, info in enumerate(context.clips.info) if info.source >= 0]
     row = {clip: n for n, clip in enumerate(pieces)}

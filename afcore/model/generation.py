@@ -142,14 +142,15 @@ class _Pieces(BaseStreamer):
         self._send(last=True)
 
     def _send(self, last: bool) -> None:
-        text = _text(self.tokenizer, self.tokens or (), self.ends)
+        text = text_of(self.tokenizer, self.tokens or (), self.ends)
         if last or not text.endswith("\ufffd"):
             if text[self.sent :]:
                 self.pieces.put(text[self.sent :])
             self.sent = len(text)
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], ends: set[int]) -> str:
+def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], ends: set[int]) -> str:
+    """What tokens say, without those of `ends` (`end_tokens`)."""
     kept = [token for token in tokens if token not in ends]
     return str(tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
@@ -284,7 +285,7 @@ def stream(
         try:
             (answer,) = _generate(model, tokenizer, inputs, settings, both, prompt_cache, streamer=streamer)
             if streamer is None:
-                pieces.put(_text(tokenizer, answer, ends))
+                pieces.put(text_of(tokenizer, answer, ends))
         except BaseException as error:  # handed to the one who reads the stream
             pieces.put(error)
         finally:
@@ -327,7 +328,7 @@ def candidates(
         raise BadRequest("Ask for at least one candidate.")
     ends = end_tokens(model, tokenizer)
     answers = _generate(model, tokenizer, inputs, settings, stop, prompt_cache, returned=n)
-    return [_text(tokenizer, answer, ends) for answer in answers]
+    return [text_of(tokenizer, answer, ends) for answer in answers]
 
 
 def answers(
@@ -345,7 +346,7 @@ def answers(
     if settings.temperature > 0 or settings.num_beams > 1:
         raise BadRequest("Many prompts are answered by the likeliest words alone.")
     ends = end_tokens(model, tokenizer)
-    return [_text(tokenizer, tokens, ends) for tokens in _together(model, tokenizer, asked, settings)]
+    return [text_of(tokenizer, tokens, ends) for tokens in _together(model, tokenizer, asked, settings)]
 
 
 def drawn(

@@ -42,7 +42,7 @@ from afcore.engine.results import Heard
 from afcore.engine.scoring import LANGUAGE
 from afcore.errors import BadRequest
 from afcore.hashing import sha256_of
-from afcore.knowledge.names import ClassVectors, NameJudge
+from afcore.knowledge.names import ClassVectors
 from afcore.retrieval import ExampleBank
 from afcore.retrieval.example import Example
 from afcore.retrieval.nearest import Retriever, Shot, prompt_order
@@ -163,7 +163,7 @@ def trials(
     chosen = [sound for label in labels for sound in asked[label]]
     chosen = sorted(chosen, key=lambda sound: sha256_of(sound.id))[:MOST]
     encoder, clap = parts_of(engine)
-    names = NameJudge(lambda texts: clap.sentences(texts).numpy(), known.reference, vectors=known.vectors)
+    names = known.name_judge(clap)
     remembered: dict[str, Heard] = {}
 
     def heard_of(sound: KnownSound) -> Heard:

@@ -23,6 +23,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from afcore import prompts
@@ -31,11 +32,10 @@ from afcore.corpus.held_out import says_left_out
 from afcore.errors import BadRequest
 from afcore.evaluation.grading import PARTLY, RIGHT, Question, grade, named_in, side_of
 from afcore.evaluation.truth import Truth, closure
-from afcore.knowledge.table import SoundClass, option_name, related, table
+from afcore.knowledge.table import option_name, related, table
 from afcore.knowledge.truth import Truth as Known
-from afcore.knowledge.truth import above
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
-from afcore.model.generation import GenerationSettings, drawn, end_tokens
+from afcore.model.generation import GenerationSettings, drawn, end_tokens, text_of
 from afcore.training.mini import choices
 from afcore.training.mini.answers import ASKED_KINDS
 from afcore.training.mini.choices import Choice
@@ -130,7 +130,7 @@ class Examiner:
             asked = there[int(rng.integers(len(there)))]
             return Question(f"which_{asked}", question(asked, rng), truth)
         if kind == "is_there":
-            thing = self._thing(known, one)
+            thing = self.talk.named(known) if one else next(iter(self.talk.absent(known, 1)), None)
             if thing is None:
                 return None
             return Question(kind, question(kind, rng, self.talk.article(thing)), truth, thing=thing.name)
@@ -146,16 +146,6 @@ class Examiner:
         if kind == "mistaken_for" and not known.main.mistaken_for:
             return None
         return Question(kind, question(WORDED_AS.get(kind, kind), rng), truth)
-
-    def _thing(self, known: Known, there: bool) -> SoundClass | None:
-        """What is asked for."""
-        rng = self.talk.rng
-        if not there:
-            absent = self.talk.absent(known, 1)
-            return absent[0] if absent else None
-        event = known.events[int(rng.integers(len(known.events)))]
-        wider = [sound for sound in table() if sound.name in above(event)]
-        return wider[int(rng.integers(len(wider)))] if wider and rng.random() < 0.25 else event
 
     def _which_of(self, known: Known, truth: Truth) -> Question | None:
         rng = self.talk.rng
@@ -317,7 +307,7 @@ class Rewards(AuxiliaryLoss):
     def learned(self, asked: Asked, answers: list[tuple[int, ...]]) -> list[tuple[tuple[int, ...], float]]:
         """Those draws of one question that are learned from, each once, with its advantage, or that of all that say the
         same."""
-        texts = [self.text(tokens) for tokens in answers]
+        texts = [text_of(self.tokenizer, tokens, self.ends).strip() for tokens in answers]
         worths = np.array([worth(asked.question, text, asked.shown) for text in texts])
         self.worths.append(float(worths.mean()))
         self.mixed.append(float(worths.std() > 0))
@@ -326,10 +316,6 @@ class Rewards(AuxiliaryLoss):
             if value and not says_left_out(text):
                 found[tokens] = found.get(tokens, 0.0) + value
         return sorted(found.items(), key=lambda item: -abs(item[1]))[:LEARNED]
-
-    def text(self, tokens: tuple[int, ...]) -> str:
-        said = [token for token in tokens if token not in self.ends]
-        return str(self.tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
 
     def inputs(self, asked: Asked | Choice, rng: np.random.Generator, device: torch.device) -> dict[str, Tensor]:
         """What the model's forward pass takes."""
@@ -356,22 +342,17 @@ class Rewards(AuxiliaryLoss):
 
 def batch_of(rows: list[tuple[dict[str, Tensor], tuple[int, ...]]]) -> dict[str, Tensor]:
     """Prompts, as `Rewards.inputs`, with what follows them, padded on the right; labels are what follows."""
-    length = max(inputs["input_ids"].shape[1] + len(tokens) for inputs, tokens in rows)
-    windows = max(inputs["audio_embeds"].shape[1] for inputs, _ in rows)
-    width, device = rows[0][0]["audio_embeds"].shape[2], rows[0][0]["input_ids"].device
-    batch = {
-        "input_ids": torch.zeros(len(rows), length, dtype=torch.long, device=device),
-        "labels": torch.full((len(rows), length), -100, device=device),
-        "attention_mask": torch.zeros(len(rows), length, dtype=torch.long, device=device),
-        "audio_embeds": torch.zeros(len(rows), windows, width, device=device),
-        "audio_mask": torch.zeros(len(rows), windows, dtype=torch.bool, device=device),
+    asked, follows = [], []
+    for inputs, tokens in rows:
+        asked.append(inputs["input_ids"][0])
+        follows.append(asked[-1].new_tensor(tokens))
+    ids = [torch.cat(pair) for pair in zip(asked, follows, strict=True)]
+    labels = [torch.cat((torch.full_like(a, -100), b)) for a, b in zip(asked, follows, strict=True)]
+    return {
+        "input_ids": pad_sequence(ids, True),
+        "labels": pad_sequence(labels, True, -100),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], True),
+        **{
+            name: pad_sequence([inputs[name][0] for inputs, _ in rows], True) for name in ("audio_embeds", "audio_mask")
+        },
     }
-    for n, (inputs, tokens) in enumerate(rows):
-        ids = inputs["input_ids"][0]
-        end, heard = len(ids) + len(tokens), inputs["audio_embeds"].shape[1]
-        batch["input_ids"][n, : len(ids)] = ids
-        batch["input_ids"][n, len(ids) : end] = batch["labels"][n, len(ids) : end] = torch.tensor(tokens, device=device)
-        batch["attention_mask"][n, :end] = 1
-        batch["audio_embeds"][n, :heard] = inputs["audio_embeds"][0]
-        batch["audio_mask"][n, :heard] = inputs["audio_mask"][0]
-    return batch

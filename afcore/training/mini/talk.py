@@ -334,6 +334,12 @@ class Talk(Shots):
         every = spoken_classes()
         return self._choice(tuple(s for s in every if s.common) if self.rng.random() < KNOWN else every)
 
+    def named(self, truth: Truth) -> SoundClass:
+        """One of the events, at times as what stands above it."""
+        event = self._choice(truth.events)
+        wider = [by_name()[name] for name in sorted(above(event))]
+        return self._choice(wider) if wider and self.rng.random() < 0.25 else event
+
     def article(self, sound: SoundClass) -> str:
         """A class as it is asked about, with its article: "a barking dog", "a dog", "dogs barking"."""
         roll = self.rng.random()
@@ -359,9 +365,7 @@ class Talk(Shots):
             return question(asked, rng), say.which(asked, truth, noise, likely)
         if kind == "is_there":
             if truth.sure and truth.events and rng.random() < 0.5:
-                event = self._choice(truth.events)
-                wider = [by_name()[name] for name in sorted(above(event))]
-                named = self._choice(wider) if wider and rng.random() < 0.25 else event
+                named = self.named(truth)
                 return question(kind, rng, self.article(named)), say.yes(named, truth)
             other = self.absent(truth, 1)
             if other:
