@@ -235,11 +235,9 @@ def teacher_hits(context: Context, items: Sequence[LabelItem]) -> np.ndarray | N
         return None
     judge = known.name_judge(clap)
     heard = teacher_rows(context.work / "corpus", context.clips)
-    pieces = [i for i, info in enumerate(context.clips.info) if info.source >= 0]
-    row = {clip: n for n, clip in enumerate(pieces)}
     found = []
     for item in items:
-        logits = heard[row[item.subject.clips[0]], -TAGS:]
+        logits = heard[item.subject.clips[0], -TAGS:]
         scores = judge.scores(item.options, 1 / (1 + np.exp(-logits)))
         found.append(item.options[int(np.argmax(scores))] == item.label)
     return np.array(found, float)

@@ -83,15 +83,14 @@ def nearest_neighbour(clips: ClipSet, teacher: np.ndarray, labels: set[str]) -> 
 
 
 def teacher_rows(corpus: Path, clips: ClipSet) -> np.ndarray:
-    """The teacher's outputs of the clips that are pieces of the corpus, (pieces, 911), matched by id: the index may
-    have grown."""
+    """The teacher's outputs of each clip, (clips, 911), matched by id, since the index may have grown; not a number for
+    clips that are no pieces of the corpus."""
     row = {json.loads(line)["id"]: n for n, line in enumerate((corpus / "index.jsonl").read_text().splitlines())}
     outputs = np.load(corpus / "teacher.npy", mmap_mode="r")
-    ids = [clips[i].extra["id"] for i in range(len(clips)) if clips[i].source >= 0]
-    found = np.full((len(ids), outputs.shape[1]), np.nan, np.float32)
-    for n, name in enumerate(ids):
-        if name in row:
-            found[n] = outputs[row[name]]
+    found = np.full((len(clips), outputs.shape[1]), np.nan, np.float32)
+    for n, clip in enumerate(clips.info):
+        if clip.source >= 0 and clip.extra["id"] in row:
+            found[n] = outputs[row[clip.extra["id"]]]
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import TinyEncoder, tiny_engine
 
-from afcore.corpus.clips import ClipInfo, write_clips
+from afcore.corpus.clips import ClipInfo, ClipSet, write_clips
 from afcore.corpus.describe import embed
 from afcore.corpus.held_out import EARLIER_HELD_OUT, HELD_OUT
 from afcore.engine.calibration import Calibration
@@ -19,6 +19,7 @@ from afcore.evaluation.card_rows import CardRow, Scores, hidden_tags, other_audi
 from afcore.evaluation.naming import everyday
 from afcore.evaluation.ontology import branches, shared
 from afcore.evaluation.sounds import Subject
+from afcore.evaluation.split_scores import teacher_rows
 
 RATE = 32_000
 KNOWN = (
@@ -79,6 +80,18 @@ def work(tmp_path_factory):
 @pytest.fixture
 def context(work, tmp_path):
     return Context(work, tiny_engine(tmp_path))
+
+
+def test_the_teachers_outputs_stand_at_their_clips_whatever_stands_between(tmp_path):
+    infos = [
+        ClipInfo("rain", "", None, [], [], "p", "p/a", "test", source, {"id": name} if source >= 0 else {})
+        for source, name in ((1, "b"), (-1, ""), (0, "a"), (2, "new"))
+    ]
+    write_clips(tmp_path / "clips", infos, [np.zeros((1, 911))] * 4)
+    (tmp_path / "index.jsonl").write_text('{"id": "a"}\n{"id": "b"}\n')
+    np.save(tmp_path / "teacher.npy", np.array([[1.0, 10.0], [2.0, 20.0]], np.float32))
+    found = teacher_rows(tmp_path, ClipSet(tmp_path / "clips"))
+    assert found[[0, 2]].tolist() == [[2.0, 20.0], [1.0, 10.0]] and np.isnan(found[[1, 3]]).all()
 
 
 def test_every_row_and_its_controls_are_computed(context):
