@@ -74,8 +74,7 @@ class ChosenBanks:
 
 def _own(names: Sequence[str]) -> list[str]:
     """Those of ``names`` that are banks of one's own, and still there."""
-    there = own_banks.names()
-    return [name for name in names if name in there]
+    return [name for name in names if name != SHIPPED and own_banks.is_there(name)]
 
 
 @dataclass(frozen=True)

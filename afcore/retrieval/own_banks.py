@@ -83,6 +83,11 @@ def names() -> list[str]:
     return sorted(file.parent.name for file in home().glob("[!.]*/bank.sqlite"))
 
 
+def is_there(name: str) -> bool:
+    """Whether `names` has it, without a look at the other banks."""
+    return NAME.fullmatch(name) is not None and (home() / name / "bank.sqlite").is_file()
+
+
 def check_name(name: str) -> str:
     """The name without white space around it. Raises BadRequest for one that no bank can have."""
     name = name.strip()
@@ -93,7 +98,7 @@ def check_name(name: str) -> str:
 
 def find(name: str) -> Path | None:
     """The folder of the bank ``name``, or of the bank in the folder ``name``; None where there is none."""
-    if NAME.fullmatch(name) and (home() / name / "bank.sqlite").is_file():
+    if is_there(name):
         return home() / name
     folder = Path(name).expanduser()
     return folder if (folder / "bank.sqlite").is_file() else None

@@ -174,3 +174,21 @@ def test_the_fine_tune_page(app, mine, tmp_path, monkeypatch):
     assert "7 questions." in texts(app)
     good(button(app, "Delete it").click().run())
     assert own_models.names() == [] and "Your models" not in texts(app)
+
+
+def test_a_page_lists_the_banks_once(app, engine, monkeypatch):
+    bank_of("hiss", "mix")
+    names, listed = own_banks.names, []
+
+    def counted() -> list[str]:
+        listed.append(1)
+        return names()
+
+    good(app.run())
+    session(app).banks = (SHIPPED, "hiss")
+    example(app)
+    monkeypatch.setattr(own_banks, "names", counted)
+    good(app.run())
+    assert session(app).banks == (SHIPPED, "hiss") and session(app).bank_channels == "mix"
+    assert len(listed) == 1
+    own_banks.remove("hiss")
