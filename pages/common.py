@@ -474,13 +474,13 @@ def figure(
     key: str,
     alt: str,
     clicked: Callable[[dict[str, Any]], None] | None = None,
-    csv: bool = False,
+    csv: bool = True,
 ) -> None:
     """A Plotly figure that follows the theme and does not catch a phone's scrolling; its tool bar, which shows when the
     pointer is over it, saves it as a picture in the format that *Advanced* says.
 
     ``clicked`` gets the point that somebody clicks, with its ``customdata``, before the page is drawn again. ``csv``:
-    with a button that saves its numbers.
+    with a button that saves its numbers; not for a picture of a sound or a map, whose numbers say nothing.
     """
     _plotted(chart, key, alt, clicked)
     if csv:

@@ -76,13 +76,7 @@ def _result(session: BrowserSession, engine: Engine, windows: list[Window]) -> N
             recording.duration,
             [(place.window.start, place.window.end) for place in shown],
         )
-        common.figure(
-            chart,
-            CHART,
-            f"What is heard when in {recording.name}",
-            lambda point: _play(session, point),
-            csv=True,
-        )
+        common.figure(chart, CHART, f"What is heard when in {recording.name}", lambda point: _play(session, point))
         playhead.follow("playhead-when", PLAYER, CHART, spans)
         st.caption("Click a bar to hear it. Fainter bars are less sure. Windows of 7 s, each heard by itself.")
         with st.expander("Every window as a table", icon=":material/table:"):

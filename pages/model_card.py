@@ -69,7 +69,7 @@ def _in_a_minute(card: str) -> None:
         ):
             with column:
                 st.header(chart.title, anchor=False)
-                common.figure(plots.shares(chart.shares), f"card-{number}", chart.title, csv=True)
+                common.figure(plots.shares(chart.shares), f"card-{number}", chart.title)
                 st.caption(chart.says)
     reached, asked = card_summary.met(rows)
     if asked:

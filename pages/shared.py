@@ -78,8 +78,9 @@ def _sound(share: Share, wav: bytes) -> None:
         plots.waveform(recording.envelope, recording.duration, windows, 0.0),
         "shared-waveform",
         f"Waveform of {share.title} with its windows marked",
+        csv=False,
     )
-    common.figure(plots.mel(clip), "shared-mel", "Mel spectrogram of the part that was heard")
+    common.figure(plots.mel(clip), "shared-mel", "Mel spectrogram of the part that was heard", csv=False)
 
 
 def _take(share: Share, wav: bytes) -> None:

@@ -92,9 +92,7 @@ def begin(teach: TeachSession, loop: Loop) -> None:
 def _result(teach: TeachSession, project: Project, proof: Proof) -> None:
     st.caption(f"{markdown_safe(proof.note)} {proof.done} clips of {proof.sources} sources.")
     _headline(proof)
-    common.figure(
-        teach_plots.accuracy(proof), "teach-accuracy", "Share of clips that each method labels rightly", csv=True
-    )
+    common.figure(teach_plots.accuracy(proof), "teach-accuracy", "Share of clips that each method labels rightly")
     st.caption("Lines: 95 % intervals. Few clips make long lines: differences within them may be chance.")
     if proof.suggested is not None:
         _suggestion(teach, project, proof, proof.suggested)

@@ -43,4 +43,5 @@ def waveform(part: ClipPart, plan: WindowPlan, name: str, key: str) -> None:
         plots.waveform(part.envelope, part.duration, windows, 0.0, plan.max_seconds),
         key,
         f"Waveform of {name} with {len(windows)} windows marked",
+        csv=False,
     )

@@ -12,7 +12,7 @@ import html
 import io
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -543,27 +543,57 @@ def _likeliest(answers: Iterable[Mapping[str, float]], most: int) -> list[str]:
 
 
 def to_csv(figure: go.Figure) -> str:
-    """The numbers of a figure of bars: a row for each, with the name of its series, its label and its value."""
+    """The numbers of a figure of bars, points, lines or cells: a row for each, with the name of its series, its label
+    (of a line, where it stands) and its value. Bars that do not begin at 0 have their beginning in a column *from*;
+    where there are intervals, *low* and *high* are their ends. Of cells, the value is what is written in them."""
+    rows = [row for trace in figure.data for row in _numbers(trace, figure.layout)]
+    columns = ["series", "label", "value", *(name for name in ("from", "low", "high") if any(name in r for r in rows))]
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("series", "label", "value", "from"))
-    for trace in figure.data:
-        if trace.type != "bar":
-            continue
-        lying = trace.orientation == "h"
-        values, places = (trace.x, trace.y) if lying else (trace.y, trace.x)
-        axis = figure.layout.yaxis if lying else figure.layout.xaxis
-        ticks, names = ([] if found is None else list(found) for found in (axis.tickvals, axis.ticktext))
-        texts = dict(zip(ticks, names, strict=False))
-        starts = trace.base if trace.base is not None else [""] * len(values)
-        for value, place, start in zip(values, places, starts, strict=True):
-            label = " ".join(re.sub(r"<[^>]+>", " ", str(texts.get(place, place))).split())
-            cells = (html.unescape(trace.name or ""), html.unescape(label))
-            writer.writerow(
-                [f"'{cell}" if cell[:1] in "=+-@" and cell else cell for cell in cells]
-                + [round(float(value), 6), start]
-            )
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return out.getvalue()
+
+
+def _numbers(trace: Any, layout: go.Layout) -> Iterator[dict[str, Any]]:
+    """The rows of `to_csv` for one trace."""
+    if trace.type == "heatmap":
+        for place, line in zip(trace.y, trace.text, strict=True):
+            for other, count in zip(trace.x, line, strict=True):
+                row = {"series": _named(place, layout.yaxis), "label": _named(other, layout.xaxis)}
+                yield row | {"value": float(count or 0)}
+        return
+    lying = trace.orientation == "h" or (trace.type == "scatter" and layout.yaxis.ticktext is not None)
+    values, places = (trace.x, trace.y) if lying else (trace.y, trace.x)
+    axis, spread = (layout.yaxis, trace.error_x) if lying else (layout.xaxis, trace.error_y)
+    series = _cell(trace.name or "")
+    if trace.type == "scatter" and lying and trace.mode == "lines":  # one number, drawn through all rows
+        yield {"series": series, "label": "", "value": _rounded(values[0])}
+        return
+    for number, (value, place) in enumerate(zip(values, places, strict=True)):
+        row = {"series": series, "label": _named(place, axis), "value": _rounded(value)}
+        if trace.type == "bar" and trace.base is not None:
+            row["from"] = trace.base[number]
+        if spread.array is not None:
+            row |= {"low": _rounded(value - spread.arrayminus[number]), "high": _rounded(value + spread.array[number])}
+        yield row
+
+
+def _named(place: Any, axis: Any) -> str:
+    """What stands at ``place`` of an axis."""
+    ticks, names = ([] if found is None else list(found) for found in (axis.tickvals, axis.ticktext))
+    text = re.sub(r"<[^>]+>", " ", str(dict(zip(ticks, names, strict=False)).get(place, place)))
+    return _cell(" ".join(text.split()))
+
+
+def _cell(text: str) -> str:
+    """As a cell that no spreadsheet takes for a formula."""
+    text = html.unescape(text)
+    return f"'{text}" if text[:1] in tuple("=+-@") else text
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6)
 
 
 def finished(figure: go.Figure, height: int, **layout: Any) -> go.Figure:

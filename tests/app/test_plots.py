@@ -3,12 +3,13 @@
 import csv
 import io
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from afcore.app import plots
+from afcore.app import plots, teach_plots
 from afcore.audio.envelope import envelope_of
 from afcore.audio.recording import Clip
 from afcore.audio.spectrum import mel_decibels
@@ -188,15 +189,37 @@ def test_figures_have_no_background_and_no_fixed_width():
         assert figure.layout.width is None and figure.layout.autosize and figure.layout.height
 
 
+def _rows(figure):
+    return list(csv.reader(io.StringIO(plots.to_csv(figure))))
+
+
 def test_the_numbers_of_a_figure_come_as_csv():
-    rows = list(
-        csv.reader(io.StringIO(plots.to_csv(plots.compare({"A & B": {"=x": 0.25, "dog": 0.5}, "C": {"dog": 1.0}}))))
-    )
-    assert rows[0] == ["series", "label", "value", "from"] and ["A & B", "dog", "0.5", ""] in rows
-    assert ["A & B", "'=x", "0.25", ""] in rows and ["C", "dog", "1.0", ""] in rows
+    rows = _rows(plots.compare({"A & B": {"=x": 0.25, "dog": 0.5}, "C": {"dog": 1.0}}))
+    assert rows[0] == ["series", "label", "value"] and ["A & B", "dog", "0.5"] in rows
+    assert ["A & B", "'=x", "0.25"] in rows and ["C", "dog", "1.0"] in rows
     chart, spans = plots.heard_when([(0.0, 7.0, "Dog", 0.5), (7.0, 9.0, "Rain", 0.2)], 9.0, [(1.0, 8.0)])
     assert spans == [(1.0, 8.0), (0.0, 7.0), (7.0, 9.0)]  # as the bars are drawn: what is looked for, then by length
-    assert ["Rain", "Rain", "2.0", "7.0"] in list(csv.reader(io.StringIO(plots.to_csv(chart))))
+    assert _rows(chart)[0] == ["series", "label", "value", "from"] and ["Rain", "Rain", "2.0", "7.0"] in _rows(chart)
+
+
+def test_the_numbers_of_lines_points_and_cells_come_as_csv():
+    rows = _rows(plots.loss([(1, 0.9), (2, 0.5)]))
+    assert rows == [
+        ["series", "label", "value"],
+        ["each step", "1", "0.9"],
+        ["each step", "2", "0.5"],
+        ["mean of ten", "1", "0.9"],
+        ["mean of ten", "2", "0.86"],
+    ]
+    run = SimpleNamespace(value=0.5, low=0.4, high=0.7, n=20)
+    measure = SimpleNamespace(scores=[("mini", run)], published=[("the paper", 0.461)], metric="CIDEr")
+    rows = _rows(plots.measured(measure))
+    assert rows[0] == ["series", "label", "value", "low", "high"]
+    assert rows[1:] == [
+        ["runs, with 95 % interval", "mini, n = 20", "0.5", "0.4", "0.7"],
+        ["the paper: 0.461", "", "0.461", "", ""],
+    ]
+    assert ["cat", "dog", "2.0"] in _rows(teach_plots.confusion(["cat", "dog"], np.array([[3, 2], [0, 4]])))
 
 
 def test_a_name_of_several_lines_keeps_the_space_between_its_words():
@@ -204,4 +227,4 @@ def test_a_name_of_several_lines_keeps_the_space_between_its_words():
     names = figure.layout.yaxis.ticktext
     assert names[0] == "kinds it was trained <br>on" and names[1] == "a &lt;b&gt; c"
     assert ",kinds it was trained on,0.7" in plots.to_csv(figure)
-    assert ",a,0.724,\n" in plots.to_csv(plots.shares({"a": 72.4 / 100})), "72.4 / 100 is not quite 0.724"
+    assert ",a,0.724\n" in plots.to_csv(plots.shares({"a": 72.4 / 100})), "72.4 / 100 is not quite 0.724"
