@@ -9,7 +9,7 @@ import streamlit as st
 
 from afcore import paths
 from afcore.app import comparison as comparisons
-from afcore.app import model_room, plots
+from afcore.app import plots
 from afcore.app.comparison import CHANNELS, COLUMNS, DECODINGS, MOST_SOUNDS, Cell, Comparison, Setup
 from afcore.app.kept_comparisons import KeptComparisons
 from afcore.app.labels import split_labels
@@ -182,7 +182,12 @@ def _begin(session: BrowserSession, engine: Engine, run: Comparison) -> None:
     session.comparison = run
     recordings = _recordings(session)
     session.jobs.pop(JOB, None)
-    session.run(JOB, id(run), lambda job: run.run(job, recordings, engine, model_room.load_beside), None)
+    host, who = common.model_host(), session.id
+
+    def beside(name: str, in_turn: bool) -> Job:
+        return host.beside(name, who, in_turn)
+
+    session.run(JOB, id(run), lambda job: run.run(job, recordings, engine, beside), None)
 
 
 def _file(session: BrowserSession) -> None:

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from afcore.app.feedback import Thumb
-from afcore.app.model_host import offered
+from afcore.app.model_host import NoRoom
 from afcore.audio.notices import NOTHING_SENTENCE
 from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
-from afcore.errors import AfcoreError, BadRequest
+from afcore.errors import AfcoreError, BadRequest, Cancelled, MissingPart
 from afcore.jobs import Job
 from afcore.model.generation import PRESETS, GenerationSettings
 from afcore.prompts import asks_for_class, check_labels, with_texts
@@ -191,29 +191,71 @@ class Comparison:
         pairs = [(a, b) for a, b in pairs if not a.error and not b.error]
         return sum(words(a.answer) == words(b.answer) for a, b in pairs), len(pairs)
 
-    def run(self, job: Job, recordings: dict[str, Recording], here: Engine, load: Callable[[str], Engine]) -> None:
-        """The work of a job: fills the cells that are empty, sound by sound; a model other than ``here`` is loaded by
-        ``load`` when its turn comes, asked about all sounds, and put away again."""
-        columns = sorted(range(len(self.setups)), key=lambda column: self.setups[column].model != here.name)
-        for model in dict.fromkeys(self.setups[column].model for column in columns):
-            mine = [column for column in columns if self.setups[column].model == model]
-            missing = [(s, c) for s in self.sounds for c in mine if s in recordings and (s, c) not in self.cells]
-            if not missing or job.stopping.is_set():
-                continue
+    def run(self, job: Job, recordings: dict[str, Recording], here: Engine, load: Callable[[str, bool], Job]) -> None:
+        """The work of a job: fills the cells that are empty, sound by sound, by all models for which there is room
+        together; those for which there is none come after them, each in its turn.
+
+        ``load``: of a model other than ``here`` the loading, as `ModelHost.beside` without the session.
+        """
+        missing = [
+            (sha256, column)
+            for sha256 in self.sounds
+            for column in range(len(self.setups))
+            if sha256 in recordings and (sha256, column) not in self.cells
+        ]
+        together: list[str] = []
+        later: list[list[str]] = []
+        for model in dict.fromkeys(self.setups[column].model for _, column in missing):
             try:
-                engine = here if model == here.name else load(offered(model))
+                self._engine(job, model, here, load)
+                together.append(model)
+            except NoRoom:
+                later.append([model])
+            except Cancelled:
+                return
             except AfcoreError as error:
-                self.cells |= {(s, c): Cell(s, c, error=str(error)) for s, c in missing}
-                continue
-            try:
-                for number, (sha256, column) in enumerate(missing):
-                    job.report(f"{model}: {number + 1} of {len(missing)}", number / len(missing))
-                    if job.stopping.is_set():
-                        return
-                    self._ask(job, engine, recordings[sha256], sha256, column)
-            finally:
-                if engine is not here:
-                    engine.close()
+                self.cells |= {
+                    (s, c): Cell(s, c, error=str(error)) for s, c in missing if self.setups[c].model == model
+                }
+        asked = 0
+        for group in (together, *later):
+            for sha256, column in missing:
+                if (model := self.setups[column].model) not in group or (sha256, column) in self.cells:
+                    continue
+                job.report(f"{model}: {asked + 1} of {len(missing)}", asked / len(missing))
+                asked += 1
+                try:
+                    engine = self._engine(job, model, here, load, in_turn=group is not together)
+                except Cancelled:
+                    return
+                except AfcoreError as error:
+                    self.cells[sha256, column] = Cell(sha256, column, error=str(error))
+                    continue
+                self._ask(job, engine, recordings[sha256], sha256, column)
+
+    def _engine(
+        self,
+        job: Job,
+        model: str,
+        here: Engine,
+        load: Callable[[str, bool], Job],
+        in_turn: bool = False,
+    ) -> Engine:
+        """The engine of ``model``, once it is loaded. Raises Cancelled when the job is stopped meanwhile, and what
+        keeps the model from being had."""
+        if job.stopping.is_set():
+            raise Cancelled()
+        if model == here.name:
+            return here
+        loading = load(model, in_turn)
+        while not loading.wait(0.2):
+            if job.stopping.is_set():
+                raise Cancelled()
+            job.report(f"Loading {model}: {loading.stage}" if loading.stage else f"Loading {model}", 0.0)
+        engine: Engine | None = loading.result
+        if engine is None:
+            raise MissingPart(loading.error or f"{model} was put away for another model just now. Ask again.")
+        return engine
 
     def _ask(self, job: Job, engine: Engine, recording: Recording, sha256: str, column: int) -> None:
         setup, cell = self.setups[column], Cell(sha256, column)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from afcore.app import model_room
 from afcore.engine import own_models
 from afcore.engine.loading import MODELS, PEER, LoadEngine, load_engine
-from afcore.errors import BadRequest, Cancelled
+from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.jobs import Job
 from afcore.published import folders, peer_files
 
@@ -25,6 +25,10 @@ _FORGOTTEN = 86_400.0  # seconds after which a session's choice is let go
 
 class InUse(BadRequest):
     """There is no room beside a model that somebody else uses; the person is asked whether to replace it."""
+
+
+class NoRoom(MissingPart):
+    """There is no memory for a model beside those that are in use."""
 
 
 def offered(name: str) -> str:
@@ -58,6 +62,8 @@ class ModelHost:
         """Loadings whose engines are still to be put away."""
         self._users: dict[str, tuple[str, float]] = {}
         """Session -> the model that it uses, and when it was last drawn."""
+        self._beside: dict[tuple[str, str], float] = {}
+        """(session, model that it compares with its own) -> when it last asked for it."""
         self.name = self._own = name
         """What who has chosen nothing gets."""
         self.padding = ""
@@ -131,6 +137,43 @@ class ModelHost:
             elif leaving:
                 Job(lambda job: self._put_away(job.report), kind="put away").start()
 
+    def beside(self, name: str, who: str, in_turn: bool = False) -> Job:
+        """The loading of the model ``name``, for the session ``who`` to compare with its own, which stays what it is.
+
+        It is loaded unless it is held, and then stays for the next comparison, until its room is wanted. It takes no
+        room from a model that somebody uses; ``in_turn``: those that this session compared before make room too.
+
+        Raises BadRequest for a name that is unknown, or of files that are not here, NoRoom.
+        """
+        offered(name)
+        if not self.is_here(name):
+            raise BadRequest(f"The files of {name} are not on this machine yet.")
+        with self._lock:
+            known = self._loadings.get(name)
+            if known is None or known.error is not None:
+                leaving = self._makes_room(name, who, in_turn)
+                for other in leaving:
+                    self._loadings[other].stop()
+                    self._old.append(self._loadings.pop(other))
+                self._loadings[name] = self._load(name)
+            self._beside = {key: at for key, at in self._beside.items() if self._now() - at < _FORGOTTEN}
+            self._beside[who, name] = self._now()
+            return self._loadings[name]
+
+    def _makes_room(self, name: str, who: str, in_turn: bool) -> list[str]:
+        """What is put away so that ``name`` can stand beside the rest. Raises NoRoom."""
+        mine, _ = self._users.get(who, ("", 0.0))
+        others = [other for other in self._loadings if other not in (name, self.name, mine)]
+        nobodys = [other for other in others if not self._others([other], "")]
+        compared = [other for other in others if not self._others([other], who)]
+        for leaving in ([], nobodys, compared if in_turn else nobodys):
+            if self._fits(name, leaving):
+                return leaving
+        raise NoRoom(
+            f"There is not enough memory for {name} beside the models that are in use: choose it in the sidebar, which "
+            "puts another one away."
+        )
+
     def _idle(self, name: str, who: str) -> list[str]:
         """Models beside ``name`` that nobody but ``who`` uses; not the server's own, unless that is what changes."""
         return [
@@ -150,7 +193,8 @@ class ModelHost:
         """How many sessions but ``who`` use one of ``names``."""
         now = self._now()
         used = [(session, name) for session, (name, at) in self._users.items() if now - at < ACTIVE]
-        return sum(session != who and name in names for session, name in used)
+        used += [key for key, at in self._beside.items() if now - at < ACTIVE]
+        return len({session for session, name in used if session != who and name in names})
 
     def use_padding(self, way: str, who: str = "") -> None:
         """Have samples padded as ``way`` says from now on, by the model of the session ``who`` and by those that are

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import psutil
 
-from afcore.engine.loading import PEER, load_engine
-from afcore.errors import MissingPart
+from afcore.engine.loading import PEER
 from afcore.published import peer_files, weights
-
-if TYPE_CHECKING:
-    from afcore.engine.engine import Engine
 
 WORK = 500_000_000
 """Bytes that a model takes besides its weights, for what it computes with."""
@@ -36,17 +31,6 @@ def free() -> int:
 def fits(name: str, leaving: Iterable[str] = ()) -> bool:
     """Whether there is room for ``name`` once the models ``leaving`` are put away."""
     return needed(name) <= free() + sum(map(needed, leaving))
-
-
-def load_beside(name: str) -> Engine:
-    """The model ``name``, beside those that are held. Raises MissingPart where there is no room for it, and as
-    `load_engine`."""
-    if not fits(name):
-        raise MissingPart(
-            f"{name} needs about {needed(name) / 1e9:.1f} GB of memory, and {free() / 1e9:.1f} GB are free: choose it "
-            "in the sidebar, which puts another model away."
-        )
-    return load_engine(name)
 
 
 def _gpu() -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 from fakes import FakeEngine
@@ -9,6 +10,7 @@ from media import chirps, encode
 
 from afcore.app.comparison import GREEDY, Comparison, Setup, marked, to_table
 from afcore.app.kept_comparisons import KeptComparisons
+from afcore.app.model_host import ModelHost, NoRoom
 from afcore.app.shares import MONTH
 from afcore.audio.recording import open_recording
 from afcore.errors import BadRequest, MissingPart
@@ -119,17 +121,43 @@ def test_a_file_that_is_another_is_refused_in_a_sentence(recordings, change):
         Comparison.from_json(json.dumps(change(content)).encode())
 
 
-def test_another_model_is_loaded_in_its_turn_and_put_away(engine, recordings, tmp_path):
-    other = FakeEngine(Bank(tmp_path / "other", create=True), name="hf:some/body", answer="Rain .")
+def another(folder, name, answer):
+    return FakeEngine(Bank(folder, create=True), name=name, answer=answer)
+
+
+def test_models_with_room_together_are_asked_sound_by_sound_and_stay(engine, recordings, tmp_path):
+    other = another(tmp_path / "other", "hf:some/body", "Rain .")
+    loading = Job(lambda job: other).start()
     run = comparison(recordings, Setup("hf:some/body"), Setup())
-    finished(run, recordings, engine, load=lambda name: other)
-    assert other.closed and not engine.closed
+    job = finished(run, recordings, engine, load=lambda name, in_turn: loading)
+    assert [cell.column for cell in job.items] == [0, 1, 0, 1]
+    assert not other.closed and not engine.closed
     assert {cell.answer for (_, column), cell in run.cells.items() if column == 0} == {"Rain."}
 
 
+def test_models_without_room_together_come_after_the_others_in_turn(engine, recordings, tmp_path):
+    others = {f"hf:some/{n}": another(tmp_path / n, f"hf:some/{n}", f"{n} .") for n in ("rain", "wind")}
+
+    def load(name, in_turn):
+        if not in_turn:
+            raise NoRoom("No room.")
+        return Job(lambda job: others[name]).start()
+
+    run = comparison(recordings, Setup("hf:some/rain"), Setup(), Setup("hf:some/wind"))
+    job = finished(run, recordings, engine, load)
+    assert [cell.column for cell in job.items] == [1, 1, 0, 0, 2, 2]
+    assert [job.items[n].answer for n in (2, 4)] == ["rain.", "wind."]
+
+
 def test_a_model_that_cannot_be_had_leaves_the_other_columns_their_answers(engine, recordings):
-    def load(name):
-        raise MissingPart("Its weights are missing.")
+    def load(name, in_turn):
+        if name == "hf:/etc":
+            return ModelHost.beside(SimpleNamespace(), name, "ann", in_turn)
+
+        def work(job):
+            raise MissingPart("Its weights are missing.")
+
+        return Job(work).start()
 
     run = comparison(recordings, Setup("hf:some/body"), Setup(), Setup("hf:/etc"))
     finished(run, recordings, engine, load)
@@ -138,6 +166,16 @@ def test_a_model_that_cannot_be_had_leaves_the_other_columns_their_answers(engin
         "folders are not opened"
     )
     assert all(cell.answer for (_, column), cell in run.cells.items() if column == 1)
+
+
+def test_a_comparison_is_stopped_while_a_model_is_loaded(engine, recordings):
+    loading = Job(lambda job: job.stopping.wait(60)).start()
+    run = comparison(recordings, Setup("hf:some/body"), Setup())
+    job = Job(lambda job: run.run(job, recordings, engine, lambda name, in_turn: loading)).start()
+    assert not job.wait(0.3)
+    job.stop()
+    assert job.wait(5) and job.stopped and run.cells == {}
+    loading.stop()
 
 
 def test_what_cannot_be_compared_is_refused(recordings):

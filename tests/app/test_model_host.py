@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import tiny_engine, tone_clip
 
-from afcore.app.model_host import ACTIVE, InUse, ModelHost
+from afcore.app.model_host import ACTIVE, InUse, ModelHost, NoRoom
 from afcore.errors import BadRequest, Cancelled, MissingPart
 from afcore.model.generation import GenerationSettings
 from afcore.published import download
@@ -87,6 +87,42 @@ def test_where_there_is_no_room_a_model_that_somebody_uses_is_replaced_only_afte
     host._fits = lambda name, leaving: CHAT in leaving
     host.choose("mini", "ann")
     assert ready(host).name == "mini" and host.held == ["mini"]
+
+
+def test_what_is_compared_is_loaded_once_beside_ones_own_and_stays(load):
+    host = ModelHost("mini", load, fits=lambda name, leaving: True)
+    mini = ready(host)
+    host.loading_for("ann")
+    job = host.beside(CHAT, "ann")
+    assert job.wait(60) and job.result.name == CHAT
+    assert host.beside(CHAT, "ann") is job and host.beside(CHAT, "bob") is job, "it is loaded once"
+    assert host.loading_for("ann").result is mini and host.held == ["mini", CHAT]
+    assert host.beside("mini", "ann").result is mini
+    with pytest.raises(BadRequest, match="no model"):
+        host.beside("/etc", "ann")
+
+
+def test_what_is_compared_takes_no_room_from_what_somebody_uses(load):
+    clock, room = [0.0], {CHAT: [], FOUNDATION: [CHAT]}
+    host = ModelHost("mini", load, fits=lambda name, leaving: leaving == room[name], now=lambda: clock[0])
+    mini = ready(host)
+    host.loading_for("ann"), host.loading_for("bob")
+    chat = host.beside(CHAT, "ann")
+    assert chat.wait(60)
+    with pytest.raises(NoRoom, match="not enough memory for audio-flamingo-foundation beside"):
+        host.beside(FOUNDATION, "ann")
+    host.beside(CHAT, "bob")
+    with pytest.raises(NoRoom):
+        host.beside(FOUNDATION, "ann", in_turn=True)  # bob compares with it too
+    clock[0] += ACTIVE + 1  # bob has gone
+    host.beside(CHAT, "ann")
+    job = host.beside(FOUNDATION, "ann", in_turn=True)
+    assert job.wait(60) and job.result.name == FOUNDATION and chat.result is None
+    assert host.held == ["mini", FOUNDATION] and not mini.closed
+    host.loading_for("bob")
+    with pytest.raises(InUse, match="Another person uses mini and audio-flamingo-foundation"):  # ann
+        host._fits = lambda name, leaving: FOUNDATION in leaving
+        host.choose(CHAT, "bob")
 
 
 def test_an_answer_under_way_ends_first(load):
