@@ -54,15 +54,15 @@ def _talk(session: BrowserSession, engine: Engine, heard: Heard | None, question
     _tools(session, engine, heard)
     turns = session.talk
     waiting = turns[-1] if turns and turns[-1].open else None
-    for turn in turns if waiting is None else turns[:-1]:
-        _turn(session, turn)
-    question = question or st.session_state.pop("suggested", None)
+    for number, turn in enumerate(turns if waiting is None else turns[:-1]):
+        _turn(session, turn, number, engine.name)
+    question, last = question or st.session_state.pop("suggested", None), len(turns) - 1
     if question:
         turn = session.ask(engine, heard, question)
         common.keep()  # before the answer has come, so that a reload does not lose the question
         if waiting is not None:
             waiting.wait(5)
-            _turn(session, waiting)
+            _turn(session, waiting, last, engine.name)
         _answering(session, turn)
     elif waiting is not None:
         _answering(session, waiting)
@@ -227,7 +227,7 @@ def _question(session: BrowserSession, turn: Turn) -> None:
             st.caption(f"About the part from {clock_text(turn.start)} on")
 
 
-def _turn(session: BrowserSession, turn: Turn) -> None:
+def _turn(session: BrowserSession, turn: Turn, number: int, model: str) -> None:
     _question(session, turn)
     with st.chat_message("assistant", avatar=MODEL):
         # Laid out as `_answering` does: what it drew would stay on the screen while the next answer streams.
@@ -236,6 +236,9 @@ def _turn(session: BrowserSession, turn: Turn) -> None:
             st.markdown(markdown_safe(turn.answer))
         st.empty()
         _footer(turn)
+        if turn.answer and turn.prompt:
+            about = common.answered(turn.question, turn.answer, turn.prompt, model, turn.start)
+            common.thumbs(f"chat-{number}", about, says="")
 
 
 def _footer(turn: Turn) -> None:

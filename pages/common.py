@@ -2,8 +2,10 @@
 
 import html
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import plotly.graph_objects as go
@@ -13,7 +15,7 @@ from afcore import paths
 from afcore.app import certainty, plots
 from afcore.app.banks import ChosenBanks, listen
 from afcore.app.examples import everyday_examples
-from afcore.app.feedback import Feedback
+from afcore.app.feedback import Feedback, Thumb
 from afcore.app.kept_sessions import KeptSessions
 from afcore.app.markdown import markdown_safe, with_commands
 from afcore.app.model_host import ModelHost, device_name, number_format
@@ -282,6 +284,31 @@ def doubt(
     if found is not None:
         st.markdown(DOUBT[found.word].format(markdown_safe(found.sentence().rstrip("."))))
     return found
+
+
+def thumbs(name: str, about: Thumb, says: str = "Is that right?") -> None:
+    """Thumbs under an answer about the present sound, kept for this server with the exact prompt. ``name``: of the
+    place on the page; ``about``: what is kept beside the thumb."""
+    key = session().key(f"thumb-{name}-{abs(hash((about.question, about.answer)))}")
+
+    def keep_it() -> None:
+        chosen = st.session_state[key]
+        if chosen is not None:
+            feedback().add(replace(about, thumb=("down", "up")[chosen], at=time.time()))
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if says:
+            st.caption(says)
+        st.feedback("thumbs", key=key, on_change=do, args=(keep_it,))
+
+
+def answered(question: str, answer: str, prompt: str, model: str, start: float | None = None) -> Thumb:
+    """What `thumbs` keeps of an answer about the present sound, or, in a chat without one, about none. ``start``: where
+    the part that was heard begins, in seconds; by default that of the present part."""
+    now = session()
+    recording = now.recording if not now.soundless else None
+    name, sha256 = ("", "") if recording is None else (recording.name, recording.sha256)
+    return Thumb("", name, sha256, now.start if start is None else start, model, question, answer, prompt)
 
 
 # --- errors ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import streamlit as st
 
 from afcore import prompts
 from afcore.app import certainty, closed_question, plots
-from afcore.app.feedback import Thumb
 from afcore.app.markdown import markdown_safe
 from afcore.app.session import BrowserSession
 from afcore.app.teach_session import SETUP
@@ -24,7 +23,7 @@ def draw(session: BrowserSession, engine: Engine, heard: Heard, said: str) -> No
     """Draw it, for the present sound."""
     if said.strip():
         prompt = engine.build_prompt(heard, prompts.CAPTION)
-        _thumbs(session, engine, prompts.CAPTION, said.strip(), prompt.text, "caption")
+        common.thumbs("caption", common.answered(prompts.CAPTION, said.strip(), prompt.text, engine.name))
         common.exact_prompt(prompt, "The exact prompt of the sentence")
     with st.container(border=True, key="closed"):
         st.markdown("**Which of these is it?**")
@@ -46,7 +45,7 @@ def draw(session: BrowserSession, engine: Engine, heard: Heard, said: str) -> No
         if job is not None and job.key == closed_question.key_of(engine, heard.clip, labels):
             scores = common.finish(job, "Weighing the labels")
             if scores is not None:
-                _scores(session, engine, heard, scores)
+                _scores(engine, heard, scores)
     _teach(session)
 
 
@@ -56,44 +55,19 @@ def asked(session: BrowserSession, engine: Engine, heard: Heard) -> LabelScores 
     return job.result if job is not None and job.key[:2] == (engine.name, heard.clip.key) else None
 
 
-def _scores(session: BrowserSession, engine: Engine, heard: Heard, scores: LabelScores) -> None:
+def _scores(engine: Engine, heard: Heard, scores: LabelScores) -> None:
     common.doubt(engine, lambda limits: certainty.of_labels(scores, limits.labels))
     ordered = sorted(scores.probabilities.items(), key=lambda pair: -pair[1])
-    common.figure(plots.tags(ordered), "closed-bars", "How probable each label is", csv=True)
+    common.figure(plots.tags(ordered), "closed-bars", "How probable each label is")
     st.caption(scores.judged_by)
     labels = list(scores.probabilities)
     prompt = engine.build_prompt(heard, prompts.CLASSIFY, labels=labels)
     question = f"{prompts.CLASSIFY} {', '.join(labels)}"
-    _thumbs(session, engine, question, scores.best, prompt.text, "closed")
+    common.thumbs("closed", common.answered(question, scores.best, prompt.text, engine.name))
     if any(opinion.judge == LANGUAGE for opinion in scores.opinions):
         common.exact_prompt(prompt)
     else:
         st.caption("The language model was not asked, so there was no prompt: the sound itself was compared.")
-
-
-def _thumbs(session: BrowserSession, engine: Engine, question: str, answer: str, prompt: str, name: str) -> None:
-    key = session.key(f"thumb-{name}-{abs(hash((question, answer)))}")
-
-    def keep() -> None:
-        recording, _ = session.sound()
-        chosen = st.session_state[key]
-        if chosen is not None:
-            common.feedback().add(
-                Thumb(
-                    ("down", "up")[chosen],
-                    recording.name,
-                    recording.sha256,
-                    session.start,
-                    engine.name,
-                    question,
-                    answer,
-                    prompt,
-                )
-            )
-
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Is that right?")
-        st.feedback("thumbs", key=key, on_change=common.do, args=(keep,))
 
 
 def _teach(session: BrowserSession) -> None:

@@ -67,8 +67,8 @@ def _examples(session: BrowserSession, engine: Engine, heard: Heard) -> None:
     used = len(session.shots())
     if choices:
         st.caption(
-            f"{used} of {len(choices)} in the prompt, the most similar next to your sound. Found by "
-            f"`{engine.clap_name}`."
+            f"{used} of {len(choices)} in the prompt, the most similar next to your sound.",
+            help=f"Found by `{engine.clap_name}`.",
         )
     _map(session, engine, heard)
 
@@ -86,6 +86,7 @@ def _map(session: BrowserSession, engine: Engine, heard: Heard) -> None:
             plots.neighbours(retriever.vectors, labels, heard.query, shots),
             "map",
             "Your sound among all examples, those in the prompt by name",
+            csv=False,
         )
         st.caption(
             "What sounds alike lies close. A flat map cannot show every likeness, so neighbours may be further off."
@@ -209,7 +210,7 @@ def _answers(engine: Engine, job: Job) -> None:
         ended = job.done
         while drawn < len(job.items):
             with places[drawn]:
-                _answer(engine, job.items[drawn])
+                _answer(engine, job.items[drawn], job.key[1])
             drawn += 1
         if ended:
             break
@@ -225,10 +226,10 @@ def _answers(engine: Engine, job: Job) -> None:
         with chart:
             st.markdown("### How probable each label is")
             answers = {answer.title: answer.probabilities for answer in job.items}
-            common.figure(plots.compare(answers), "compare", "Probability of each label in each answer", csv=True)
+            common.figure(plots.compare(answers), "compare", "Probability of each label in each answer")
 
 
-def _answer(engine: Engine, answer: Answer) -> None:
+def _answer(engine: Engine, answer: Answer, question: str) -> None:
     st.markdown(f"### {answer.title}")
     scores = answer.scores
     if scores is not None:
@@ -245,6 +246,9 @@ def _answer(engine: Engine, answer: Answer) -> None:
         st.caption("Shown: " + ", ".join(markdown_safe(shot.example.label) for shot in answer.shots))
     else:
         st.caption("Shown: nothing but the sound")
+    if said := answer.text if scores is None else scores.best:
+        about = common.answered(question, said, answer.prompt.text, answer.model)
+        common.thumbs(f"compare-{answer.title}", about)
 
 
 main()

@@ -3,9 +3,11 @@ by side."""
 
 import streamlit as st
 
+from afcore import prompts
 from afcore.app import benchmark_runs, plots
 from afcore.app import shelf as shelves
 from afcore.app.clip_part import ClipPart, clip_part
+from afcore.app.feedback import Thumb
 from afcore.app.markdown import markdown_safe
 from afcore.app.report import thumbnail
 from afcore.app.session import BrowserSession
@@ -135,6 +137,10 @@ def _rows(session: BrowserSession, shown: list[OnShelf]) -> None:
                 elif one.model:
                     st.markdown(markdown_safe(one.caption) or "*Nothing to say.*")
                     st.caption(markdown_safe(" · ".join(f"{name} {p:.0%}" for name, p in one.tags)))
+                    if one.prompt and one.caption:
+                        recording = one.recording
+                        about = (recording.name, sha256, 0.0, one.model, prompts.CAPTION, one.caption, one.prompt)
+                        common.thumbs(f"{sha256[:12]}-described", Thumb("", *about), says="")
                 else:
                     st.caption("Not described yet.")
                 with st.container(horizontal=True):
@@ -174,11 +180,14 @@ def _two(session: BrowserSession, engine: Engine) -> None:
     if job is None or job.key != key:
         return
     answers = common.finish(job, "Asking both")
-    for place, sha256, answer in zip(st.columns(2), (first, second), answers or (), strict=False):
+    pair = zip(st.columns(2), (first, second), answers or (), strict=False)
+    for number, (place, sha256, answer) in enumerate(pair):
         with place, st.container(border=True):
             st.markdown(f"**{markdown_safe(sounds[sha256])}**")
             st.markdown(markdown_safe(answer.text) or "*Nothing to say.*")
             if answer.prompt:
+                about = Thumb("", sounds[sha256], sha256, 0.0, engine.name, question, answer.text, answer.prompt)
+                common.thumbs(f"two-{number}", about)
                 common.exact_prompt(answer.prompt)
 
 

@@ -239,6 +239,34 @@ def test_a_chat_has_turns_settings_shots_and_ends(app, engine):
     assert chat_texts(app) == [] and session(app).turns == []
 
 
+def test_a_thumb_on_any_answer_is_kept_with_its_exact_prompt(app, engine):
+    common.feedback().clear()
+    example(app)
+    good(page(app, "chat"))
+    ask(app, "What is it?")
+    [thumb] = app.feedback
+    good(thumb.set_value(0).run())
+    [kept] = common.feedback().all()
+    assert (kept.thumb, kept.question, kept.answer) == ("down", "What is it?", engine.answer.replace(" .", "."))
+    assert kept.prompt == engine.prompts[-1][0].text and kept.sha256 == session(app).recording.sha256
+    ask(app, "And now?")
+    assert [thumb.value for thumb in app.feedback] == [0, None], "each answer has its own"
+
+    good(page(app, "retrieve"))
+    good(button(app, "Compare").click().run())
+    assert session(app).jobs["compare"].wait(30)
+    good(app.run())
+    assert len(app.feedback) == 3
+    good(app.feedback[1].set_value(1).run())
+    good(page(app, "shelf"))
+    good(button(app, "Describe 1 sound").click().run())
+    assert session(app).jobs["shelf"].wait(30)
+    good(app.run())
+    good(app.feedback[0].set_value(1).run())
+    told = [(one.thumb, one.prompt.count("<audio>")) for one in common.feedback().all()]
+    assert told == [("down", 1), ("up", 5), ("up", 1)]
+
+
 def test_each_sound_has_its_own_chat(app):
     example(app, "Dog")
     good(page(app, "chat"))
