@@ -7,11 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from afcore import paths
 from afcore.app import comparison as comparisons
 from afcore.app import plots
 from afcore.app.comparison import CHANNELS, COLUMNS, DECODINGS, MOST_SOUNDS, Cell, Comparison, Setup
-from afcore.app.kept_comparisons import KeptComparisons
 from afcore.app.labels import split_labels
 from afcore.app.markdown import markdown_safe
 from afcore.app.model_host import ModelHost
@@ -58,12 +56,6 @@ def draw(session: BrowserSession, engine: Engine) -> None:
         )
 
 
-@st.cache_resource(show_spinner=False)
-def _kept() -> KeptComparisons:
-    """The comparisons of this server that have a link."""
-    return KeptComparisons(paths.DATA / "comparisons")
-
-
 def _keep(session: BrowserSession, run: Comparison) -> None:
     with st.container(horizontal=True):
         st.download_button(
@@ -82,12 +74,16 @@ def _keep(session: BrowserSession, run: Comparison) -> None:
             key=session.key("columns-link"),
             help="Whoever has it sees these settings and answers with the sounds' names, not the sounds, for a month.",
         )
-    if link := session.comparison_links.get(id(run)):
+    if (link := session.comparison_links.get(id(run))) and link in share.mine():
         st.code(share.address(link, "shelf", "comparison"), language=None, wrap_lines=True)
+        st.caption("The About page lists what you have shared, and deletes it.")
+    share.remember()
 
 
 def _link(session: BrowserSession, run: Comparison) -> None:
-    session.comparison_links = {id(run): _kept().keep(run)}
+    name = share.comparisons().keep(run)
+    share.mine().append(name)
+    session.comparison_links = {id(run): name}
 
 
 def open_linked(session: BrowserSession) -> None:
@@ -96,7 +92,7 @@ def open_linked(session: BrowserSession) -> None:
     if not name or f"comparison-{name}" in session.seen:
         return
     session.seen.add(f"comparison-{name}")
-    found = _kept().find(name)
+    found = share.comparisons().find(name)
     if found is None:
         st.warning("That comparison is not here (any more): links are kept for a month.", icon=":material/link_off:")
     else:

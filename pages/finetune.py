@@ -174,6 +174,14 @@ def _models() -> None:
     for name, facts in found:
         with st.container(border=True, key=f"own-{name}"):
             _model(name, facts.based_on, dict(facts.notes))
+    if finetunes.has_data():
+        common.delete_button(
+            "The sounds and questions that were kept for training go; the models stay. A training that was stopped and "
+            "needs them can't go on.",
+            "delete-tune-data",
+            tunes().delete_data,
+            label="Delete training data",
+        )
 
 
 def _model(name: str, based_on: str, notes: dict) -> None:

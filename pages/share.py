@@ -5,6 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from afcore import paths
+from afcore.app.kept_comparisons import KeptComparisons
 from afcore.app.report import to_html
 from afcore.app.shares import Share, Shares
 from afcore.app.teach_exports import file_name
@@ -12,6 +13,7 @@ from pages import common
 
 COOKIE, _MINE = "shares", "my-shares"
 _MOST_MINE = 40  # ids that fit into one cookie
+_LONGEST = 80  # characters of a name in the list
 
 
 @st.cache_resource(show_spinner=False)
@@ -20,11 +22,18 @@ def shares() -> Shares:
     return Shares(paths.DATA / "shares")
 
 
+@st.cache_resource(show_spinner=False)
+def comparisons() -> KeptComparisons:
+    """The comparisons of this server that have a link."""
+    return KeptComparisons(paths.DATA / "comparisons")
+
+
 def mine() -> list[str]:
-    """Ids of what this browser has shared and what is still there, the newest last."""
+    """Ids of what this browser has shared, results and comparisons, and what is still there, the newest last."""
     if _MINE not in st.session_state:
         st.session_state[_MINE] = st.context.cookies.get(COOKIE, "").split(".")
-    st.session_state[_MINE] = [name for name in st.session_state[_MINE] if shares().find(name) is not None]
+    known = st.session_state[_MINE]
+    st.session_state[_MINE] = [name for name in known if shares().find(name) or comparisons().find(name)]
     return st.session_state[_MINE]
 
 
@@ -60,7 +69,7 @@ def box(key: str, make: Callable[[], tuple[Share, bytes]], disabled: bool = Fals
             key=f"report-{key}",
             help="One page with its pictures inside; it prints well.",
         )
-        _remember()
+        remember()
 
 
 def _make(key: str, make: Callable[[], tuple[Share, bytes]]) -> None:
@@ -69,7 +78,7 @@ def _make(key: str, make: Callable[[], tuple[Share, bytes]]) -> None:
     st.session_state[f"_made-{key}"] = name
 
 
-def _remember() -> None:
+def remember() -> None:
     """Have the browser know for a month what it has shared, so that it can be deleted from there."""
     value = ".".join(mine()[-_MOST_MINE:])
     if value != st.context.cookies.get(COOKIE, ""):
@@ -85,19 +94,30 @@ def listed() -> None:
     if not names:
         st.caption("You have shared nothing that is still there.")
     for name in reversed(names):
-        share = shares().find(name)
-        if share is None:
-            continue
+        share, run = shares().find(name), comparisons().find(name)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.page_link(
-                "shared.py", label=share.title, icon=":material/link:", query_params={"share": name}, width="stretch"
-            )
+            if share is not None:
+                st.page_link(
+                    "shared.py",
+                    label=share.title,
+                    icon=":material/link:",
+                    query_params={"share": name},
+                    width="stretch",
+                )
+            elif run is not None:
+                st.page_link(
+                    "shelf.py",
+                    label=f"Comparison: {', '.join(run.sounds.values())}"[:_LONGEST],
+                    icon=":material/compare_arrows:",
+                    query_params={"comparison": name},
+                    width="stretch",
+                )
             st.button(
                 "Delete",
                 icon=":material/delete:",
                 type="tertiary",
                 key=f"delete-share-{name}",
                 on_click=common.do,
-                args=(shares().delete, name),
+                args=((shares() if share is not None else comparisons()).delete, name),
             )
-    _remember()
+    remember()

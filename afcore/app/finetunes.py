@@ -13,6 +13,7 @@ import threading
 import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from afcore import paths
@@ -79,6 +80,13 @@ class FineTunes:
         if self.running and self.job is not None and self.job.key == name:
             raise BadRequest("Stop it first.")
         shutil.rmtree(training_folder(own_models.home() / check_name(name, free=False)), ignore_errors=True)
+
+    def delete_data(self) -> None:
+        """Delete the sounds and questions that were kept for training; what was stopped and needs them can't go on.
+        Raises BadRequest while one is under way."""
+        if self.running:
+            raise BadRequest("A fine-tuning may need them just now: stop it first, or wait for it.")
+        shutil.rmtree(_data(), ignore_errors=True)
 
     @property
     def running(self) -> bool:
@@ -201,6 +209,15 @@ def delete(name: str, in_use: Collection[str]) -> None:
     shutil.rmtree(own_models.home() / check_name(name, free=False))
 
 
+def has_data() -> bool:
+    """Whether there are sounds and questions that were kept for training."""
+    return _data().is_dir()
+
+
+def _data() -> Path:
+    return paths.DATA / "finetune"
+
+
 def unpacked(zipped: bytes) -> str:
     """The data of a zip, kept in the data folder; returns the path that the command takes."""
-    return str(data.unpack(zipped, paths.DATA / "finetune" / sha256_of(zipped)[:16]))
+    return str(data.unpack(zipped, _data() / sha256_of(zipped)[:16]))

@@ -39,6 +39,11 @@ class KeptComparisons:
         except (OSError, BadRequest):
             return None
 
+    def delete(self, name: str) -> None:
+        """Remove it; what is gone already is no matter."""
+        if is_id(name):
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
+
     def _gone(self, file: Path) -> bool:
         """Whether its time is over; then it is removed."""
         try:

@@ -45,11 +45,18 @@ KEPT = (
         "Retrieve, “Example banks of your own”",
     ),
     Kept(
-        "Models of your own, with the held-out questions and their answers; the data of those that were given as a zip",
+        "Models of your own, with the held-out questions and their answers",
         "In this server's data folder",
-        "Until somebody deletes the model; its data until somebody deletes the folder “finetune” there",
+        "Until somebody deletes the model",
         "Everybody who can open this app: models are listed to all visitors",
         "Fine-tune, “Your models”",
+    ),
+    Kept(
+        "Sounds and questions that models of your own were trained on",
+        "In this server's data folder",
+        "Until somebody deletes them",
+        "Nobody but the server",
+        "Fine-tune, “Delete training data”",
     ),
     Kept(
         "Thumbs on answers: question, answer, exact prompt, the sound's name and hash, not the sound",
@@ -59,7 +66,8 @@ KEPT = (
         "“Delete all thumbs” below",
     ),
     Kept(
-        "Results that you share: answers, prompts, settings, the part of the sound that was heard",
+        "Results that you share: answers, prompts, settings, the part of the sound that was heard; of comparisons its "
+        "name alone",
         "In this server's data folder; their ids also in your browser (a cookie)",
         "A month",
         "Whoever has the link",

@@ -72,6 +72,22 @@ def test_stopped_and_taken_up(tunes):
         tunes.resume("mine")
 
 
+def test_the_data_of_a_training_are_deleted_once_it_is_over(tunes):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("questions.csv", "file,question,answer\na.wav,What?,a dog\n")
+        file.writestr("a.wav", b"RIFF")
+    given = Path(finetunes.unpacked(out.getvalue()))
+    assert given.exists() and finetunes.has_data()
+    job = tunes.begin("mine", str(given), "mini", "full", 4.0)
+    with pytest.raises(BadRequest, match="stop it first"):
+        tunes.delete_data()
+    job.stop()
+    assert job.wait(60) and given.exists()
+    tunes.delete_data()
+    assert not given.exists() and not finetunes.has_data()
+
+
 def test_models_are_listed_handed_on_and_deleted(tunes, tmp_path):
     made_model(tmp_path / "parts", {"minutes": 3})
     damaged = own_models.home() / "damaged"

@@ -11,7 +11,7 @@ from afcore import paths
 from afcore.app import benchmark_runs, plots
 from afcore.app.comparison import Comparison
 from afcore.audio.recording import open_recording
-from pages import common
+from pages import common, share
 
 
 def _asked(app: AppTest) -> Comparison:
@@ -65,6 +65,10 @@ def test_a_link_opens_the_same_comparison_without_any_sound(app, engine):
     good(page(good(other.run()), "shelf"))
     assert session(other).comparison.cells == run.cells and session(other).recording is None
     assert "I hear a dog that barks twice." in texts(other)
+    name = address.partition("comparison=")[2]
+    good(page(app, "about"))
+    good(button(app, "Delete").click().run())
+    assert share.comparisons().find(name) is None and "nothing that is still there" in texts(app)
 
 
 def test_runs_of_benchmarks_stand_beside_the_papers_line(app, engine):
