@@ -110,6 +110,14 @@ def _show(session: BrowserSession) -> None:
         st.header("Sound tags", anchor=False)
         tag_place = st.empty()
 
+    before, doubt = common.computed_beforehand(), None
+    if before is not None:  # an example on a first visit: the model may still be on its way
+        said = before.caption
+        with tag_place.container():
+            _tags(before.tags)
+        with caption.container():
+            doubt = _said_beforehand(session, before)
+
     st.header("What the model hears", anchor=False)
     _which(session)
     _part(session)
@@ -126,23 +134,17 @@ def _show(session: BrowserSession) -> None:
         plots.waveform(recording.envelope, recording.duration, times, clip.start, plan.max_seconds, clip.samples),
         "waveform",
         f"Waveform of {recording.name} with {several} marked",
+        csv=False,
     )
     axis = "xaxis2" if clip.duration < recording.duration / 3 else "xaxis"
     playhead.follow("playhead-heard", "heard-player", "waveform", times, clip.start, axis)
     all_of_it = st.container()
     st.header("Spectrogram", anchor=False)
-    common.figure(plots.mel(clip), "mel", "Mel spectrogram of the part that is heard")
+    common.figure(plots.mel(clip), "mel", "Mel spectrogram of the part that is heard", csv=False)
     if clip.duration < recording.duration - 0.01:
         with st.expander("Play the whole recording", icon=":material/play_circle:"):
             st.audio(recording.data)
 
-    before, doubt = common.computed_beforehand(), None
-    if before is not None:  # an example on a first visit: the model may still be on its way
-        said = before.caption
-        with tag_place.container():
-            _tags(before.tags)
-        with caption.container():
-            doubt = _said_beforehand(session, before)
     # Last, since it takes time: everything above is there to look at meanwhile.
     with hearing.container():
         engine = common.engine()
@@ -243,7 +245,7 @@ def _tags(tags: Sequence[tuple[str, float]], silent: bool = False) -> None:
     if not tags:
         st.caption("This model's encoder names no tags.")
         return
-    common.figure(plots.tags(tags[:SHOWN_TAGS]), "tags", "The most probable sound tags", csv=True)
+    common.figure(plots.tags(tags[:SHOWN_TAGS]), "tags", "The most probable sound tags")
 
 
 main()
