@@ -121,7 +121,7 @@ class LabelScores:
         if len(names) == 1:
             return f"Judged by {names[0]}."
         agreeing = sum(opinion.best == self.best for opinion in self.opinions)
-        end = "who agree" if self.agree else f"of whom {agreeing} of {len(names)} say the same"
+        end = "which agree" if self.agree else f"of which {agreeing} of {len(names)} say the same"
         return f"Judged by {', '.join(names[:-1])} and {names[-1]}, {end}."
 
     def to_json(self) -> dict[str, Any]:

@@ -194,6 +194,8 @@ def summary(windows: Sequence[Window]) -> str:
     for part in parts:
         seconds[part.label] += round(1000 * (part.end - part.start))
     ranked = [label for label, _ in seconds.most_common()]
+    if len(ranked) == 1 and len(parts) == len(stretches(windows)):
+        return f"{_capital(noun(ranked[0]))}: heard all through these {minutes_text(whole)}."
     share = 100 * seconds[ranked[0]] / 1000 / whole
     sentences = [f"Heard most is {noun(ranked[0])}, for about {share:.0f} % of {minutes_text(whole)}"]
     if ranked[1:]:

@@ -58,9 +58,9 @@ def test_who_judged_is_said_in_a_sentence():
     language, names = Opinion(LANGUAGE, FIRST.probabilities), Opinion("names", SECOND.probabilities)
     assert LabelScores(FIRST.probabilities, (language,)).judged_by == "Judged by the language model."
     both = LabelScores(pooled(LABELS, [language, names]), (language, names)).judged_by
-    assert both == "Judged by the language model and the names against the tags, of whom 1 of 2 say the same."
+    assert both == "Judged by the language model and the names against the tags, of which 1 of 2 say the same."
     same = LabelScores(FIRST.probabilities, (language, Opinion("names", FIRST.probabilities))).judged_by
-    assert same.endswith("names against the tags, who agree.")
+    assert same.endswith("names against the tags, which agree.")
 
 
 @dataclass

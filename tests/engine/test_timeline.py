@@ -101,4 +101,5 @@ def test_the_summary_is_three_sentences_of_what_is_there():
         Window(7.0, 14.0, "", 0.0, (), np.zeros(1)),
     ]
     assert "quiet from 0:05 to 0:14" in timeline.summary(quiet)
+    assert timeline.summary(windows[:3]) == "Rain: heard all through these 0:14."
     assert "nothing is heard clearly" in timeline.summary(quiet[1:]) and timeline.summary([]) == ""
