@@ -25,6 +25,8 @@ from pages import common, share
 
 JOB = "columns"
 ONE, ALL = "This sound", "All sounds of this visit"
+_EXAMPLES = (0, 4, 1, 8)
+"""How many each column begins with, so that no two are the same."""
 IN_FULL = 4
 """Sounds up to which all answers are drawn in columns; more are a table, and one of them in columns."""
 
@@ -32,8 +34,8 @@ IN_FULL = 4
 def draw(session: BrowserSession, engine: Engine) -> None:
     """Draw it."""
     st.caption(
-        "The same question by different settings: the model, how many examples it sees, the words you ask in, how it "
-        "decodes, which channel it hears. Differences from column A are marked."
+        "The same question by different settings: the model, how many examples it sees, the words you ask in. "
+        "Differences from column A are marked."
     )
     _form(session, engine)
     _file(session)
@@ -153,15 +155,21 @@ def _setup(session: BrowserSession, engine: Engine, here: list[str], number: int
         help="Or type hf:OWNER/NAME, an audio model of transformers; the sidebar fetches its files.",
     )
     most = engine.max_shots if model == engine.name else 8
-    shots = st.slider("Examples", 0, most, min(4, most) if number % 2 else 0, key=key("shots"))
+    shots = st.slider("Examples", 0, most, min(_EXAMPLES[number], most), key=key("shots"))
     prompt = st.text_input("Question", Setup.prompt, key=key("prompt"), max_chars=500)
-    decoding = st.selectbox("Decoding", list(DECODINGS), key=key("decoding"))
-    channel = st.selectbox("Channel", list(CHANNELS), key=key("channel"))
-    text_only = st.toggle(
-        "Examples as text only",
-        key=key("text"),
-        help="What the nearest sounds are said to be stands in the prompt, their sounds do not.",
-    )
+    with st.expander("Advanced", icon=":material/tune:"):
+        decoding = st.selectbox(
+            "Decoding",
+            list(DECODINGS),
+            key=key("decoding"),
+            help="How the words of the answer are chosen. What is drawn is drawn alike each time.",
+        )
+        channel = st.selectbox("Channel", list(CHANNELS), key=key("channel"), help="Of a sound with several.")
+        text_only = st.toggle(
+            "Examples as text only",
+            key=key("text"),
+            help="What the nearest sounds are said to be stands in the prompt, their sounds do not.",
+        )
     return Setup(model, shots, prompt, decoding, channel, text_only)
 
 

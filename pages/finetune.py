@@ -71,6 +71,8 @@ def _new() -> None:
             ):
                 common.attempt(lambda: tunes().begin(name, str(source), base, train, float(epochs) or None))
                 common.redraw()
+        if source and not name.strip():
+            st.caption("To train it, give the new model a name.")
 
 
 def _source() -> str | None:

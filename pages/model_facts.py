@@ -19,8 +19,8 @@ def draw(session: BrowserSession, engine: Engine) -> None:
         st.table([{"": name, " ": text} for name, text in model_facts.limits(engine).items()])
     with right:
         parts = model_facts.parameters(engine)
-        st.header("Parameters by part", anchor=False)
         if parts:
+            st.header("Parameters by part", anchor=False)
             common.figure(plots.amounts(parts, "M", 1e6), "facts-parts", "Millions of parameters of each part")
             st.caption(f"{sum(parts.values()):,} in all.")
         gates = model_facts.gates(engine)

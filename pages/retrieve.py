@@ -173,7 +173,13 @@ def _question(session: BrowserSession) -> None:
     )
     known = session.known_labels
     if len(known) > 1:
-        right.button("Use the examples' labels", type="tertiary", on_click=session.use_labels, args=(known,))
+        right.button(
+            "Use the examples' labels",
+            icon=":material/label:",
+            type="tertiary",
+            on_click=session.use_labels,
+            args=(known,),
+        )
 
 
 def _prompt(session: BrowserSession, engine: Engine, heard: Heard) -> None:

@@ -164,6 +164,8 @@ def _by_folder(files: Mapping[str, Callable[[], bytes]], left_out: Mapping[str, 
         folder, _, _ = path.rpartition("/")
         if folder:
             found.sounds.append(Listed(path, read, label_of_folder(folder.rpartition("/")[2]), "", _take_of(path)))
+        elif path.lower().endswith((".csv", ".jsonl")):
+            found.left_out[path] = f"“{path}” is a table: to take labels from it, give it instead of its folder."
         else:
             found.left_out[path] = f"“{path}” stands in no folder, so it has no label."
     return found

@@ -66,6 +66,9 @@ def test_a_folder_and_its_zip_give_the_same_bank(folder, tmp_path):
     assert set(why) == {"a_hum/still.wav", "a_hum/broken.wav", "a_hum/take-1.wav", "beside.wav"}
     assert why["beside.wav"] == "“beside.wav” stands in no folder, so it has no label."
     assert "nothing to hear" in why["a_hum/still.wav"] and "also under “a buzz”" in why["a_hum/take-1.wav"]
+    (folder / "questions.csv").write_text("file,question,answer\n")
+    assert "is a table" in made(folder, tmp_path / "three").left_out["questions.csv"]
+    (folder / "questions.csv").unlink()
     other = made(zipped(folder), tmp_path / "two")
     assert [(e.label, e.sha256) for e in other.examples() if e.label != "top"] == [
         (e.label, e.sha256) for e in bank.examples()
