@@ -9,10 +9,13 @@ from afcore.audio.clock import minutes_text
 from afcore.engine import timeline
 from afcore.engine.engine import Engine
 from afcore.engine.timeline import Place, Window
+from afcore.jobs import Job
 from pages import common, playhead
 from pages.teach_common import under_way
 
 CHART, PLAYER = "heard-when", "whole-player"
+FOLLOWED = 3.0
+"""Seconds after which what was heard meanwhile is drawn."""
 
 
 def draw(session: BrowserSession, engine: Engine) -> None:
@@ -32,12 +35,11 @@ def draw(session: BrowserSession, engine: Engine) -> None:
             )
             _offer(session, engine, "Listen to all of it")
             return
-        under_way(job, "Listening", session.key("stop-timeline"))
+        running = under_way(job, "Listening", session.key("stop-timeline"))
         if job.stopped:
             _offer(session, engine, "Listen to the rest")
-        windows: list[Window] = list(job.items)
-        if windows:
-            _result(session, engine, windows)
+        # While it goes on, what has been heard by now is drawn again and again.
+        st.fragment(_result, run_every=FOLLOWED if running else None)(session, engine, job)
 
 
 def _offer(session: BrowserSession, engine: Engine, label: str) -> None:
@@ -50,11 +52,16 @@ def _offer(session: BrowserSession, engine: Engine, label: str) -> None:
     )
 
 
-@st.fragment
-def _result(session: BrowserSession, engine: Engine, windows: list[Window]) -> None:
+def _result(session: BrowserSession, engine: Engine, job: Job) -> None:
+    ended, windows = job.done, list[Window](job.items)
+    if not windows:
+        return
     with common.error_boundary():
         recording, _ = session.sound()
         with st.container(border=True, key="summary"):
+            if not ended or job.stopped:
+                whole = minutes_text(recording.duration)
+                st.caption(f"So far, up to {minutes_text(windows[-1].end)} of {whole}")
             st.markdown(markdown_safe(timeline.summary(windows)))
         words = st.text_input(
             "Where is the …?",

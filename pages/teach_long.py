@@ -8,6 +8,7 @@ from afcore.app.teach_session import REVIEW, TeachSession
 from afcore.app.teach_work import Cutting
 from afcore.audio.clock import clock_text
 from afcore.audio.recording import MAX_SECONDS, Recording
+from afcore.jobs import Job
 from afcore.teach import segments
 from afcore.teach.exports import LabelledSpan
 from afcore.teach.project import Project
@@ -18,6 +19,7 @@ from pages.teach_common import under_way
 from pages.teach_export import downloads
 
 FIXED, ENERGY = "Equal pieces", "Where something sounds"
+FOLLOWED = 3.0  # seconds after which what was labelled meanwhile is drawn
 LONG = 8.0  # seconds from which a clip of the project is offered here
 
 
@@ -46,8 +48,10 @@ def draw(teach: TeachSession, project: Project) -> None:
         on_click=common.do,
         args=(teach.begin, "long", teach_work.segment_labels(loop, recording, cutting), recording.sha256),
     )
-    under_way(job, "Labelling", teach.key("stop-long"))
-    if job is not None and job.items and job.key == recording.sha256:
+    running = under_way(job, "Labelling", teach.key("stop-long"))
+    if job is not None and running and job.key == recording.sha256:
+        st.fragment(_so_far, run_every=FOLLOWED)(recording, job)
+    elif job is not None and job.items and job.key == recording.sha256:
         _result(teach, project, recording, list(job.items))
     elif job is not None and job.done and job.error is None and job.key == recording.sha256:
         st.info("Nothing in it is loud enough to be a segment.", icon=":material/volume_mute:")
@@ -95,14 +99,26 @@ def _cutting(teach: TeachSession) -> Cutting:
     return Cutting(None, below)
 
 
-def _result(teach: TeachSession, project: Project, recording: Recording, found: list[Segment]) -> None:
-    merged = segments.merge(found)
+def _so_far(recording: Recording, job: Job) -> None:
+    """What has been labelled while the rest still is; drawn again and again."""
+    found: list[Segment] = list(job.items)
+    if found:
+        with common.error_boundary():
+            _chart(recording, found, segments.merge(found), f"So far, up to {clock_text(found[-1].end)}: ")
+
+
+def _chart(recording: Recording, found: list[Segment], merged: list[Segment], says: str = "") -> None:
     chart = teach_plots.timeline(merged, recording.duration)
     common.figure(chart, "teach-timeline", f"Labels of {recording.name} over time")
     st.caption(
-        f"{len(found)} segments; neighbours with the same label are joined to {len(merged)}. Fainter bars are less "
-        "sure."
+        f"{says}{len(found)} segments; neighbours with the same label are joined to {len(merged)}. Fainter bars are "
+        "less sure."
     )
+
+
+def _result(teach: TeachSession, project: Project, recording: Recording, found: list[Segment]) -> None:
+    merged = segments.merge(found)
+    _chart(recording, found, merged)
     by = project.settings.method
     told = [notice.to_json() for notice in recording.notices]
     rows = [

@@ -49,7 +49,9 @@ def test_one_that_was_stopped_goes_on_where_it_was(app, engine, monkeypatch):
     assert job.wait(60) and job.stopped
     count = len(job.items)
     assert 0 < count < 19
-    app = _listened(good(button(good(app.run()), "Listen to the rest").click().run()))
+    assert "So far, up to" in texts(good(app.run())), "a part is not told as the whole"
+    app = _listened(good(button(app, "Listen to the rest").click().run()))
+    assert "So far" not in texts(app)
     windows = session(app).jobs[find.JOB].items
     assert [window.start for window in windows] == timeline.starts(70.0) and windows[:count] == job.items
     assert "Listen to the rest" not in [one.label for one in app.button]
