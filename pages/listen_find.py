@@ -53,15 +53,16 @@ def _offer(session: BrowserSession, engine: Engine, label: str) -> None:
 
 
 def _result(session: BrowserSession, engine: Engine, job: Job) -> None:
-    ended, windows = job.done, list[Window](job.items)
+    whole = job.done and not job.stopped and job.error is None
+    windows: list[Window] = list(job.items)
     if not windows:
         return
     with common.error_boundary():
         recording, _ = session.sound()
         with st.container(border=True, key="summary"):
-            if not ended or job.stopped:
-                whole = minutes_text(recording.duration)
-                st.caption(f"So far, up to {minutes_text(windows[-1].end)} of {whole}")
+            if not whole:
+                heard, all_of_it = minutes_text(windows[-1].end), minutes_text(recording.duration)
+                st.caption(f"So far, up to {heard} of {all_of_it}")
             st.markdown(markdown_safe(timeline.summary(windows)))
         words = st.text_input(
             "Where is the …?",
@@ -76,7 +77,7 @@ def _result(session: BrowserSession, engine: Engine, job: Job) -> None:
         with st.container(key=PLAYER):
             st.audio(recording.data, start_time=int(play or 0), autoplay=play is not None)
         if words.strip():
-            _found(session, found, shown, words.strip())
+            _found(session, found, shown, words.strip(), whole)
         parts = timeline.stretches(windows)
         chart, spans = plots.heard_when(
             [(part.start, part.end, timeline.title(part.label), part.probability) for part in parts if part.label],
@@ -98,8 +99,8 @@ def _hear_from(session: BrowserSession, second: float) -> None:
     st.session_state[session.key("play-from")] = second
 
 
-def _found(session: BrowserSession, found: list[Place], shown: list[Place], words: str) -> None:
-    st.markdown(markdown_safe(find.sentence(found, words)))
+def _found(session: BrowserSession, found: list[Place], shown: list[Place], words: str, whole: bool) -> None:
+    st.markdown(("" if whole else "So far: ") + markdown_safe(find.sentence(found, words)))
     with st.container(horizontal=True, key="places"):
         for number, place in enumerate(shown):
             st.button(

@@ -19,6 +19,8 @@ from pages import common, compare_columns
 from pages.teach_common import under_way
 
 PLAYERS = 20
+FOLLOWED = 2.0
+"""Seconds after which a sound that was described meanwhile is drawn so."""
 
 
 def main() -> None:
@@ -87,9 +89,16 @@ def _describe(session: BrowserSession, engine: Engine) -> None:
             on_click=_begin,
             args=(session, engine),
         )
-    under_way(job, "Describing", session.key("stop-shelf"))
+    if under_way(job, "Describing", session.key("stop-shelf")):
+        st.fragment(_follow, run_every=FOLLOWED)(session, engine, waiting)
     if asked := [one.prompt for one in session.shelf.sounds.values() if one.prompt]:
         common.exact_prompt(asked[-1], "The exact prompt of the sentences")
+
+
+def _follow(session: BrowserSession, engine: Engine, waiting: int) -> None:
+    """Have the page drawn again when fewer than ``waiting`` sounds are without a description."""
+    if len(session.shelf.open_questions(engine)) < waiting:
+        common.redraw()
 
 
 def _begin(session: BrowserSession, engine: Engine) -> None:
