@@ -560,8 +560,11 @@ def _numbers(trace: Any, layout: go.Layout) -> Iterator[dict[str, Any]]:
     if trace.type == "heatmap":
         for place, line in zip(trace.y, trace.text, strict=True):
             for other, count in zip(trace.x, line, strict=True):
-                row = {"series": _named(place, layout.yaxis), "label": _named(other, layout.xaxis)}
-                yield row | {"value": float(count or 0)}
+                yield {
+                    "series": _named(place, layout.yaxis),
+                    "label": _named(other, layout.xaxis),
+                    "value": float(count or 0),
+                }
         return
     lying = trace.orientation == "h" or (trace.type == "scatter" and layout.yaxis.ticktext is not None)
     values, places = (trace.x, trace.y) if lying else (trace.y, trace.x)
@@ -571,7 +574,7 @@ def _numbers(trace: Any, layout: go.Layout) -> Iterator[dict[str, Any]]:
         yield {"series": series, "label": "", "value": _rounded(values[0])}
         return
     for number, (value, place) in enumerate(zip(values, places, strict=True)):
-        row = {"series": series, "label": _named(place, axis), "value": _rounded(value)}
+        row: dict[str, Any] = {"series": series, "label": _named(place, axis), "value": _rounded(value)}
         if trace.type == "bar" and trace.base is not None:
             row["from"] = trace.base[number]
         if spread.array is not None:
