@@ -189,8 +189,8 @@ def _two(session: BrowserSession, engine: Engine) -> None:
     if job is None or job.key != key:
         return
     answers = common.finish(job, "Asking both")
-    pair = zip(st.columns(2), (first, second), answers or (), strict=False)
-    for number, (place, sha256, answer) in enumerate(pair):
+    drawn = zip(st.columns(2), (first, second), answers or (), strict=False)
+    for number, (place, sha256, answer) in enumerate(drawn):
         with place, st.container(border=True):
             st.markdown(f"**{markdown_safe(sounds[sha256])}**")
             st.markdown(markdown_safe(answer.text) or "*Nothing to say.*")
