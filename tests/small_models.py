@@ -79,15 +79,16 @@ def build(decoder="llama", seed=0, **changes) -> AudioFlamingo:
     return model
 
 
-def build_mini(**changes) -> AudioFlamingo:
+def build_mini(tag_words=0, **changes) -> AudioFlamingo:
     """The shape of mini: tag front end, padded windows masked."""
     model = build(
         feature_width=12 + 20,
         tag_count=20,
         tag_tokens=3,
+        tag_words=tag_words,
         front_end="tags",
         mask_padded_windows=True,
-        max_positions=9 * 16 * 5,
+        max_positions=9 * 16 * (2 + 3 * (1 + tag_words)),
         **changes,
     )
     ids = torch.arange(40).view(20, 2).tolist()

@@ -21,6 +21,7 @@ from afcore import paths
 from afcore.checkpoints import token_ids, without_progress_bars
 from afcore.checkpoints.rows import packed, unpacked
 from afcore.errors import MissingPart
+from afcore.knowledge.table import table
 from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 NEW_TOKENS = ["<audio>", "<|endofchunk|>", "<SEP>"]
 EMBEDDING = 384  # numbers of a window before its tags, as `afcore.encoders.mini` gives them
 NEW_ROWS = "new_token_embeddings"
-DERIVED = {"front_end.tag_text"}
+DERIVED = {"front_end.tag_text", "front_end.word_text"}
 """Of what hears, what is made from the language model when mini is put together, and so not in its file."""
 DEFAULTS: dict[str, Any] = {
     "audio_width": 384,
@@ -43,6 +44,7 @@ DEFAULTS: dict[str, Any] = {
     "mask_padded_windows": True,
     "front_end": "tags",
     "tag_tokens": 8,
+    "tag_words": 4,
     "guidance": 1.0,
 }
 
@@ -117,6 +119,19 @@ def tag_token_ids(tokenizer: PreTrainedTokenizerBase, labels: list[str]) -> list
     return [tokenizer(" " + name.lower(), add_special_tokens=False).input_ids for name in labels]
 
 
+def set_names(model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, labels: list[str]) -> None:
+    """Gives the front end the names of the classes ``labels``, and what answers call them."""
+    assert model.front_end is not None, "mini's settings ask for one"
+    own, said = (tag_token_ids(tokenizer, names) for names in (labels, called(labels)))
+    model.front_end.set_tag_text(model.get_input_embeddings(), own, said)
+
+
+def called(labels: list[str] | None = None) -> list[str]:
+    """What answers call the classes ``labels``, or all of AudioSet's, as one word or few."""
+    tags = {sound.name: sound.tag for sound in table()}
+    return [tags.get(name, name) for name in labels or tags]
+
+
 @without_progress_bars()
 def build_mini(
     encoder_folder: str | Path,
@@ -146,8 +161,7 @@ def build_mini(
         lora.add_adapters_(model, rank, min(model.config.cross_attention_layers))
     if weights:
         load_trained(model, weights)
-    assert model.front_end is not None, "mini's settings ask for one"
-    model.front_end.set_tag_text(model.get_input_embeddings(), tag_token_ids(tokenizer, labels))
+    set_names(model, tokenizer, labels)
     return model.to(dtype), tokenizer
 
 
@@ -173,12 +187,13 @@ def config_settings(
     """Settings of `weights` where given, else `DEFAULTS` and `settings`, with everything that follows from them."""
     chosen = DEFAULTS | settings
     if weights:
-        chosen = json.loads((Path(weights) / "config.json").read_text())["model"]
+        chosen = {"tag_words": 0} | json.loads((Path(weights) / "config.json").read_text())["model"]
     audio, eoc, sep = token_ids(tokenizer, NEW_TOKENS)
     return chosen | {
         "feature_width": EMBEDDING + tags,
         "tag_count": tags,
-        "max_positions": 9 * chosen["max_windows_per_audio"] * (2 + chosen["tag_tokens"]),  # 8 shots and the query
+        # 8 shots and the query
+        "max_positions": 9 * chosen["max_windows_per_audio"] * (2 + chosen["tag_tokens"] * (1 + chosen["tag_words"])),
         "audio_token_id": audio,
         "endofchunk_token_id": eoc,
         "sep_token_id": sep,

@@ -24,8 +24,8 @@ class AudioFlamingoConfig(PretrainedConfig):
     mask_padded_windows: leave padded windows out of the audio representation transformer. The
         published weights were trained with them inside, so False for those.
     front_end: None (features go in as they are; E must be D) or "tags" (`afcore.model.front_end`).
-    tag_count, tag_tokens: for "tags": how many tag logits end each feature row, and how many of the
-        strongest tags become audio tokens of their own.
+    tag_count, tag_tokens, tag_words: for "tags": how many tag logits end each feature row, how many of the
+        strongest tags become audio tokens of their own, and how many tokens of their names do so too.
     guidance: how far answers are moved away from what would be said without the sound, unless asked
         otherwise (`afcore.model.generation`); 1 is not at all, as published.
     audio_token_id, endofchunk_token_id, sep_token_id: `<audio>`, `<|endofchunk|>` and `<SEP>`.
@@ -54,6 +54,7 @@ class AudioFlamingoConfig(PretrainedConfig):
         front_end: str | None = None,
         tag_count: int = 527,
         tag_tokens: int = 5,
+        tag_words: int = 0,
         guidance: float = 1.0,
         audio_token_id: int | None = None,
         endofchunk_token_id: int | None = None,
@@ -82,6 +83,7 @@ class AudioFlamingoConfig(PretrainedConfig):
         self.front_end = front_end
         self.tag_count = tag_count
         self.tag_tokens = tag_tokens
+        self.tag_words = tag_words
         self.guidance = guidance
         self.audio_token_id = audio_token_id
         self.endofchunk_token_id = endofchunk_token_id
@@ -113,5 +115,5 @@ class AudioFlamingoConfig(PretrainedConfig):
 
     @property
     def tokens_per_window(self) -> int:
-        """Audio tokens that one window becomes (1, or 2 + `tag_tokens` with the "tags" front end)."""
-        return 1 if self.front_end is None else 2 + self.tag_tokens
+        """Audio tokens that one window becomes: 1, or with the "tags" front end 2, and 1 + `tag_words` a tag."""
+        return 1 if self.front_end is None else 2 + self.tag_tokens * (1 + self.tag_words)

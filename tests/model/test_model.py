@@ -137,6 +137,27 @@ def test_front_end_tokens():
             close(tokens[0, 5 * window + 2], model.front_end.tag_proj(text[tag]), 1e-3)
 
 
+def test_names_are_given_on_word_by_word():
+    """After a window's other tokens stand the words of its tags' names, each with the word before it."""
+    model = build_mini(tag_words=2)
+    features = torch.full((1, 2, 32), -20.0)
+    features[0, 0, 12 + 7], features[0, 1, 12 + 4] = 20.0, 20.0
+    front = model.front_end
+    with torch.inference_mode():
+        tokens = front(features)
+        assert tokens.shape[1] == 2 * model.config.tokens_per_window == 2 * 11
+        for start, tag in ((5, 7), (11 + 5, 4)):
+            first, second = front.word_text[tag]
+            close(tokens[0, start] - front.word_embedding[0, 0], front.word_proj(first), 1e-3)
+            spoken = front.word_proj(second) + front.before_proj(first)
+            close(tokens[0, start + 1] - front.word_embedding[0, 1], spoken, 1e-3)
+    table = model.get_input_embeddings().weight
+    assert front.word_text.std() == pytest.approx(1, abs=0.1)
+    front.set_tag_text(model.get_input_embeddings(), [[3]] * 20, [[i, 41] for i in range(20)])
+    far = torch.cdist(front.word_text[:, 1], front.word_text[:, 1])
+    assert far.max() == 0 and (front.word_text[0, 0] - front.word_text[1, 0]).abs().max() > 0 and len(table) > 41
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_saving(decoder, tmp_path):
     model = build(decoder)

@@ -121,7 +121,7 @@ def build(config: Config, stage: Stage, before: Path | None, parts: Parts = NO_P
             open_gates_(model)
     if model.front_end is not None and config.model.converted is None:  # a saved model brings its table along
         names = json.loads((config.model.encoder / "audioset.json").read_text())
-        model.front_end.set_tag_text(model.get_input_embeddings(), mini.tag_token_ids(tokenizer, names))
+        mini.set_names(model, tokenizer, names)
     auxiliary = _auxiliary(model, stage, before, parts)
     rows = NewRows(model, config.model.input_gradient) if stage.train in ("audio", "lora") else None
     _put_adapters(model, stage, updates)
