@@ -115,7 +115,7 @@ class SampleMaker(Shots, Facts):
         clip = self._any()
         question, answer, task, options = self.ask(clip)
         prompt = prompts.single(question, task, options)
-        return self._finish(prompt, answer, [clip])
+        return self.finish(prompt, answer, [clip])
 
     def ask(self, clip: int) -> tuple[str, str, str, list[str] | None]:
         """A question about `clip`: (question, answer, task, options)."""
@@ -246,7 +246,7 @@ class SampleMaker(Shots, Facts):
                 )
             turns += [more[i] for i in self.rng.permutation(len(more))[: self.rng.integers(1, 4)]]
         *earlier, (question, answer) = turns
-        return self._finish(prompts.chat(earlier, question), answer, [clip])
+        return self.finish(prompts.chat(earlier, question), answer, [clip])
 
     def quiz(self) -> TrainingSample:
         """Four to seven questions about one clip, nothing named by an earlier answer but what was asked about: a
@@ -271,7 +271,7 @@ class SampleMaker(Shots, Facts):
         if c.events and self.rng.random() < 0.3:
             turns.append((self._choice(HEAR), c.caption))
         *earlier, (question, answer) = turns
-        return self._finish(prompts.chat(earlier, question), answer, [clip])
+        return self.finish(prompts.chat(earlier, question), answer, [clip])
 
     def _which(self, c: ClipInfo, event: str) -> tuple[str, str]:
         """Which of up to four sounds the clip has; `event` is the answer."""
@@ -284,7 +284,7 @@ class SampleMaker(Shots, Facts):
         return question.capitalize(), f"{answer}." if yes_no else answer
 
     @staticmethod
-    def _finish(prompt: prompts.Prompt, answer: str, clips: list[int], earlier_count: bool = True) -> TrainingSample:
+    def finish(prompt: prompts.Prompt, answer: str, clips: list[int], earlier_count: bool = True) -> TrainingSample:
         """The whole sample, with the loss on its answers, or on the last one alone."""
         pieces = loss_pieces(prompts.completed(prompt, answer), prompt.kind)
         last = max(n for n, (_, counts) in enumerate(pieces) if counts)

@@ -53,7 +53,7 @@ class Shots:
         def empty(self, clip: int) -> str: ...
 
         @staticmethod
-        def _finish(
+        def finish(
             prompt: prompts.Prompt, answer: str, clips: list[int], earlier_count: bool = True
         ) -> TrainingSample: ...
 
@@ -186,4 +186,4 @@ class Shots:
         prompt = prompts.with_shots(
             question, prompts.task_of(question), [(question, answer(i)) for i in shots], options, similar=similar
         )
-        return self._finish(prompt, answer(query), [*shots, query], earlier_count)
+        return self.finish(prompt, answer(query), [*shots, query], earlier_count)

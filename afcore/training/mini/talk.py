@@ -264,7 +264,7 @@ class Talk(Shots):
     def plain(self) -> TrainingSample:
         about = self.about()
         asked, answer, options = self.ask(about)
-        return self._finish(prompts.single(asked, prompts.task_of(asked), options), answer, [about.sound])
+        return self.finish(prompts.single(asked, prompts.task_of(asked), options), answer, [about.sound])
 
     def ask(self, about: About, without: tuple[str, ...] = DIALOGUE_ONLY) -> tuple[str, str, list[str] | None]:
         """A question in the foundation model's form: (prompt, answer, options)."""
@@ -447,7 +447,7 @@ class Talk(Shots):
     def dialogue(self) -> TrainingSample:
         about = self.about()
         *earlier, (asked, answer) = self.turns(about, int(self.rng.integers(2, 7)))
-        return self._finish(prompts.chat(earlier, asked), answer, [about.sound])
+        return self.finish(prompts.chat(earlier, asked), answer, [about.sound])
 
     def turns(self, about: About, count: int) -> list[tuple[str, str]]:
         """``count`` questions and answers about one sound, each kind once."""
@@ -490,14 +490,14 @@ class Talk(Shots):
         if self.rng.random() < 0.3:
             *earlier, (asked, answer) = self.turns(about, int(self.rng.integers(1, 4)))
             prompt = prompts.chat(earlier, asked, shots=texts, similar=similar)
-            return self._finish(prompt, answer, sounds)
+            return self.finish(prompt, answer, sounds)
         asked, answer, options = self.ask(about)
         if asked == prompts.CLASSIFY:
             asked, options = prompts.CAPTION, None
         if asked == prompts.CAPTION:
             answer = self.caption_apart(about.sound.clip, [caption for _, caption in texts])
         prompt = prompts.with_shots(asked, prompts.task_of(asked), texts, options, similar=similar)
-        return self._finish(prompt, answer, sounds, earlier_count=False)
+        return self.finish(prompt, answer, sounds, earlier_count=False)
 
     def caption_apart(self, clip: int, shown: Sequence[str]) -> str:
         """Where captions of the same class are often the same, repeating a shot's is often right, and is learned."""
@@ -522,7 +522,7 @@ class Talk(Shots):
         return [options[int(k)] for k in self.rng.permutation(len(options))]
 
     @staticmethod
-    def _finish(prompt: prompts.Prompt, answer: str, sounds: list, earlier_count: bool = True) -> TrainingSample:
+    def finish(prompt: prompts.Prompt, answer: str, sounds: list, earlier_count: bool = True) -> TrainingSample:
         """The whole sample, with the loss on its answers, or on the last one alone."""
         pieces = loss_pieces(prompts.completed(prompt, answer), prompt.kind)
         last = max(n for n, (_, counts) in enumerate(pieces) if counts)
