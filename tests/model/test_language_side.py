@@ -101,5 +101,5 @@ def test_questions_about_what_is_not_there_are_refused(maker):
 def test_all_ways_of_asking_occur(maker):
     answers = {maker.ask(0)[1] for _ in range(600)}
     assert {"dog barking", UNKNOWN, "yes", "no"} <= answers
-    finished = maker._finish(prompts.single(prompts.CAPTION, prompts.CAPTIONING), NOTHING, [0])
+    finished = maker.finish(prompts.single(prompts.CAPTION, prompts.CAPTIONING), NOTHING, [0])
     assert finished.answers == [f"{NOTHING}<|endofchunk|><|im_end|>"] and finished.pieces[-1][1]
