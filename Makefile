@@ -50,7 +50,7 @@ lock:
 	@.venv/bin/python scripts/make_lock.py
 
 clean:
-	rm -rf .venv .venv-discarded .set-up.lock data/mini-lm .pytest_cache
+	rm -rf .venv .venv-discarded .set-up.lock data/mini-lm data/ready .pytest_cache
 
 # $(call ready,PURPOSE): one sentence and a stop where Python is missing, otherwise scripts/get_ready.py.
 define ready

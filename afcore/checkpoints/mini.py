@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -18,14 +19,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from afcore import paths
-from afcore.checkpoints import token_ids, without_progress_bars
+from afcore.checkpoints import ready, token_ids, without_progress_bars
 from afcore.checkpoints.rows import packed, unpacked
 from afcore.errors import MissingPart
 from afcore.knowledge.table import table
+from afcore.hashing import sha256_of, sha256_of_known
 from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+_log = logging.getLogger(__name__)
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 NEW_TOKENS = ["<audio>", "<|endofchunk|>", "<SEP>"]
@@ -33,6 +37,8 @@ EMBEDDING = 384  # numbers of a window before its tags, as `afcore.encoders.mini
 NEW_ROWS = "new_token_embeddings"
 DERIVED = {"front_end.tag_text", "front_end.word_text"}
 """Of what hears, what is made from the language model when mini is put together, and so not in its file."""
+MERGING = "1"
+"""How `build_mini` puts the parts together; it changes with that, so that no kept file of the old way is taken."""
 DEFAULTS: dict[str, Any] = {
     "audio_width": 384,
     "audio_layers": 3,
@@ -163,6 +169,42 @@ def build_mini(
         load_trained(model, weights)
     set_names(model, tokenizer, labels)
     return model.to(dtype), tokenizer
+
+
+def ready_mini(
+    folder: Path, progress: Callable[[str, float], None] | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[AudioFlamingo, PreTrainedTokenizerBase]:
+    """As `build_mini` of the encoder and the weights in ``folder``, for use alone: mapped from a file in the data
+    folder, which the first start writes and every one writes anew after a change of what it is made from."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    language_model = language_model_folder(progress)
+    if progress:
+        progress("Loading the language model", 0.3)
+    file = paths.DATA / "ready" / f"{folder.name}-{str(dtype).removeprefix('torch.')}.safetensors"
+    parts = [folder / name for name in ("flamingo.safetensors", "config.json", "audioset.json")]
+    parts += [language_model / name for name in ("model.safetensors", "config.json", "tokenizer.json")]
+    made_from = sha256_of(MERGING, str(dtype), *called(), *(sha256_of_known(part) for part in parts))
+    tokenizer = AutoTokenizer.from_pretrained(language_model, local_files_only=True)
+
+    def empty() -> AudioFlamingo:
+        labels = json.loads((folder / "audioset.json").read_text())
+        text = AutoConfig.from_pretrained(language_model, local_files_only=True)
+        text.name_or_path = ""  # a saved model shall not name a folder of this machine
+        settings = config_settings({}, folder, tokenizer, len(labels))
+        model = AudioFlamingo(AudioFlamingoConfig(text_config=text.to_dict(), **settings))
+        model.config.text_config.dtype = model.language_model.config.dtype = dtype
+        return model
+
+    model = ready.filled(empty, file, made_from)
+    if model is not None:
+        return model, tokenizer
+    model, tokenizer = build_mini(folder, {}, folder, progress, dtype)
+    try:
+        ready.keep(model, file, made_from)
+    except OSError as error:  # the model works without it
+        _log.warning("The next start will be as slow: %s", error)
+    return model, tokenizer
 
 
 def _language_model(folder: Path, dtype: torch.dtype) -> LlamaForCausalLM:

@@ -69,7 +69,7 @@ def _check(options: argparse.Namespace) -> int:
 def everything() -> Iterator[Checked]:
     """All that there is, of the folders that `afcore.paths` names now."""
     yield data_folder(paths.DATA)
-    for folder in (paths.MINI, paths.DATA / "mini-lm", *sorted(home().glob("audio-flamingo-*"))):
+    for folder in (paths.MINI, paths.DATA / "mini-lm", paths.DATA / "ready", *sorted(home().glob("audio-flamingo-*"))):
         if folder.is_dir():
             yield weights(folder)
     for folder in dict.fromkeys((paths.SHIPPED_BANK, paths.BANK)):

@@ -10,7 +10,7 @@ import torch
 
 from afcore import paths
 from afcore.checkpoints.eight_bits import round_
-from afcore.checkpoints.mini import build_mini
+from afcore.checkpoints.mini import build_mini, ready_mini
 from afcore.checkpoints.pretrained import load_flamingo, load_tokenizer
 from afcore.clap.mini import MiniClap
 from afcore.encoders.mini import MiniEncoder
@@ -44,10 +44,13 @@ def load(
             raise MissingPart(
                 f"Mini's weights are missing ({name}): restore the folder assets/mini from the repository."
             )
-    model, tokenizer = build_mini(folder, {}, folder, progress, precision.dtype)
-    trim()
-    if precision.eight_bits:
+    if precision.eight_bits:  # what is mapped would stay in memory beside what is made of it
+        model, tokenizer = build_mini(folder, {}, folder, progress, precision.dtype)
+        trim()
         round_(model, trim)
+    else:
+        model, tokenizer = ready_mini(folder, progress, precision.dtype)
+        trim()
     progress("Loading the audio encoder", 0.8)
     encoder, clap = MiniEncoder.load(folder, precision.device), MiniClap.load(folder)
     calibration = Calibration.from_dict(json.loads((folder / "config.json").read_text())["calibration"])

@@ -141,3 +141,13 @@ def test_the_command_line(engine):
     assert "cannot be opened" in refused["error"]
     assert data["answer"] and len(data["shots"]) == 2 and data["model"] == "mini"
     assert data["prompt"].endswith(f"{prompts.instruction('what is this?')}\nanswer:<SEP>")
+
+
+def test_a_start_imports_nothing_that_only_training_pages_or_files_of_others_need():
+    """What it takes a fresh process to be ready is mostly imports: these are slow, and not needed to answer."""
+    code = "import sys; from afcore.engine.loading import load_engine; load_engine(); print(*sys.modules, sep='\\n')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in run.stdout.split()}
+    assert {"torch", "transformers", "afcore"} <= loaded
+    slow = {"librosa", "numba", "sklearn", "pandas", "pyarrow", "matplotlib", "plotly", "streamlit", "peft", "gguf"}
+    assert not loaded & {*slow, "datasets", "laion_clap", "webdataset", "h5py"}
