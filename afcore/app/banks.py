@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from afcore.audio.channels import AUTO
 from afcore.errors import BadRequest, Cancelled
@@ -19,6 +19,7 @@ from afcore.retrieval.several import SeveralBanks, number_of_bank
 
 if TYPE_CHECKING:
     from afcore.engine.engine import Engine
+    from afcore.engine.results import Heard
     from afcore.evaluation.bank_help import Help
 
 SHIPPED = "shipped"
@@ -124,9 +125,9 @@ class _OneTurnEach:
         self.features_name, self.clap_name = engine.features_name, engine.clap_name
         self.own_clap_name = engine.own_clap_name
 
-    def hear_file(self, source: Path, *, channels: str | int) -> Any:
+    def hear_files(self, files: Sequence[tuple[Path, str | int]]) -> Sequence[Heard]:
         with self._engine.turns.wait(stop=self._job.stopping):
-            return self._engine.hear_file(source, channels=channels)
+            return self._engine.hear_files(files)
 
 
 def helping(engine: Engine, bank: ExampleBank) -> Callable[[Job], Help]:

@@ -34,6 +34,10 @@ class AudioEncoder(Protocol):
         features."""
         ...
 
+    def embed_many(self, sounds: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """As ``embed`` for each of several; together where the encoder can."""
+        return [self.embed(samples) for samples in sounds]
+
     def names_tags(self) -> bool:
         """Whether its features also say which known classes are heard."""
         return False

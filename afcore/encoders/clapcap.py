@@ -2,7 +2,7 @@
 Elizalde et al. 2023), an HTSAT and a projection, kept frozen (Audio Flamingo paper section 3.1)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -165,6 +165,10 @@ class ClapCap(nn.Module):
             return self(torch.zeros(1, self.plan.window, device=self.log_mel.window.device))[0].clone()
 
     @torch.inference_mode()
+    def embed_many(self, sounds: Sequence[np.ndarray]) -> list[Tensor]:
+        """As `embed` for each."""
+        return [self.embed(samples) for samples in sounds]
+
     def embed(self, samples: np.ndarray) -> Tensor:
         """Samples (T,) float32 at 44.1 kHz, normalised -> (n, 1024), on the encoder's device."""
         windows, _ = self.plan.cut(samples)

@@ -9,13 +9,14 @@ its padding.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from afcore.audio.windows import MINI, WindowPlan
 from afcore.checkpoints.rows import unpacked
@@ -32,6 +33,10 @@ EMBEDDING = 384
 TAGS = 527  # AudioSet classes
 SHORTEST = RATE  # samples: shorter sounds are heard with silence up to 1 s
 EPSILON = 1e-3  # of the norm layers
+AT_ONCE = 16 * RATE  # samples that go through the network together: more are no quicker on a CPU, and take memory
+
+Frames = list[int] | None
+"""How many frames each row of a batch has; None where all have as many as the batch."""
 
 # kernel, expanded, out, squeeze-excitation, hardswish, stride: MobileNetV3-Large, table 1 (Howard et al., 2019)
 TABLE = [
@@ -105,6 +110,20 @@ class ConvAct(nn.Module):
         return self.act(self.conv(x))
 
 
+def silence_(x: Tensor, frames: Frames) -> Tensor:
+    """``x`` (N, C, H, T) itself with nothing after each row's frames, as a convolution finds it beyond the end."""
+    for row, length in enumerate(frames or ()):
+        x[row, :, :, length:] = 0
+    return x
+
+
+def mean_of_map(x: Tensor, frames: Frames) -> Tensor:
+    """x (N, C, H, T) → (N, C), over each row's own frames."""
+    if frames is None:
+        return x.mean((2, 3))
+    return silence_(x, frames).sum((2, 3)) / (x.shape[2] * torch.tensor(frames, device=x.device)[:, None])
+
+
 class SqueezeExcitation(nn.Module):
     """Scales channels by what the whole map holds (Hu et al., 2018)."""
 
@@ -113,8 +132,13 @@ class SqueezeExcitation(nn.Module):
         squeezed = make_divisible(channels / 4)
         self.fc1, self.fc2 = nn.Linear(channels, squeezed), nn.Linear(squeezed, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()[:, :, None, None]
+    def forward(self, x: Tensor, frames: Frames = None) -> Tensor:
+        return x * self.fc2(self.fc1(mean_of_map(x, frames)).relu()).sigmoid()[:, :, None, None]
+
+
+def after(conv: nn.Conv2d, frames: Frames) -> Frames:
+    """How many frames of each row ``conv`` gives, for so many that it is given."""
+    return None if frames is None else [(length - 1) // conv.stride[1] + 1 for length in frames]
 
 
 class InvertedResidual(nn.Module):
@@ -139,9 +163,21 @@ class InvertedResidual(nn.Module):
             layers.append(SqueezeExcitation(expanded))
         self.block = nn.Sequential(*layers, conv(expanded, out, 1, 1, 1, nn.Identity))
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.block(x)
-        return x + y if self.residual else y
+    def forward(self, x: Tensor, frames: Frames = None) -> tuple[Tensor, Frames]:
+        """x (N, C, H, T) → the same, T divided by the stride; and the frames of each row then."""
+        if frames is None:
+            y = self.block(x)
+        else:
+            y = x
+            for layer in self.block:
+                if isinstance(layer, SqueezeExcitation):
+                    y = layer(y, frames)
+                    continue
+                if layer.conv.kernel_size != (1, 1):  # what mixes frames must find nothing after the end
+                    silence_(y, frames)
+                y = layer(y)
+                frames = after(layer.conv, frames)
+        return (x + y if self.residual else y), frames
 
 
 class MiniEncoderNet(nn.Module):
@@ -177,8 +213,17 @@ class MiniEncoderNet(nn.Module):
         self.features = nn.Sequential(*layers, conv(cin, EMBEDDING, 1, 1, 1, nn.Hardswish))
         self.tags = nn.Sequential(nn.Linear(EMBEDDING, hidden), nn.Hardswish(), nn.Linear(hidden, TAGS))
 
-    def forward(self, mel: Tensor) -> Tensor:
-        embedding = self.features(mel).mean((2, 3))
+    def forward(self, mel: Tensor, frames: Frames = None) -> Tensor:
+        """``frames``: how many of each row there are, where rows are of unequal length: each then comes out as alone,
+        up to rounding. None: all."""
+        x = silence_(mel, frames)
+        for layer in self.features:
+            if isinstance(layer, InvertedResidual):
+                x, frames = layer(x, frames)
+            else:
+                x = layer(x)
+                frames = None if frames is None else after(layer.conv, frames)
+        embedding = mean_of_map(x, frames)
         return torch.cat([embedding, self.tags(embedding)], 1)
 
 
@@ -229,32 +274,50 @@ class MiniEncoder:
     def hear(self, samples: Tensor) -> Tensor:
         """Samples (n, T) at 32 kHz, at least 1 s → the network's own features (n, 911) on the CPU, not moved by
         `scale` and `shift`."""
-        mel = self.mel(samples.to(self.device)).contiguous(memory_format=torch.channels_last)
-        return self.net(mel).float().cpu()
+        return self.hear_each(list(samples))
 
     @torch.inference_mode()
-    def embed_windows(self, windows: np.ndarray, valid: np.ndarray, batch: int = 16) -> Tensor:
+    def hear_each(self, sounds: Sequence[Tensor]) -> Tensor:
+        """As `hear`, of sounds (T,) of any lengths from 1 s on, at once: (n, 911)."""
+        lengths = {len(sound) for sound in sounds}
+        if len(lengths) == 1:
+            mel, frames = self.mel(torch.stack(list(sounds)).to(self.device)), None
+        else:
+            each = [self.mel(sound[None].to(self.device))[0] for sound in sounds]
+            frames = [mel.shape[-1] for mel in each]
+            mel = torch.stack([F.pad(one, (0, max(frames) - one.shape[-1])) for one in each])
+        return self.net(mel.contiguous(memory_format=torch.channels_last), frames).float().cpu()
+
+    def embed_windows(self, windows: np.ndarray, valid: np.ndarray) -> Tensor:
         """windows (n, 224000) float32 and valid (n,) samples that exist → features (n, 911) on the CPU.
 
-        What lies beyond `valid` is never heard: windows of one length go through the network together, each as the
-        sound alone.
+        What lies beyond `valid` is never heard: each comes out as the sound alone, up to rounding.
         """
-        lengths = np.clip(valid, SHORTEST, windows.shape[1])
-        out = torch.empty(len(windows), self.width)
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
-            for i in range(0, len(rows), batch):
-                some = rows[i : i + batch]
-                samples = torch.from_numpy(np.ascontiguousarray(windows[some, :length]))
-                for row, j in enumerate(some):
-                    samples[row, int(valid[j]) :] = 0
-                out[torch.from_numpy(some)] = self.hear(samples)
+        return self._features([row[:length] for row, length in zip(windows, valid.tolist(), strict=True)])
+
+    def _features(self, sounds: Sequence[np.ndarray]) -> Tensor:
+        """Sounds (T,) of at most a window each → features (n, 911); the longest first, so that those which go together
+        are of like length."""
+        out = torch.empty(len(sounds), self.width)
+        order = sorted(range(len(sounds)), key=lambda i: -len(sounds[i]))
+        while order:
+            most = max(1, AT_ONCE // max(SHORTEST, len(sounds[order[0]])))
+            some, order = order[:most], order[most:]
+            heard = [torch.from_numpy(np.pad(sounds[j], (0, max(0, SHORTEST - len(sounds[j]))))) for j in some]
+            out[some] = self.hear_each(heard)
         out[:, :EMBEDDING] = out[:, :EMBEDDING] * self.scale + self.shift
         return out
 
     def embed(self, samples: np.ndarray) -> Tensor:
         """samples (T,) float32 at 32 kHz, peak-normalised → features (windows, 911)."""
-        return self.embed_windows(*self.plan.cut(samples))
+        return self.embed_many([samples])[0]
+
+    def embed_many(self, sounds: Sequence[np.ndarray]) -> list[Tensor]:
+        """As `embed` for each of several sounds, whose windows go through the network together, of whatever length they
+        are."""
+        cuts = [self.plan.cut(samples) for samples in sounds]
+        pieces = [row[:length] for windows, valid in cuts for row, length in zip(windows, valid.tolist(), strict=True)]
+        return list(self._features(pieces).split([len(windows) for windows, _ in cuts]))
 
     @staticmethod
     def embedding_of(features: Tensor) -> Tensor:

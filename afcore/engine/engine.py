@@ -256,6 +256,15 @@ class Engine:
         with self._working() as parts:
             return parts.ear.hear(clip, remember)
 
+    def hear_many(self, clips: Sequence[Clip], remember: bool = True) -> list[Heard]:
+        """As `hear` for each of ``clips``, which the encoder hears together where it can."""
+        with self._working() as parts:
+            return parts.ear.hear_many(clips, remember)
+
+    def hear_files(self, files: Sequence[tuple[Path, str | int]]) -> list[Heard]:
+        """As `hear_file` for each of several, (file, channels), together; for whoever keeps what comes out."""
+        return self.hear_many([open_recording(file, None, channels).clip() for file, channels in files], False)
+
     def hear_file(
         self,
         source: str | Path | bytes | BinaryIO,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,13 @@ SILENCE_RATE = 48_000  # Hz, at which no encoder listens: so that warming up wit
 def listen(encoder: AudioEncoder, clip: Clip) -> tuple[np.ndarray, Tensor]:
     """What ``encoder`` is given of ``clip``, (T,) float32 samples at its rate, and what it makes of them: window
     features (n, E) float32 on the CPU."""
-    samples = normalise(clip.resampled(encoder.plan.rate).samples)[: encoder.plan.max_samples]
-    return samples, encoder.embed(samples).float().cpu()
+    return listen_together(encoder, [clip])[0]
+
+
+def listen_together(encoder: AudioEncoder, clips: Sequence[Clip]) -> list[tuple[np.ndarray, Tensor]]:
+    """As `listen` for each of ``clips``."""
+    sounds = [normalise(clip.resampled(encoder.plan.rate).samples)[: encoder.plan.max_samples] for clip in clips]
+    return [(one, made.float().cpu()) for one, made in zip(sounds, encoder.embed_many(sounds), strict=True)]
 
 
 def silent_clip(plan: WindowPlan) -> Clip:
@@ -58,28 +64,40 @@ class Ear:
     def hear(self, clip: Clip, remember: bool = True) -> Heard:
         """Window features, CLAP embedding and tags of ``clip``; without ``remember`` it is not kept for the next
         time."""
-        if clip.key in self._heard:
-            self._heard.move_to_end(clip.key)
-            # The same stretch may come from a file of another name; nothing was computed for it this time.
-            return replace(self._heard[clip.key], clip=clip, timings={"encode": 0.0})
+        return self.hear_many([clip], remember)[0]
+
+    def hear_many(self, clips: Sequence[Clip], remember: bool = True) -> list[Heard]:
+        """As `hear` for each of ``clips``, the new ones together; their timings share the time equally."""
         begun = time.perf_counter()
-        samples, features = listen(self.encoder, clip)
-        heard = Heard(
-            clip=clip,
-            features=features,
-            times=[(clip.start + start, clip.start + end) for start, end in self.encoder.plan.times(len(samples))],
-            vector=embed_sound(self.clap, clip, features),
-            tags=top_tags(self.encoder, features),
-            timings={},
-            near=None if self.finder is None else embed_sound(self.finder, clip, features),
-        )
-        heard.timings["encode"] = time.perf_counter() - begun
-        if not remember:
-            return heard
-        self._heard[clip.key] = heard
-        if len(self._heard) > HEARD_KEPT:
-            self._heard.popitem(last=False)
-        return heard
+        new = {clip.key: clip for clip in clips if clip.key not in self._heard}
+        heard = listen_together(self.encoder, list(new.values())) if new else []
+        made = {
+            clip.key: Heard(
+                clip=clip,
+                features=features,
+                times=[(clip.start + start, clip.start + end) for start, end in self.encoder.plan.times(len(samples))],
+                vector=embed_sound(self.clap, clip, features),
+                tags=top_tags(self.encoder, features),
+                timings={},
+                near=None if self.finder is None else embed_sound(self.finder, clip, features),
+            )
+            for clip, (samples, features) in zip(new.values(), heard, strict=True)
+        }
+        taken = (time.perf_counter() - begun) / max(1, len(made))
+        found = []
+        for clip in clips:
+            if clip.key in made:
+                made[clip.key].timings["encode"] = taken
+                found.append(made[clip.key])
+            else:
+                # The same stretch may come from a file of another name; nothing was computed for it this time.
+                self._heard.move_to_end(clip.key)
+                found.append(replace(self._heard[clip.key], clip=clip, timings={"encode": 0.0}))
+        if remember:
+            self._heard |= made
+            while len(self._heard) > HEARD_KEPT:
+                self._heard.popitem(last=False)
+        return found
 
 
 def top_tags(encoder: AudioEncoder, features: Tensor, most: int = TOP_TAGS) -> list[tuple[str, float]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from afcore.retrieval import ExampleBank
     from afcore.retrieval.example import Example
 
+TOGETHER = 8  # sounds of a bank that are embedded at once
 SAME_SOUND = 0.995
 """Cosine similarity above which two sounds count as copies of each other."""
 
@@ -203,8 +204,9 @@ class Embedder(Protocol):
         """Names in a bank the vectors of the model's own CLAP, by which it judges labels; mostly the same."""
         ...
 
-    def hear_file(self, source: Path, *, channels: str | int) -> EmbeddedSound:
-        """The sound in a file; ``channels``: which of them is heard. Raises AudioError where it cannot be read."""
+    def hear_files(self, files: Sequence[tuple[Path, str | int]]) -> Sequence[EmbeddedSound]:
+        """The sounds in several files, each with which of its channels is heard. Raises AudioError where one cannot be
+        read."""
         ...
 
 
@@ -219,12 +221,14 @@ def embed_bank(embedder: Embedder, bank: ExampleBank, progress: Callable[[float]
     if own != clap:
         placed &= set(bank.clap_matrix(own)[0])
     missing = [e for e in bank.examples() if e.id not in placed or bank.features(e.id, encoder) is None]
-    for done, example in enumerate(missing):
-        heard = embedder.hear_file(bank.audio_path(example.id), channels=bank.channels_of(example.id))
-        bank.set_embedding(example.id, encoder, "features", heard.features.numpy())
-        bank.set_embedding(example.id, own, "clap", heard.vector)
-        if clap != own:
-            bank.set_embedding(example.id, clap, "clap", heard.query)
+    for start in range(0, len(missing), TOGETHER):
+        some = missing[start : start + TOGETHER]
+        files = [(bank.audio_path(example.id), bank.channels_of(example.id)) for example in some]
+        for example, heard in zip(some, embedder.hear_files(files), strict=True):
+            bank.set_embedding(example.id, encoder, "features", heard.features.numpy())
+            bank.set_embedding(example.id, own, "clap", heard.vector)
+            if clap != own:
+                bank.set_embedding(example.id, clap, "clap", heard.query)
         if progress is not None:
-            progress((done + 1) / len(missing))
+            progress((start + len(some)) / len(missing))
     return len(missing)

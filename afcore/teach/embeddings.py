@@ -28,16 +28,23 @@ class Derived:
 
         Features as float16, vectors as float32, like a `Bank`. ``notices``: about the file, as it was heard for them.
         """
+        self.set_embeddings([(clip_id, arrays, notices)])
+
+    def set_embeddings(
+        self, made: Iterable[tuple[int, dict[tuple[str, str], np.ndarray], Iterable[Notice] | None]]
+    ) -> None:
+        """As `set_embedding` for several clips, all of them or none."""
         with self.db.write("the embedding") as db:
-            for (model, kind), array in arrays.items():
-                array = np.asarray(array, np.float16 if kind == "features" else np.float32)
-                db.execute(
-                    "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?, ?)",
-                    (clip_id, model, kind, json.dumps(array.shape), array.tobytes()),
-                )
-            db.execute("UPDATE clip SET fault = NULL WHERE id = ?", (clip_id,))
-            if notices is not None:
-                db.execute("UPDATE clip SET notices = ? WHERE id = ?", (notices_json(notices), clip_id))
+            for clip_id, arrays, notices in made:
+                for (model, kind), array in arrays.items():
+                    array = np.asarray(array, np.float16 if kind == "features" else np.float32)
+                    db.execute(
+                        "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?, ?)",
+                        (clip_id, model, kind, json.dumps(array.shape), array.tobytes()),
+                    )
+                db.execute("UPDATE clip SET fault = NULL WHERE id = ?", (clip_id,))
+                if notices is not None:
+                    db.execute("UPDATE clip SET notices = ? WHERE id = ?", (notices_json(notices), clip_id))
 
     def set_fault(self, clip_id: int, sentence: str) -> None:
         """Why a clip cannot be heard; it leaves the queue."""

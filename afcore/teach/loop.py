@@ -1,31 +1,36 @@
 """What the engine does for a project: embed its clips, predict them, keep the queue's predictions fresh.
 
-The engine is shared with everybody else, so each clip waits for its own turn, and what was done for a clip is stored
-before the next is taken: a stop or a kill loses at most one clip's work, and starting again goes on from there.
+The engine is shared with everybody else, so each clip, or batch of short ones, waits for its own turn, and what was
+done is stored before the next is taken: a stop or a kill loses at most one batch's work, and starting again goes on
+from there.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from afcore.audio.recording import MAX_SECONDS, Recording, open_recording
+from afcore.audio.recording import MAX_SECONDS, Clip, Recording, open_recording
 from afcore.engine.results import Heard
 from afcore.errors import AudioError, BadRequest, Cancelled
 from afcore.jobs import Job
-from afcore.teach.predict import Examples, classify, hear, model_name, stored
+from afcore.teach.predict import Examples, classify, hear, hear_many, model_name, stored
 from afcore.teach.project import Project
 from afcore.teach.review import ReviewQueue
 from afcore.teach.schema import EXAMPLE, OPEN, SKIPPED, Prediction, ProjectClip, Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from afcore.audio.notices import Notice
     from afcore.engine.engine import Engine
 
 Progress = Callable[[int, int], None]
 """Hears (clips done, clips in all)."""
 _FIRST = 20  # clips of the queue that are predicted before anything else is done
+_TOGETHER, _TOGETHER_SECONDS = 16, 30.0  # clips, and seconds of sound, that are embedded at once
 _LOOK_AGAIN = 8  # clips predicted before the queue's order, and who holds what, are looked at again
 
 
@@ -53,20 +58,34 @@ class Loop:
     ) -> int:
         """Embeds clips that lack it, at most ``limit``; returns how many were done. A clip that cannot be heard gets
         `ProjectClip.fault`, the others go on. ``progress`` hears of all that lack it; ``stop`` ends it within a
-        clip."""
+        batch."""
         missing = self.unembedded()
-        for done, item in enumerate(missing[:limit]):
+        wanted = missing if limit is None else missing[:limit]
+        done = 0
+        for batch in _batches(wanted):
             try:
                 if stop is not None and stop.is_set():
                     return done
-                self._hear(item, stop)
+                self._embed(batch, stop)
             except Cancelled:
                 return done
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(missing))
+        return done
+
+    def _embed(self, items: Sequence[ProjectClip], stop: threading.Event | None) -> None:
+        """Embeds ``items`` together, and stores all of them at once."""
+        cut: list[tuple[ProjectClip, Clip, tuple[Notice, ...]]] = []
+        for item in items:
+            try:
+                cut.append((item, *self._clip(item)))
             except AudioError as error:
                 self.project.set_fault(item.id, str(error))
-            if progress is not None:
-                progress(done + 1, len(missing))
-        return len(missing[:limit])
+        if cut:
+            heard = hear_many(self.engine, [clip for _, clip, _ in cut], stop)
+            rows = [self._row(item, one, told) for (item, _, told), one in zip(cut, heard, strict=True)]
+            self.project.set_embeddings(rows)
 
     def unembedded(self, *states: str) -> list[ProjectClip]:
         """Clips in these states (by default those in use) that are still to be embedded."""
@@ -78,6 +97,13 @@ class Loop:
         return stored(self.engine, self.project, item, self.settings.mark) or self._hear(item, None)
 
     def _hear(self, item: ProjectClip, stop: threading.Event | None) -> Heard:
+        clip, notices = self._clip(item)
+        heard = hear(self.engine, clip, stop)
+        self.project.set_embeddings([self._row(item, heard, notices)])
+        return heard
+
+    def _clip(self, item: ProjectClip) -> tuple[Clip, tuple[Notice, ...]]:
+        """What is to be heard of it, and what is unusual about its file. Raises AudioError."""
         recording, settings = self._recording, self.settings
         try:
             if recording is None or (recording.sha256, recording.heard.rule) != (item.sha256, settings.channels):
@@ -88,16 +114,18 @@ class Loop:
             raise AudioError(str(error)) from error
         if clip.silent and item.state in (OPEN, SKIPPED):  # what a person labelled is theirs
             raise AudioError(f"There is nothing to hear in “{item.name}”.")
-        heard = hear(self.engine, clip, stop)
-        self.project.set_embedding(
-            item.id,
-            {
-                (self.engine.features_name + settings.mark, "features"): heard.features.numpy(),
-                (self.engine.clap.name + settings.mark, "clap"): heard.vector,
-            },
-            None if self._settings else recording.notices,
-        )
-        return heard
+        return clip, recording.notices
+
+    def _row(
+        self, item: ProjectClip, heard: Heard, notices: tuple[Notice, ...]
+    ) -> tuple[int, dict[tuple[str, str], np.ndarray], tuple[Notice, ...] | None]:
+        """As `Project.set_embeddings` takes it."""
+        engine, mark = self.engine, self.settings.mark
+        arrays = {
+            (engine.features_name + mark, "features"): heard.features.numpy(),
+            (engine.clap.name + mark, "clap"): heard.vector,
+        }
+        return item.id, arrays, None if self._settings else notices
 
     # Predicting
 
@@ -229,9 +257,9 @@ class Loop:
             while True:
                 asked = running.asked
                 done += predict(_FIRST)  # nobody shall wait until a thousand clips have been heard
-                heard = self.embed(listening, job.stopping, _LOOK_AGAIN)
+                heard = self.embed(listening, job.stopping, _TOGETHER)
                 done += heard
-                if heard == _LOOK_AGAIN:
+                if heard == _TOGETHER:
                     continue
                 done += predict(None)
                 with _lock:  # or somebody might ask for more between the question and the end
@@ -241,6 +269,18 @@ class Loop:
         finally:
             with _lock:
                 _forget(key, running)
+
+
+def _batches(items: Iterable[ProjectClip]) -> Iterator[list[ProjectClip]]:
+    """``items`` in order, a few at a time; one that is long goes alone."""
+    batch: list[ProjectClip] = []
+    for item in items:
+        if batch and (len(batch) == _TOGETHER or sum(one.seconds for one in (*batch, item)) > _TOGETHER_SECONDS):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 @dataclass

@@ -149,9 +149,16 @@ class Examples(ExampleBank):
 def hear(engine: Engine, clip: Clip, stop: threading.Event | None = None) -> Heard:
     """As `Engine.hear`, in its turn, with the features rounded as they are when stored: what is predicted from a file
     and from a project's stored features is the same."""
+    return hear_many(engine, [clip], stop, remember=True)[0]
+
+
+def hear_many(
+    engine: Engine, clips: Sequence[Clip], stop: threading.Event | None = None, remember: bool = False
+) -> list[Heard]:
+    """As `hear` for each of ``clips``, together."""
     with engine.turns.wait(stop=stop, background=True):
-        heard = engine.hear(clip)
-    return replace(heard, features=heard.features.half().float())
+        found = engine.hear_many(clips, remember)
+    return [replace(heard, features=heard.features.half().float()) for heard in found]
 
 
 def stored(engine: Engine, project: Project, item: ProjectClip, mark: str = "") -> Heard | None:

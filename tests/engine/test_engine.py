@@ -87,8 +87,8 @@ def test_a_bank_is_embedded_once(engine, tmp_path, monkeypatch):
     bank = Bank(tmp_path / "bank")
     lacking = bank.examples()[2].id
     bank._database.execute("DELETE FROM embedding WHERE example_id = ? AND kind = 'features'", (lacking,))
-    heard, hear = [], engine.hear_file
-    monkeypatch.setattr(engine, "hear_file", lambda path, **how: heard.append(path) or hear(path, **how))
+    heard, hear = [], engine.hear_files
+    monkeypatch.setattr(engine, "hear_files", lambda files: heard.extend(file for file, _ in files) or hear(files))
     assert embed_bank(engine, bank) == 1 and heard == [bank.audio_path(lacking)]
     assert embed_bank(engine, bank) == 0
 

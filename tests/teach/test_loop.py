@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from teaching import DOGS, NamedEngine, sound, sounds
 from tiny import RATE, TONES, tiny_engine, tone
@@ -30,7 +31,8 @@ def _named(project, name):
 # Embedding
 
 
-def test_embedding_is_kept_resumed_and_not_repeated(loop):
+def test_embedding_is_kept_resumed_and_not_repeated(loop, monkeypatch):
+    monkeypatch.setattr("afcore.teach.loop._TOGETHER", 5)
     stop = threading.Event()
     assert loop.embed(lambda done, total: stop.set() if done == 5 else None, stop) == 5
     seen = []
@@ -42,6 +44,20 @@ def test_embedding_is_kept_resumed_and_not_repeated(loop):
     assert (
         len(loop.engine.heard_names) == 12 and heard.vector @ other.hear(_named(loop.project, "dog 1.wav")).vector > 0.9
     )
+
+
+def test_clips_are_embedded_in_batches_stored_at_once(loop, monkeypatch):
+    """As many together as there is room for; what was stored is what each would be alone."""
+    batches, hear = [], loop.engine.hear_many
+    monkeypatch.setattr(loop.engine, "hear_many", lambda clips, *how: batches.append(len(clips)) or hear(clips, *how))
+    monkeypatch.setattr("afcore.teach.loop._TOGETHER", 8)
+    assert loop.embed() == 12 and batches == [8, 4]
+    monkeypatch.undo()
+    for item in loop.project.items()[:3]:
+        together = loop.hear(item)
+        loop.engine.forget()
+        alone = loop._hear(item, None)
+        assert np.allclose(together.features, alone.features, atol=1e-3) and np.allclose(together.vector, alone.vector)
 
 
 def test_a_clip_that_cannot_be_heard_is_named_and_the_others_go_on(loop):
