@@ -185,7 +185,7 @@ def ready_mini(
     parts = [folder / name for name in ("flamingo.safetensors", "config.json", "audioset.json")]
     parts += [language_model / name for name in ("model.safetensors", "config.json", "tokenizer.json")]
     made_from = sha256_of(MERGING, str(dtype), *called(), *(sha256_of_known(part) for part in parts))
-    tokenizer = AutoTokenizer.from_pretrained(language_model, local_files_only=True)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(language_model, local_files_only=True)
 
     def empty() -> AudioFlamingo:
         labels = json.loads((folder / "audioset.json").read_text())

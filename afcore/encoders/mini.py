@@ -33,7 +33,8 @@ EMBEDDING = 384
 TAGS = 527  # AudioSet classes
 SHORTEST = RATE  # samples: shorter sounds are heard with silence up to 1 s
 EPSILON = 1e-3  # of the norm layers
-AT_ONCE = 16 * RATE  # samples that go through the network together: more are no quicker on a CPU, and take memory
+AT_ONCE = 8 * RATE  # samples that go through the network together: more are hardly quicker on a CPU, and take memory
+AT_ONCE_ELSEWHERE = 128 * RATE  # the same on an accelerator
 
 Frames = list[int] | None
 """How many frames each row of a batch has; None where all have as many as the batch."""
@@ -136,9 +137,16 @@ class SqueezeExcitation(nn.Module):
         return x * self.fc2(self.fc1(mean_of_map(x, frames)).relu()).sigmoid()[:, :, None, None]
 
 
-def after(conv: nn.Conv2d, frames: Frames) -> Frames:
-    """How many frames of each row ``conv`` gives, for so many that it is given."""
-    return None if frames is None else [(length - 1) // conv.stride[1] + 1 for length in frames]
+def convolution(layer: nn.Module) -> nn.Conv2d:
+    """The convolution in a `ConvAct` or its like."""
+    conv = layer.get_submodule("conv")
+    assert isinstance(conv, nn.Conv2d), "whoever makes them names it so"
+    return conv
+
+
+def after(layer: nn.Module, frames: list[int]) -> list[int]:
+    """How many frames of each row ``layer`` gives, for so many that it is given."""
+    return [(length - 1) // convolution(layer).stride[1] + 1 for length in frames]
 
 
 class InvertedResidual(nn.Module):
@@ -173,10 +181,10 @@ class InvertedResidual(nn.Module):
                 if isinstance(layer, SqueezeExcitation):
                     y = layer(y, frames)
                     continue
-                if layer.conv.kernel_size != (1, 1):  # what mixes frames must find nothing after the end
+                if convolution(layer).kernel_size != (1, 1):  # what mixes frames must find nothing after the end
                     silence_(y, frames)
                 y = layer(y)
-                frames = after(layer.conv, frames)
+                frames = after(layer, frames)
         return (x + y if self.residual else y), frames
 
 
@@ -222,7 +230,7 @@ class MiniEncoderNet(nn.Module):
                 x, frames = layer(x, frames)
             else:
                 x = layer(x)
-                frames = None if frames is None else after(layer.conv, frames)
+                frames = None if frames is None else after(layer, frames)
         embedding = mean_of_map(x, frames)
         return torch.cat([embedding, self.tags(embedding)], 1)
 
@@ -300,8 +308,9 @@ class MiniEncoder:
         are of like length."""
         out = torch.empty(len(sounds), self.width)
         order = sorted(range(len(sounds)), key=lambda i: -len(sounds[i]))
+        room = AT_ONCE if self.device.type == "cpu" else AT_ONCE_ELSEWHERE
         while order:
-            most = max(1, AT_ONCE // max(SHORTEST, len(sounds[order[0]])))
+            most = max(1, room // max(SHORTEST, len(sounds[order[0]])))
             some, order = order[:most], order[most:]
             heard = [torch.from_numpy(np.pad(sounds[j], (0, max(0, SHORTEST - len(sounds[j]))))) for j in some]
             out[some] = self.hear_each(heard)

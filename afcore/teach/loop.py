@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from afcore.audio.recording import MAX_SECONDS, Clip, Recording, open_recording
+from afcore.engine import memory
 from afcore.engine.results import Heard
 from afcore.errors import AudioError, BadRequest, Cancelled
 from afcore.jobs import Job
@@ -72,6 +73,7 @@ class Loop:
             done += len(batch)
             if progress is not None:
                 progress(done, len(missing))
+        memory.trim()  # what passes through the encoder take and leave would stay with the process
         return done
 
     def _embed(self, items: Sequence[ProjectClip], stop: threading.Event | None) -> None:
