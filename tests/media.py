@@ -1,5 +1,6 @@
 """Sound and video files made in memory by PyAV, so that decoding can be compared with the samples that went in."""
 
+import struct
 from io import BytesIO
 
 import av
@@ -69,3 +70,27 @@ def chirps(seconds: float, rate: int, seed: int = 0) -> np.ndarray:
     return (
         (0.25 * smooth / smooth.std() * (0.5 + 0.5 * np.sin(2 * np.pi * 0.37 * t) ** 2)).clip(-1, 1).astype(np.float32)
     )
+
+
+def with_edits(data: bytes, edits: list[tuple[int, int, float]]) -> bytes:
+    """A MOV file with another edit list: (length in ms, begin in samples or -1, speed) each."""
+
+    def box(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(content)) + name + content
+
+    def anew(content: bytes) -> bytes:
+        out, at = b"", 0
+        while at < len(content):
+            size, name = struct.unpack_from(">I4s", content, at)
+            inside = content[at + 8 : at + size]
+            if name in (b"moov", b"trak"):
+                out += box(name, anew(inside))
+            elif name != b"edts":
+                out += content[at : at + size]
+            if name == b"tkhd":
+                rows = b"".join(struct.pack(">Iii", ms, begin, round(65_536 * speed)) for ms, begin, speed in edits)
+                out += box(b"edts", box(b"elst", struct.pack(">II", 0, len(edits)) + rows))
+            at += size
+        return out
+
+    return anew(data)

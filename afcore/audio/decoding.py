@@ -1,4 +1,5 @@
-"""Sound files to samples, by PyAV: the one place that knows about containers, packets, codecs and time stamps.
+"""Sound files to samples, by PyAV: the one place that knows about containers, packets, codecs and time stamps. A few
+formats that FFmpeg does not read come to it by `afcore.audio.rare`.
 
 PyAV's wheels bring FFmpeg's libraries with them, so no system ffmpeg is needed. Files come from strangers: only the
 formats listed here are tried and nothing may open a second address, because some of FFmpeg's other formats (playlists,
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
-from typing import Literal, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -24,12 +25,14 @@ from afcore.audio.archives import archive_kind
 from afcore.audio.joined import MOST, joined_files
 from afcore.audio.mp4 import has_odd_edits
 from afcore.audio.promised import plain_seconds, promised_seconds
+from afcore.audio.rare import AsWav, as_wav, looks_rare
 from afcore.errors import AudioError, BadRequest
 from afcore.names import normal
 
 FORMATS = (
     "wav w64 aiff au caf flac ogg mp3 aac amr mov mp4 m4a matroska webm avi mpegts mpeg asf flv "
-    "ac3 eac3 dts tta wv ape mpc mpc8 tak voc dsf iff rm nut mxf ircam pvf sox nistsphere qcp oma"
+    "ac3 eac3 dts tta wv ape mpc mpc8 tak voc dsf iff rm nut mxf ircam pvf sox nistsphere qcp oma "
+    "loas truehd mlp dtshd shn dss gsm codec2 adx aea wtv gxf xwma ilbc qoa"
 ).split()
 MIN_RATE, MAX_RATE = 20, 768_000  # Hz; seismographs and hydrophones for whales give some hundreds
 MAX_HOURS = 12.0  # a few hundred MB of FLAC can hold years of silence
@@ -44,9 +47,6 @@ LEAP = 10.0
 """Seconds by which time stamps may go on at once in formats that may restart their clock (``dts_delta_threshold``)."""
 _RESTARTING = {"mpegts", "ogg", "mpeg"}
 """Formats whose clock may start again in the middle of a file (``AVFMT_TS_DISCONT``)."""
-
-_JOINT: tuple[Literal["new_extradata", "strings_metadata"], ...] = ("new_extradata", "strings_metadata")
-"""What packets of Ogg bring with them where the next stream of a chain begins: its headers, its tags."""
 
 _BROKEN = (av.FFmpegError, ValueError, IndexError)  # what PyAV raises for damaged files (IndexError: new streams)
 _OPTIONS = {
@@ -105,7 +105,8 @@ class SoundStream:
     """The sound of an opened file: ``rate`` (Hz) and ``channels``, and its samples in order by ``blocks``.
 
     ``track``: which of several, from 1; None for the one that players take, or the first that can be decoded.
-    ``further``: files that were joined to the first one, whose sound follows it.
+    ``further``: files that were joined to the first one, whose sound follows it. ``files``: where each of all stands,
+    in bytes.
     """
 
     def __init__(
@@ -114,8 +115,10 @@ class SoundStream:
         container: av.container.InputContainer,
         name: str,
         track: int | None = None,
+        files: Sequence[tuple[int, int]] = (),
         further: Sequence[memoryview] = (),
     ):
+        self.files = files
         self._container, self._name, self._further = container, name, further
         self.tracks = [_track(number, stream) for number, stream in enumerate(container.streams.audio, 1)]
         self.track = self._chosen(track)
@@ -128,7 +131,7 @@ class SoundStream:
         self.late = 0.0  # seconds before the first sample
         self.gaps = 0.0  # seconds of silence put in since
         self.rates: set[int] = set()  # Hz, of its frames
-        self._chained = container.format.name == "ogg"
+        self._caf = container.format.name == "caf"
         self.restarts = bool(_RESTARTING & set(container.format.name.split(",")))
         self.unit = stream.time_base
         self.zero = _zero(container)
@@ -168,13 +171,13 @@ class SoundStream:
         ordinal = -1
         for packet in self._packets(clock):
             ordinal += 1
-            joint = self._chained and ordinal > 0 and any(map(packet.has_sidedata, _JOINT))
-            if ordinal < skip and packet.size and not joint:
+            if ordinal < skip and packet.size:
                 continue
-            if joint:
-                # Another stream begins: what the decoder holds of the one before would give a crack. Its first packet
-                # is decoded wherever the blocks begin, since it brings what the rest is decoded by.
-                self._stream.codec_context.flush_buffers()
+            most: int | None = None
+            if self._caf and _ends_in_padding(packet):
+                # Its length is without the padding already, and many encoders write a shorter packet: FFmpeg would
+                # throw as many samples away once more.
+                most, packet = packet.duration, _whole(packet)
             try:
                 frames = packet.decode()
             except _BROKEN:
@@ -188,7 +191,7 @@ class SoundStream:
             for frame in frames:
                 assert isinstance(frame, av.AudioFrame), "a stream of sound decodes to sound"
                 if self._fits(frame):
-                    yield from clock.placed(frame, ordinal)
+                    yield from clock.placed(frame, ordinal, most)
             self.good += 1
         yield from clock.end(ordinal)
 
@@ -197,7 +200,7 @@ class SoundStream:
         yield from self._packets_of(self._container, self._stream)
         for data in map(bytes, self._further):
             try:
-                container = _opened(data)
+                container = _opened(data, self._container.format.name.split(",")[0])
             except _BROKEN:
                 self.damaged += 1
                 continue
@@ -288,8 +291,8 @@ class _Clock:
         self._shift = self._sound.zero - zero + (Fraction(self._next or 0, rate) + self._lost if rate else 0)
         self._lost = Fraction(0)
 
-    def placed(self, frame: av.AudioFrame, packet: int) -> Iterator[Block]:
-        """The frame's samples at the sound's rate, with their place."""
+    def placed(self, frame: av.AudioFrame, packet: int, most: int | None = None) -> Iterator[Block]:
+        """The frame's samples, the first ``most`` of them, at the sound's rate, with their place."""
         if self._next is None and self._known:
             place = self._known.get((packet, frame.pts))
             if place is None:
@@ -304,7 +307,7 @@ class _Clock:
             yield from self._rest(packet)
             start = (self._next or 0) + max(0, gap)
         if rate == self._sound.rate:
-            yield from self._block(all_channels(frame), start, pts, packet)
+            yield from self._block(all_channels(frame)[:, :most], start, pts, packet)
             return
         self._plain = False
         if self._resampler is None:
@@ -366,26 +369,45 @@ class _Clock:
 
 
 @contextmanager
-def open_sound(data: bytes, name: str, track: int | None = None) -> Iterator[SoundStream]:
+def open_sound(
+    data: bytes, name: str, track: int | None = None, files: Sequence[tuple[int, int]] = ()
+) -> Iterator[SoundStream]:
     """Open the sound of a file that is in memory; raises AudioError where there is none that can be read, BadRequest
-    for a ``track`` that it does not have."""
+    for a ``track`` that it does not have. ``files``: those that it is joined of, where a `SoundStream` has told
+    them."""
     if kind := archive_kind(data):
         raise AudioError(f"“{name}” is no sound but packed files ({kind}): unpack it first.")
     view = memoryview(data)
-    first, *further = [view[start:end] for start, end in joined_files(data)]
+    files = files or joined_files(data)
+    first, *further = [view[start:end] for start, end in files]
     if len(further) >= MOST:  # the first is one more
         raise AudioError(f"“{name}” is joined of more than {MOST} files, the most that can be opened here.")
     try:
-        container = _opened(first if further else data)
+        if further:
+            data = bytes(first)
+        container = _opened(data)
     except _BROKEN as error:
         raise AudioError(f"“{name}” is not a sound file that can be read, or it is damaged.") from error
     with container:
-        yield SoundStream(data, container, name, track, further)
+        yield SoundStream(data, container, name, track, files, further)
 
 
-def _opened(data: bytes | memoryview) -> av.container.InputContainer:
+def _opened(data: bytes, kind: str | None = None) -> av.container.InputContainer:
+    """``kind``: the format that it is of, where that is known."""
+    wav = as_wav(data) if looks_rare(data) else None
+    if wav is None:
+        try:
+            return _by_ffmpeg(BytesIO(data), kind)
+        except _BROKEN:
+            wav = as_wav(data)  # some of those formats begin with no mark
+            if wav is None:
+                raise
+    return _by_ffmpeg(wav, "wav")
+
+
+def _by_ffmpeg(file: BytesIO | AsWav, kind: str | None) -> av.container.InputContainer:
     # Tags in a wrong encoding are no reason to refuse the sound.
-    return av.open(BytesIO(data), mode="r", metadata_errors="ignore", options=_OPTIONS)
+    return av.open(file, mode="r", format=kind, metadata_errors="ignore", options=_OPTIONS)
 
 
 def _on_one_thread(stream: av.AudioStream) -> av.AudioStream:
@@ -413,7 +435,10 @@ def _whole(packet: "av.Packet[av.AudioStream]") -> "av.Packet[av.AudioStream]":
 
 def _zero(container: av.container.InputContainer) -> Fraction:
     """The file's 0:00, in s: below it stands only what a decoder needs beforehand and no player plays."""
-    return max(Fraction(container.start_time or 0, av.time_base), Fraction(0))
+    start = Fraction(container.start_time or 0, av.time_base)
+    if start < 0 and container.format.name in ("mpegts", "mpeg"):
+        return start  # what comes before a clock of 33 bits starts again
+    return max(start, Fraction(0))
 
 
 def _track(number: int, stream: av.AudioStream) -> Track:
@@ -438,4 +463,5 @@ def all_channels(frame: av.AudioFrame) -> np.ndarray:
         return (values.astype(np.float32) - 128) / 128
     if values.dtype.kind == "i":
         return values.astype(np.float32) * np.float32(2.0 ** (1 - 8 * values.itemsize))
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite then, which is refused as such
+        return values.astype(np.float32)

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 
 import av
 
+from afcore.audio.mp3 import table_counts_more
 from afcore.audio.mp4 import has_whole_boxes
 
 _COUNTS = frozenset(("flac", "aiff", "au", "mov", "mp4"))
 """Formats whose header counts what the file holds, whenever it gives a number."""
 _OPEN = (0, 0xFFFFFFFF)
 """Sizes of a WAV file that was written as a stream."""
-_TABLES = (b"Xing", b"Info", b"VBRI")
-"""What begins the table of an MP3 file, in its first frame, which counts the frames and mostly the bytes."""
 _ALLOWED = 0.01
 """Share of a WAV file's sound that may be missing: many programs count some bytes too many."""
 
@@ -31,7 +30,7 @@ def promised_seconds(data: bytes, container: av.container.InputContainer, stream
         return _of_wav(data)
     if "mov" in kinds and b"moof" not in data and has_whole_boxes(data):
         return None  # all is there; by an edit list it may be a little shorter, since packets are taken whole
-    if kinds & _COUNTS or ("mp3" in kinds and _counts_more_than_is_here(data)):
+    if kinds & _COUNTS or ("mp3" in kinds and table_counts_more(data)):
         return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
     if "matroska" in kinds and len(container.streams) == 1 and container.duration:
         return container.duration / av.time_base
@@ -68,21 +67,3 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         name, size = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
         yield name, size, at + 8
         at += 8 + size + size % 2
-
-
-def _counts_more_than_is_here(data: bytes) -> bool:
-    """Whether an MP3 file has a table that may be right in saying that there were more frames: one that counts no
-    fewer bytes than are here, or none."""
-    start = 0
-    if data[:3] == b"ID3" and len(data) >= 10:
-        start = 10 + sum((byte & 127) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-    head = data[start : start + 2048]
-    at = max(map(head.find, _TABLES))
-    if at < 0 or at + 16 > len(head):
-        return False
-    if head[at : at + 4] == b"VBRI":
-        (size,) = struct.unpack_from(">I", head, at + 10)
-    else:  # frames and bytes, where the flags say that they are there
-        (flags,) = struct.unpack_from(">I", head, at + 4)
-        size = struct.unpack_from(">I", head, at + (12 if flags & 1 else 8))[0] if flags & 2 else 0
-    return not size or len(data) - start < size < _OPEN[1]

@@ -112,6 +112,8 @@ class Recording:
     heard: ChannelChoice
     """Which of its channels."""
     _checkpoints: tuple[Place, ...] = field(repr=False)
+    _files: tuple[tuple[int, int], ...] = field(repr=False)
+    """Those that it is joined of: where each begins and ends in ``data``."""
 
     @property
     def duration(self) -> float:
@@ -184,7 +186,7 @@ class Recording:
         places = self._checkpoints[point:] if point else ()
         known = {(place.packet, place.pts): place.position for place in places}
         end, met = min(first + count, self.length), False
-        with open_sound(self.data, self.name, self.track) as sound:
+        with open_sound(self.data, self.name, self.track, self._files) as sound:
             for block in sound.blocks(places):
                 if known.get((block.packet, block.pts), block.position) != block.position:
                     return None
@@ -220,16 +222,17 @@ def open_recording(
         numbers = [sound.track]
         if track is None:  # then the next, should this one give no sound
             numbers += [one.number for one in sound.tracks if one.codec and one.number != sound.track]
+        files = tuple(sound.files)
     for number in numbers[:-1]:
         try:
-            return _read_track(data, name, channels, number)
+            return _read_track(data, name, channels, number, files)
         except AudioError:
             continue
-    return _read_track(data, name, channels, numbers[-1])
+    return _read_track(data, name, channels, numbers[-1], files)
 
 
-def _read_track(data: bytes, name: str, rule: str | int, track: int) -> Recording:
-    with open_sound(data, name, track) as sound:
+def _read_track(data: bytes, name: str, rule: str | int, track: int, files: tuple[tuple[int, int], ...]) -> Recording:
+    with open_sound(data, name, track, files) as sound:
         scan = _Scan(sound, name, rule)
         checkpoints: list[Place] = []
         if sound.plain_seconds > MAX_HOURS * 3600:  # hours of such samples are not read in vain
@@ -261,6 +264,7 @@ def _read_track(data: bytes, name: str, rule: str | int, track: int) -> Recordin
         track,
         heard,
         tuple(checkpoints),
+        files,
     )
 
 
@@ -295,7 +299,7 @@ class _Scan:
             samples = choice.of(block.samples)
             if not np.isfinite(samples).all():
                 at = exact_text(block.position / sound.rate)
-                raise AudioError(f"“{name}” holds samples that are not numbers (NaN or infinite) at {at}.")
+                raise AudioError(f"“{name}” holds samples that are not numbers (NaN, infinite or beyond 1e38) at {at}.")
             builder.add_silence(block.position - self.length)
             builder.add(samples)
         self.length = block.position + block.samples.shape[1]

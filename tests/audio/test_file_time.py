@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import chirps, encode
+from media import chirps, encode, with_edits
 
 from afcore.audio.recording import open_recording
 
@@ -135,6 +135,33 @@ def test_sound_stands_where_ffmpeg_puts_it(tmp_path, parts, container, codec, la
         codes = {notice.code for notice in recording.notices}
         can_pause = container != "mov" or not codec.startswith("pcm")  # raw samples there are one piece
         assert {"late_start", *(["gaps"] if can_pause else [])} <= codes and not {"damaged", "cut_off"} & codes
+
+
+PAUSES = {  # lengths in ms, begins in the sound in samples or -1 for a pause, speeds
+    "pause": [(1000, 0, 1), (1000, -1, 1), (2000, RATE, 1)],
+    "pauses": [(1000, 0, 1), (700, -1, 1), (1000, RATE, 1), (300, -1, 1), (1000, 2 * RATE, 1)],
+    "pause at the end": [(2000, 0, 1), (1000, -1, 1)],
+    "two pauses before all": [(500, -1, 1), (500, -1, 1), (3000, 0, 1)],
+    "dwell": [(1000, 0, 1), (1000, RATE, 0), (2000, RATE, 1)],
+    "another speed": [(2000, 0, 2)],
+}
+
+
+@pytest.mark.slow
+@needs_ffmpeg
+@pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
+@pytest.mark.parametrize("edits", PAUSES.values(), ids=PAUSES)
+def test_ffmpeg_makes_no_pauses_of_edit_lists_either(tmp_path, edits, codec):
+    file = tmp_path / "edits.mov"
+    file.write_bytes(with_edits(encode(chirps(4, RATE), RATE, "mov", codec), edits))
+    raw = ffmpeg("-i", str(file), "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-f", "f32le", "-")
+    truth, recording = np.frombuffer(raw, np.float32), open_recording(file)
+    found = recording.clip().samples
+    assert {notice.code for notice in recording.notices} == {"edits"}
+    assert abs(len(found) - len(truth)) <= TOLERANCE
+    for at in range(RATE // 4, len(truth) - RATE // 2, RATE // 4):
+        assert np.abs(truth[at : at + RATE // 4]).max() > 0.05  # sound where the pauses should be
+        assert abs(lag(found, truth, at, RATE // 4)) <= TOLERANCE
 
 
 def test_forty_kinds_of_file_are_compared():

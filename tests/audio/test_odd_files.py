@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from media import chirps, encode
+from media import chirps, encode, with_edits
 
 from afcore.audio.channels import ChannelStats, choose
 from afcore.audio.decoding import SoundStream
@@ -149,6 +149,23 @@ def test_missing_packets_are_silence_of_their_length():
     np.testing.assert_allclose(samples[round(2.5 * RATE) :], chirps(2, RATE)[RATE:], atol=1e-4)
 
 
+def test_a_clock_of_33_bits_may_start_again_on_the_way():
+    def stream(start: float) -> bytes:
+        file = BytesIO()
+        with av.open(file, "w", format="mpegts", options={"output_ts_offset": str(start)}) as out:
+            sound = out.add_stream("mp2", rate=32_000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(chirps(2, 32_000).reshape(1, -1), "flt", "mono")
+            frame.sample_rate, frame.pts = 32_000, 0
+            for packet in [*sound.encode(frame), *sound.encode(None)]:
+                out.mux(packet)
+        return file.getvalue()
+
+    seconds = 2**33 / 90_000 - 1.4  # after which it starts again; FFmpeg puts 1.4 s before the sound
+    plain, other = open_recording(stream(0)), open_recording(stream(seconds - 1))
+    assert other.length == plain.length and not codes(other)
+    np.testing.assert_allclose(other.clip().samples, plain.clip().samples, atol=1e-6)
+
+
 def test_pauses_that_a_recorder_left_out_are_silence_and_no_damage():
     def packets(data: bytes):
         sizes, at = [12, 13, 15, 17, 19, 20, 26, 31, 5] + [0] * 7, 6
@@ -182,13 +199,36 @@ def test_all_of_a_file_whose_rate_changes_is_heard():
 
 @pytest.mark.parametrize("codec, rate", [("libopus", 48_000), ("vorbis", 44_100)])
 def test_chained_streams_are_heard_as_if_each_were_alone(codec, rate):
-    first, second = (encode(0.3 * chirps(4, rate, seed), rate, "ogg", codec) for seed in (1, 2))
+    first, second = (encode(0.3 * chirps(2, rate, seed), rate, "ogg", codec) for seed in (1, 2))
     one, two, both = (open_recording(data) for data in (first, second, first + second))
     samples, alone = both.clip().samples, two.clip().samples
-    joint = both.length - two.length
-    assert 0 <= joint - one.length <= 1024 and not codes(both)  # Vorbis fills the last block up
-    np.testing.assert_allclose(samples[joint:], alone, atol=1e-3)
-    np.testing.assert_allclose(both.clip(6.5, 1).samples, samples[round(6.5 * rate) :][:rate], atol=1e-3)
+    assert both.length == one.length + two.length and not codes(both)
+    np.testing.assert_allclose(samples[: one.length], one.clip().samples, atol=1e-6)
+    np.testing.assert_allclose(samples[one.length :], alone, atol=1e-6)
+    np.testing.assert_allclose(both.clip(3.2, 0.5).samples, samples[round(3.2 * rate) :][: rate // 2], atol=1e-3)
+
+
+@pytest.mark.parametrize("codec, rate", [("vorbis", 32_000), ("libopus", 48_000), ("flac", 16_000)])
+def test_a_chain_may_change_its_codec_and_rate(codec, rate):
+    first, third = (encode(0.3 * chirps(1, 44_100, seed), 44_100, "ogg", "vorbis") for seed in (1, 3))
+    second = encode(0.3 * chirps(1, rate, 2), rate, "ogg", codec)
+    one, two, three, chain = (open_recording(data) for data in (first, second, third, first + second + third))
+    assert chain.rate == 44_100 and codes(chain) == {"rate_changes"}
+    expected = np.concatenate([one.clip().samples, two.clip().resampled(44_100).samples, three.clip().samples])
+    samples = chain.clip().samples
+    assert abs(len(samples) - len(expected)) <= 2
+    np.testing.assert_allclose(samples[-three.length :], three.clip().samples, atol=1e-6)
+    middle = slice(one.length, one.length + two.length * 44_100 // rate)
+    assert np.abs(samples[middle] - expected[middle]).max() < 0.02  # swresample there, soxr here
+
+
+def test_what_begins_like_a_link_within_a_chain_is_none():
+    sound = encode(0.3 * chirps(1, 16_000), 16_000, "ogg", "flac")
+    inside = bytearray(sound)
+    at = len(sound) // 2
+    inside[at : at + 28] = sound[:28]  # within a page
+    assert joined_files(bytes(inside)) == [(0, len(sound))]
+    assert joined_files(sound + sound) == [(0, len(sound)), (len(sound), 2 * len(sound))]
 
 
 JOINED = {  # how each of two files is written: container, codec, Hz, options
@@ -261,6 +301,55 @@ def test_a_matroska_file_within_one_is_no_joint():
     assert len(joined_files(1_000_000 * first[:4])) == 1
     with pytest.raises(AudioError, match="joined of more than 1000 files"):
         open_recording(1001 * encode(chirps(0.01, RATE), RATE, "matroska", "pcm_s16le"))
+
+
+def in_mp3(samples: np.ndarray, rate: int, **options: str) -> bytes:
+    file = BytesIO()
+    with av.open(file, "w", format="mp3", options=options) as out:
+        stream = out.add_stream("libmp3lame", rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "fltp", "mono")
+        frame.sample_rate, frame.pts = rate, 0
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("rate, other", [(44_100, 44_100), (22_050, 22_050), (8_000, 8_000), (44_100, 22_050)])
+@pytest.mark.parametrize("tag", ["0", "4"])
+def test_joined_mp3_files_have_no_padding_between_them(rate, other, tag):
+    first = in_mp3(0.3 * chirps(1, rate, 1), rate, id3v2_version=tag)
+    second = in_mp3(0.3 * chirps(0.8, other, 2), other, id3v2_version=tag)
+    if tag != "0":  # a picture in the tag, in which another tag seems to begin; and a tag at the end
+        assert second[:3] == b"ID3" and second[6:9] == bytes(3)
+        picture = b"APIC" + (200).to_bytes(4, "big") + bytes(2) + b"ID3\4" + bytes(196)
+        second = second[:8] + bytes(divmod(second[9] + len(picture), 128)) + second[10:10] + picture + second[10:]
+        first += (b"TAG" + bytes(125)) * (rate == 44_100)  # one of 8 kHz is so small that FFmpeg believes no table then
+    one, two, three = (open_recording(data) for data in (first, second, first + second + first))
+    theirs = two.clip().resampled(rate).samples
+    expected = np.concatenate([one.clip().samples, theirs, one.clip().samples])
+    samples = three.clip().samples
+    assert one.length == rate and two.length == 0.8 * other
+    assert abs(len(samples) - len(expected)) <= 2 and codes(three) == codes(one) | (
+        {"rate_changes"} if other != rate else set()
+    )
+    end = len(samples) - one.length
+    np.testing.assert_allclose(samples[: one.length], one.clip().samples, atol=1e-6)
+    np.testing.assert_allclose(samples[end:], one.clip().samples, atol=1e-6)
+    assert np.abs(samples[one.length : end] - theirs[: end - one.length]).max() < (1e-6 if other == rate else 0.01)
+    for start in (0.9, 1.7):  # over the joints
+        at = round(start * rate)
+        np.testing.assert_allclose(three.clip(start, 0.5).samples, samples[at : at + round(0.5 * rate)], atol=1e-6)
+
+
+def test_what_looks_like_the_table_of_an_mp3_file_is_no_joint():
+    sound = in_mp3(0.3 * chirps(2, 44_100), 44_100, write_xing="0")
+    tabled = in_mp3(chirps(1, 44_100), 44_100, id3v2_version="0")
+    table = tabled[: tabled.index(tabled[:2], 100)]  # its first frame
+    for inside in (b"Info", b"\xff\xfb\x90\xc4" + bytes(17) + b"Xing", bytes(36) + b"VBRI"):
+        at = len(sound) // 2
+        assert joined_files(sound[:at] + inside + sound[at:]) == [(0, len(sound) + len(inside))]
+    assert len(joined_files(sound + table)) == 1  # a table after which nothing comes
+    assert joined_files(sound + tabled)[1] == (len(sound), len(sound) + len(tabled))
 
 
 # --- tracks and channels -----------------------------------------------------------------------------------------
@@ -339,6 +428,52 @@ def test_statistics_are_those_of_all_blocks_together():
     assert not choose("auto", np.zeros((2, 2))).mix
 
 
+@pytest.mark.parametrize(
+    "form, codec",
+    [
+        *(("WAV", f"NMS_ADPCM_{bits}") for bits in (16, 24, 32)),  # FFmpeg hears AMR in it, that is noise
+        ("WAV", "G721_32"),
+        *(("AU", codec) for codec in ("G721_32", "G723_24", "G723_40")),
+        *((form, "PCM_16") for form in ("AVR", "HTK", "MAT4", "MAT5", "PAF", "SDS")),
+        ("PAF", "PCM_24"),
+        ("MAT5", "FLOAT"),
+        ("WVE", "ALAW"),
+        ("XI", "DPCM_16"),
+    ],
+)
+def test_what_ffmpeg_does_not_read_and_libsndfile_does_is_heard(form, codec):
+    file, sound = BytesIO(), 0.3 * chirps(1, RATE)
+    soundfile.write(file, sound, RATE, format=form, subtype=codec)
+    file.seek(0)
+    expected, rate = soundfile.read(file, dtype="float32")
+    recording = open_recording(file.getvalue())
+    samples = recording.clip().samples
+    assert recording.rate == rate and codes(recording) <= {"low_rate"}
+    np.testing.assert_allclose(samples, expected, atol=4e-5)  # to the last of 16 bits
+    assert np.corrcoef(samples[:RATE], sound)[0, 1] > 0.98
+    at = rate // 4
+    np.testing.assert_allclose(recording.clip(0.25, 0.1).samples, samples[at : at + round(0.1 * rate)], atol=1e-6)
+
+
+def test_a_rare_format_that_is_damaged_is_refused_or_heard_as_far_as_it_goes():
+    file = BytesIO()
+    soundfile.write(file, 0.3 * chirps(1, RATE), RATE, format="WAV", subtype="NMS_ADPCM_32")
+    half = open_recording(file.getvalue()[: len(file.getvalue()) // 2])
+    assert 0.4 < half.duration < 0.6
+    for begin in (b"2BIT", b" paf", b"\xf0\x7e", b"Extended Instrument: ", b"MATLAB 5.0 MAT-file"):
+        with pytest.raises(AudioError, match="not a sound file that can be read"):
+            open_recording(begin + bytes(1000))
+
+
+@pytest.mark.parametrize("codec", ["ALAC_16", "ALAC_24", "PCM_16"])
+def test_the_last_packet_of_a_caf_file_is_heard_whole(codec):
+    file, sound = BytesIO(), 0.3 * chirps(1, RATE)
+    soundfile.write(file, sound, RATE, format="CAF", subtype=codec)
+    samples = open_recording(file.getvalue()).clip().samples
+    assert len(samples) == RATE
+    np.testing.assert_allclose(samples, sound, atol=1e-4)
+
+
 def test_tags_of_a_track_are_shown_as_text_of_sensible_length():
     file, samples = BytesIO(), (chirps(1, RATE) * 32767).astype(np.int16).reshape(1, -1)
     with av.open(file, "w", format="matroska") as out:
@@ -389,30 +524,6 @@ def test_silence_in_an_envelope_is_as_if_it_were_samples(before, silence):
     for builder in (quick, slow):
         builder.add(sound)
     np.testing.assert_array_equal(quick.finish(), slow.finish())
-
-
-def with_edits(data: bytes, edits: list[tuple[int, int, float]]) -> bytes:
-    """A MOV file with another edit list: (length in ms, begin in samples or -1, speed) each."""
-
-    def box(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", 8 + len(content)) + name + content
-
-    def anew(content: bytes) -> bytes:
-        out, at = b"", 0
-        while at < len(content):
-            size, name = struct.unpack_from(">I4s", content, at)
-            inside = content[at + 8 : at + size]
-            if name in (b"moov", b"trak"):
-                out += box(name, anew(inside))
-            elif name != b"edts":
-                out += content[at : at + size]
-            if name == b"tkhd":
-                rows = b"".join(struct.pack(">Iii", ms, begin, round(65_536 * speed)) for ms, begin, speed in edits)
-                out += box(b"edts", box(b"elst", struct.pack(">II", 0, len(edits)) + rows))
-            at += size
-        return out
-
-    return anew(data)
 
 
 @pytest.mark.parametrize(
