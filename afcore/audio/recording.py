@@ -329,7 +329,8 @@ def from_samples(samples: np.ndarray, rate: int, name: str = "sound") -> Recordi
     file = BytesIO()
     # Float samples: what is outside -1 … 1 survives, and NaN is refused as in a file. Not by soundfile, which writes
     # the time into float files (a PEAK chunk), so that the same samples would not always be the same file.
-    wavfile.write(file, rate, np.asarray(samples, dtype=np.float32))
+    with np.errstate(over="ignore"):  # infinite then
+        wavfile.write(file, rate, np.asarray(samples, dtype=np.float32))
     return open_recording(file.getvalue(), name)
 
 

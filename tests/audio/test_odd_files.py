@@ -455,6 +455,18 @@ def test_what_ffmpeg_does_not_read_and_libsndfile_does_is_heard(form, codec):
     np.testing.assert_allclose(recording.clip(0.25, 0.1).samples, samples[at : at + round(0.1 * rate)], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "container, codec, rate",
+    [("latm", "aac", RATE), ("adx", "adpcm_adx", RATE), ("wtv", "mp2", 32_000)],
+)
+def test_what_only_ffmpeg_reads_is_known_by_content_too(container, codec, rate):
+    sound = 0.3 * chirps(1, rate)
+    recording = open_recording(encode(sound, rate, container, codec, strict="experimental"), "sound.txt")
+    assert recording.rate == rate and not codes(recording) and 1 <= recording.duration < 1.15
+    found = np.correlate(recording.clip().samples, sound[: rate // 2], "valid")
+    assert found.max() > 0.9 * (sound[: rate // 2] ** 2).sum() and found.argmax() < 0.1 * rate
+
+
 def test_a_rare_format_that_is_damaged_is_refused_or_heard_as_far_as_it_goes():
     file = BytesIO()
     soundfile.write(file, 0.3 * chirps(1, RATE), RATE, format="WAV", subtype="NMS_ADPCM_32")

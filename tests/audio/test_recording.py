@@ -333,11 +333,13 @@ def test_noise_is_no_sound(seed):
     _refused(_noise(seed), "noise.mp3")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_not_numbers_are_refused(value):
-    samples = chirps(2, 8000)
+@pytest.mark.parametrize(
+    "value, subtype", [(np.nan, "FLOAT"), (np.inf, "FLOAT"), (-np.inf, "DOUBLE"), (1e300, "DOUBLE")]
+)
+def test_samples_that_are_not_numbers_are_refused(value, subtype):
+    samples = chirps(2, 8000).astype(np.float64)
     samples[12_000] = value
-    assert "not numbers (NaN, infinite or beyond 1e38) at 1." in _refused(_file(samples, 8000, subtype="FLOAT"))
+    assert "not numbers (NaN, infinite or beyond 1e38) at 1." in _refused(_file(samples, 8000, subtype=subtype))
     with pytest.raises(AudioError):
         from_samples(samples, 8000)
 
