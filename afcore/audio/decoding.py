@@ -21,6 +21,7 @@ from typing import cast
 import av
 import numpy as np
 
+from afcore.audio import mp3
 from afcore.audio.archives import archive_kind
 from afcore.audio.joined import MOST, joined_files
 from afcore.audio.mp4 import has_odd_edits
@@ -48,6 +49,8 @@ LEAP = 10.0
 _RESTARTING = {"mpegts", "ogg", "mpeg"}
 """Formats whose clock may start again in the middle of a file (``AVFMT_TS_DISCONT``)."""
 
+_UNTAGGED = (b"RIFF", b"RF64", b"FORM", b"OggS")
+"""What some programs put the tag of an MP3 file before, all the same; FFmpeg 8 refuses it."""
 _BROKEN = (av.FFmpegError, ValueError, IndexError)  # what PyAV raises for damaged files (IndexError: new streams)
 _OPTIONS = {
     "format_whitelist": ",".join(FORMATS),
@@ -377,6 +380,9 @@ def open_sound(
     them."""
     if kind := archive_kind(data):
         raise AudioError(f"“{name}” is no sound but packed files ({kind}): unpack it first.")
+    tag = mp3.tag_length(data, 0)
+    if data[tag : tag + 4] in _UNTAGGED:
+        data = data[tag:]
     view = memoryview(data)
     files = files or joined_files(data)
     first, *further = [view[start:end] for start, end in files]

@@ -467,6 +467,19 @@ def test_what_only_ffmpeg_reads_is_known_by_content_too(container, codec, rate):
     assert found.max() > 0.9 * (sound[: rate // 2] ** 2).sum() and found.argmax() < 0.1 * rate
 
 
+@pytest.mark.parametrize("form, codec", [("WAV", "PCM_16"), ("AIFF", "PCM_16"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")])
+def test_the_tag_of_an_mp3_file_before_another_is_passed_over(form, codec):
+    file = BytesIO()
+    soundfile.write(file, 0.3 * chirps(1, RATE), RATE, format=form, subtype=codec)
+    plain, tagged = (
+        open_recording(file.getvalue()),
+        open_recording(b"ID3\4" + bytes(5) + b"\x14" + bytes(20) + file.getvalue()),
+    )
+    assert not codes(tagged)
+    np.testing.assert_allclose(tagged.clip().samples, plain.clip().samples, atol=1e-6)
+    np.testing.assert_allclose(tagged.clip(0.5, 0.2).samples, plain.clip(0.5, 0.2).samples, atol=1e-6)
+
+
 def test_a_rare_format_that_is_damaged_is_refused_or_heard_as_far_as_it_goes():
     file = BytesIO()
     soundfile.write(file, 0.3 * chirps(1, RATE), RATE, format="WAV", subtype="NMS_ADPCM_32")
