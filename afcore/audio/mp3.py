@@ -6,6 +6,7 @@ The first frame of most MP3 files holds no sound but a table, by which a player 
 from __future__ import annotations
 
 import heapq
+import itertools
 import struct
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ _KBITS = {  # a second, by the number in the header
     False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _TAG_HEAD = 10  # bytes
+_MOST_TABLES, _MOST_TAGS = 50_000, 100  # that are looked at: places where the letters stand, in all and before a table
 
 
 def begins(data: bytes) -> bool:
@@ -38,15 +40,25 @@ def further_files(data: bytes) -> Iterator[int]:
     one."""
     first = tag_length(data, 0)
     end = first + _frame_length(data, first)
-    for found in heapq.merge(*(_places(data, name, end) for name in TABLES)):
+    places = heapq.merge(*(_places(data, name, end) for name in TABLES))
+    for found in itertools.islice(places, _MOST_TABLES):
         start = _table_frame(data, found)
         if start is None or start < end:
             continue
-        tag = data.rfind(b"ID3", end, start)
-        while tag >= 0 and tag + tag_length(data, tag) != start:  # a picture in the tag may hold the same letters
-            tag = data.rfind(b"ID3", end, tag)
-        yield start if tag < 0 else tag
+        yield _tagged(data, end, start)
         end = start + _frame_length(data, start)
+
+
+def _tagged(data: bytes, least: int, start: int) -> int:
+    """Where the tag begins that ends at ``start``, at ``least`` or later; ``start`` where there is none."""
+    tag = start
+    for _ in range(_MOST_TAGS):  # a picture in the tag may hold the same letters
+        tag = data.rfind(b"ID3", least, tag)
+        if tag < 0:
+            break
+        if tag + tag_length(data, tag) == start:
+            return tag
+    return start
 
 
 def _places(data: bytes, name: bytes, at: int) -> Iterator[int]:

@@ -3,6 +3,7 @@
 import os
 import struct
 import tarfile
+import time
 import tracemalloc
 import zipfile
 from io import BytesIO
@@ -349,6 +350,9 @@ def test_what_looks_like_the_table_of_an_mp3_file_is_no_joint():
         at = len(sound) // 2
         assert joined_files(sound[:at] + inside + sound[at:]) == [(0, len(sound) + len(inside))]
     assert len(joined_files(sound + table)) == 1  # a table after which nothing comes
+    begun = time.process_time()
+    letters = sound + 3_000_000 * b"Xing" + 3_000_000 * b"ID3"
+    assert len(joined_files(letters + tabled)) <= 2 and time.process_time() - begun < 5
     assert joined_files(sound + tabled)[1] == (len(sound), len(sound) + len(tabled))
 
 
