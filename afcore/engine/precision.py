@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 
 from afcore.errors import BadRequest, MissingPart
+from afcore.model.four_bits import half_block
 
 VARIABLE = "AFCORE_PRECISION"
-"""Names the environment variable that asks for a format of `FORMATS` or for `EIGHT_BITS`, for the app and every
-command."""
+"""Names the environment variable that asks for a format of `FORMATS`, for `FOUR_BITS` or for `EIGHT_BITS`, for the app
+and every command."""
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EIGHT_BITS = "8bit"
+FOUR_BITS = "4bit"
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
 """Where the driver of NVIDIA lists its GPUs on Linux."""
@@ -32,15 +34,21 @@ class Precision:
     """Where a GPU is there but not used: why, and what to install."""
     eight_bits: bool = False
     """Whether the decoder's weights are rounded to 8 bits (`afcore.checkpoints.eight_bits`)."""
+    four_bits: bool = False
+    """Whether the decoder's weights are the 4-bit integers of its package (`afcore.model.four_bits`)."""
 
     @property
     def name(self) -> str:
-        """The format in words: "bfloat16", or "bfloat16, weights in 8 bits"."""
-        return _name(self.dtype) + (", weights in 8 bits" if self.eight_bits else "")
+        """The format in words: "bfloat16", or "bfloat16, weights in 4 bits"."""
+        bits = ", weights in 8 bits" if self.eight_bits else ", weights in 4 bits" if self.four_bits else ""
+        return _name(self.dtype) + bits
 
 
 def choose_precision(
-    device: str | torch.device | None = None, dtype: torch.dtype | None = None, eight_bits: bool = False
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    eight_bits: bool = False,
+    four_bits: bool = False,
 ) -> Precision:
     """``device`` and ``dtype`` as asked for; where None, the accelerator that PyTorch finds (a CUDA GPU, Apple's by
     "mps", Intel's by "xpu") if there is one, and the format that decodes fastest there.
@@ -48,7 +56,8 @@ def choose_precision(
     Decoding one token at a time is bound by reading the weights, so half the bytes is nearly twice the speed, but on a
     CPU only where it multiplies bfloat16 in hardware: elsewhere every weight would be widened first, which costs more
     than it saves. Without ``dtype`` the environment variable `VARIABLE` may ask for a format; weights in 8 bits are for
-    a CPU and for models that can have them (``eight_bits``), and others are as where nothing is asked.
+    a CPU and for models that can have them (``eight_bits``), and others are as where nothing is asked. A model whose
+    weights were shipped in 4 bits (``four_bits``) keeps them on a CPU that PyTorch multiplies them quickly on.
 
     Raises MissingPart for a device that is not there, BadRequest for a format that the variable may not name.
     """
@@ -70,12 +79,14 @@ def choose_precision(
     if device.type != "cpu":
         return Precision(device, torch.float32, "float32, which every accelerator computes in.")
     eight_bits = eight_bits and asked == EIGHT_BITS
+    four_bits = four_bits and asked in ("", FOUR_BITS) and half_block() > 0
     rounded = ", with the decoder's weights in 8 bits, as asked for" if eight_bits else ""
+    rounded = ", with the decoder's weights in 4 bits, as they were shipped" if four_bits else rounded
     if cpu_has_bfloat16():
         reason = f"bfloat16, which this CPU multiplies in hardware{rounded}."
-        return Precision(device, torch.bfloat16, reason, notice, eight_bits)
+        return Precision(device, torch.bfloat16, reason, notice, eight_bits, four_bits)
     reason = f"float32, since this CPU has no bfloat16 instructions{rounded}."
-    return Precision(device, torch.float32, reason, notice, eight_bits)
+    return Precision(device, torch.float32, reason, notice, eight_bits, four_bits)
 
 
 def accelerator() -> str | None:
@@ -106,8 +117,8 @@ def cpu_has_bfloat16() -> bool:
 def _asked() -> str:
     """What the environment variable asks for; empty where nothing."""
     name = os.environ.get(VARIABLE, "")
-    if name and name not in (*FORMATS, EIGHT_BITS):
-        raise BadRequest(f"{VARIABLE} is “{name}”: set it to {', '.join(FORMATS)} or {EIGHT_BITS}, or leave it out.")
+    if name and name not in (*FORMATS, EIGHT_BITS, FOUR_BITS):
+        raise BadRequest(f"{VARIABLE} is “{name}”: set it to {', '.join(FORMATS)}, {EIGHT_BITS} or {FOUR_BITS}, or leave it out.")
     return name
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig
+from transformers.cache_utils import DynamicLayer
 
 from afcore.model.cross_attention import AudioContext
 
@@ -79,6 +80,50 @@ class AudioMemory:
         return AudioMemory(chosen, self.mask.index_select(0, rows), self.audio_index)
 
 
+ROOM = 64  # text positions that a layer of the cache grows by
+
+
+class _RoomyLayer(DynamicLayer):
+    """`DynamicLayer` with room for what comes next, so that a token does not copy what was read.
+
+    ``keys`` and ``values`` are the beginnings of what has the room. Whoever replaces them (a choice of rows, say) or
+    forks the layer makes the next update take new room.
+    """
+
+    _room: tuple[Tensor, Tensor] | None = None
+    _own: Tensor | None = None  # the keys that `update` left, while their room is this layer's alone
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled():
+            return super().update(key_states, value_states, *args, **kwargs)
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        known = self.get_seq_length()
+        end, room = known + key_states.shape[-2], self._room
+        if (
+            room is None
+            or self._own is not self.keys
+            or end > room[0].shape[-2]
+            or room[0].is_inference() != torch.is_inference_mode_enabled()
+        ):
+            batch, heads, _, size = key_states.shape
+            room = (
+                key_states.new_empty(batch, heads, end + ROOM, size),
+                value_states.new_empty(batch, heads, end + ROOM, value_states.shape[-1]),
+            )
+            if known:
+                room[0][:, :, :known], room[1][:, :, :known] = self.keys, self.values
+            self._room = room
+        room[0][:, :, known:end], room[1][:, :, known:end] = key_states, value_states
+        self.keys, self.values = room[0][:, :, :end], room[1][:, :, :end]
+        self._own = self.keys
+        return self.keys, self.values
+
+    def leave_room(self) -> None:
+        """The room may be another layer's too from here on."""
+        self._room = self._own = None
+
+
 class FlamingoCache(DynamicCache):
     """`DynamicCache` of the language model, with the audio beside it.
 
@@ -90,12 +135,16 @@ class FlamingoCache(DynamicCache):
 
     def __init__(self, text_config: PretrainedConfig):
         super().__init__(config=text_config)
+        self.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in self.layers]
         self.audio: AudioMemory | None = None
         self.audios_before: Tensor | None = None
 
     def fork(self) -> FlamingoCache:
-        """Another cache with the same past; what is added to one is not in the other. Cheap, since the
-        layers' tensors are replaced, never written to."""
+        """Another cache with the same past; what is added to one is not in the other. Cheap, since what both have is
+        never written to."""
+        for layer in self.layers:
+            if isinstance(layer, _RoomyLayer):
+                layer.leave_room()
         fork = copy.copy(self)
         fork.layers = [copy.copy(layer) for layer in self.layers]
         return fork

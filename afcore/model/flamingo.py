@@ -16,6 +16,7 @@ from afcore.model.cache import AudioMemory, FlamingoCache
 from afcore.model.configuration import AudioFlamingoConfig
 from afcore.model.cross_attention import FlamingoLayer, GatedCrossAttention
 from afcore.model.front_end import TagFrontEnd
+from afcore.model.quick_step import QuickStep
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,6 +46,9 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
     language_model argument: a decoder that is already loaded, taken as it is; without it one with
     random weights is built from `config.text_config`.
     """
+
+    quick_step: QuickStep | None = None
+    """Reads single tokens in the place of the decoder's modules, where these are such as it can read."""
 
     config: AudioFlamingoConfig
     config_class = AudioFlamingoConfig
@@ -255,6 +259,16 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
         logits_to_keep: compute logits for the last so many positions, or those indexed; 0 is all.
         Raises BadRequest for more audio than the model has positions for, ValueError for audio twice.
         """
+        if (
+            self.quick_step is not None
+            and cache is not None
+            and input_ids is not None
+            and inputs_embeds is audio_embeds is labels is None
+            and not any(value for key, value in kwargs.items() if key.startswith("output_"))
+            and self.quick_step.takes(input_ids, attention_mask, cache)
+        ):
+            context = cache.listen(input_ids == self.config.audio_token_id)
+            return CausalLMOutputWithPast(logits=self.quick_step(input_ids, context, cache), cache=cache)
         inputs = self._decoder_inputs(
             input_ids, attention_mask, audio_embeds, audio_mask, position_ids, cache, inputs_embeds, use_cache
         )
