@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from afcore.model.four_bits import GROUP, one_plane, two_planes
+from afcore.model.four_bits import GROUP, one_plane, table_rows, two_planes
 
 LINEAR = {
     "attn_q": "q_proj",
@@ -25,8 +25,8 @@ HEAD = "head"
 
 
 def packed_layers(file: Path, heads: int, key_heads: int) -> dict[str, Tensor]:
-    """``packed`` and ``scales`` of every linear layer, as ``<layer>.<name of LINEAR>.packed``, and of the table of the
-    embeddings as `HEAD`. ``heads``, ``key_heads``: of queries, and of keys and values.
+    """``packed``, ``scales`` and ``rows`` of every linear layer, as ``<layer>.<name of LINEAR>.packed``, and the first
+    two of the table of the embeddings, as `HEAD`. ``heads``, ``key_heads``: of queries, and of keys and values.
 
     Raises ValueError for a file of other formats than Q4_1 and, for the table, Q8_0.
     """
@@ -42,6 +42,7 @@ def packed_layers(file: Path, heads: int, key_heads: int) -> dict[str, Tensor]:
                     _halves(part, heads if parts[2] == "attn_q" else key_heads) for part in (codes, scale, least)
                 )
             name, pair = f"{parts[1]}.{LINEAR[parts[2]]}", one_plane(codes, scale, least)
+            state[f"{name}.rows"] = table_rows(codes, scale, least)
         elif tensor.name == "token_embd.weight":
             name, pair = HEAD, two_planes(*q8_0(tensor))
         else:

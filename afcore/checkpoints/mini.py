@@ -26,7 +26,7 @@ from afcore.errors import MissingPart
 from afcore.hashing import sha256_of, sha256_of_known
 from afcore.knowledge.table import table
 from afcore.model import AudioFlamingo, AudioFlamingoConfig, four_bits, lora
-from afcore.model.flamingo import block_of, decoder_layers
+from afcore.model.flamingo import decoder_layers
 from afcore.model.quick_step import QuickStep
 
 if TYPE_CHECKING:
@@ -308,34 +308,43 @@ def load_trained(model: AudioFlamingo, folder: str | Path) -> None:
 
 @torch.no_grad()
 def pack_(model: AudioFlamingo, weights: str | Path, trim: Callable[[], None] = lambda: None) -> AudioFlamingo:
-    """Puts the integers that the language model's package ships in the place of the decoder's weights, what ``weights``
-    has of low-rank updates beside them, and the blocks that hear in 8 bits; single tokens then go through a
-    `QuickStep`. For mini as `build_mini` made it, with ``weights``, on a CPU. Returns ``model``.
+    """Puts the integers that the language model's package ships in the place of the decoder's weights, and what
+    ``weights`` has of low-rank updates beside them; what is not padded is then read by a `QuickStep`. For mini as
+    `build_mini` made it, with ``weights``, on a CPU. Returns ``model``.
 
     ``trim`` is called now and then, to hand back what the weights took.
     """
     from safetensors.torch import load_file
 
-    stored = load_file(_packed_file(model.language_model.config))
     low_rank = {k: v for k, v in read_trained(weights).items() if k.startswith(lora.PREFIX)}
+    return put_(model, load_file(_packed_file(model.language_model.config)), low_rank, trim)
+
+
+@torch.no_grad()
+def put_(
+    model: AudioFlamingo,
+    stored: dict[str, torch.Tensor],
+    low_rank: dict[str, torch.Tensor],
+    trim: Callable[[], None] = lambda: None,
+) -> AudioFlamingo:
+    """`pack_` with what is ``stored`` as `packed_layers` gives it, and low-rank updates by the keys of `lora.updates`.
+    Both are emptied."""
     for number, layer in enumerate(decoder_layers(model.language_model)):
         inner = layer.get_submodule("decoder_layer")
         for parent in list(inner.modules()):
             for name in [name for name, _ in parent.named_children() if name in LINEAR.values()]:
                 key = f"{number}.{name}"
-                rows = stored.pop(f"{key}.packed")
-                made = four_bits.PackedLinear(rows, stored.pop(f"{key}.scales"), len(rows))
-                if (update := f"{lora.PREFIX}{key}") + ".A" in low_rank:
+                codes, scales, rows = (stored.pop(f"{key}.{part}") for part in ("packed", "scales", "rows"))
+                made = four_bits.PackedLinear(codes, scales, len(rows), rows=rows)
+                update = f"{lora.PREFIX}{key}"
+                if f"{update}.A" in low_rank:
                     made.add_low_rank(low_rank.pop(f"{update}.A"), low_rank.pop(f"{update}.B"))
                 setattr(parent, name, made)
-        if (block := block_of(layer)) is not None:
-            for parent, name in ((block.attn, "to_q"), (block.attn, "to_out"), (block.ff, "1"), (block.ff, "3")):
-                _pack_rows_(parent, name)
         trim()
     if low_rank:
         raise MissingPart(f"Mini's weights do not fit this version ({min(low_rank)}): restore the folder assets/mini.")
-    _pack_head_(model, stored[f"{HEAD}.packed"], stored[f"{HEAD}.scales"])
-    model.quick_step = QuickStep(model)
+    _pack_head_(model, stored.pop(f"{HEAD}.packed"), stored.pop(f"{HEAD}.scales"))
+    model.quick_step = QuickStep(model.language_model)
     trim()
     return model
 
@@ -351,11 +360,6 @@ def _packed_file(config: PretrainedConfig) -> Path:
         save_file(state, partial)
         os.replace(partial, file)
     return file
-
-
-def _pack_rows_(parent: torch.nn.Module, name: str) -> None:
-    weight = parent.get_submodule(name).get_parameter("weight")
-    setattr(parent, name, four_bits.PackedLinear(*four_bits.two_planes(*four_bits.grouped(weight)), len(weight), 2))
 
 
 def _pack_head_(model: AudioFlamingo, rows: torch.Tensor, scales: torch.Tensor) -> None:

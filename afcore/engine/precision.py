@@ -118,7 +118,9 @@ def _asked() -> str:
     """What the environment variable asks for; empty where nothing."""
     name = os.environ.get(VARIABLE, "")
     if name and name not in (*FORMATS, EIGHT_BITS, FOUR_BITS):
-        raise BadRequest(f"{VARIABLE} is “{name}”: set it to {', '.join(FORMATS)}, {EIGHT_BITS} or {FOUR_BITS}, or leave it out.")
+        raise BadRequest(
+            f"{VARIABLE} is “{name}”: set it to {', '.join(FORMATS)}, {EIGHT_BITS} or {FOUR_BITS}, or leave it out."
+        )
     return name
 
 

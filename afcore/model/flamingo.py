@@ -265,10 +265,11 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             and input_ids is not None
             and inputs_embeds is audio_embeds is labels is None
             and not any(value for key, value in kwargs.items() if key.startswith("output_"))
-            and self.quick_step.takes(input_ids, attention_mask, cache)
+            and self.quick_step.takes(attention_mask)
         ):
             context = cache.listen(input_ids == self.config.audio_token_id)
-            return CausalLMOutputWithPast(logits=self.quick_step(input_ids, context, cache), cache=cache)
+            logits = self.quick_step(input_ids, context, cache, logits_to_keep)
+            return CausalLMOutputWithPast(logits=logits, cache=cache)
         inputs = self._decoder_inputs(
             input_ids, attention_mask, audio_embeds, audio_mask, position_ids, cache, inputs_embeds, use_cache
         )

@@ -2,9 +2,8 @@
 mini's language model ships them: read by PyTorch's own product of a few rows with such weights, so that a token reads
 a quarter of what bfloat16 takes and nothing is rounded that was not rounded in the package.
 
-What is in 8 bits there (the output head, which is the table of the input embeddings) and what was trained here and is
-stored in 8 bits (the blocks that hear) are two planes of 4 bits each: 16 · high + low. Low-rank updates
-(`afcore.model.lora`) stand beside the weights.
+What is in 8 bits there, the output head, which is the table of the input embeddings, is two planes of 4 bits:
+16 · high + low. Low-rank updates (`afcore.model.lora`) stand beside the weights.
 
 Such weights can be neither trained nor saved: who has to, reads the model anew.
 """
@@ -21,9 +20,9 @@ from torch.nn import functional as F
 
 GROUP = 32
 """Numbers that share a scale and a minimum."""
-FEW = 16
+FEW = 24
 """Rows of activations up to which the product with integers is the faster one."""
-PIECE = 4096  # rows of a weight that are widened at once: of an output head, all would not fit a cache
+PIECE = 768  # rows of a weight that are widened at once, so that they stay in a cache
 ROWS = 64  # the product takes weights of a multiple of so many rows
 
 
@@ -61,14 +60,17 @@ class PackedLinear(nn.Module):
 
     packed: Tensor
     scales: Tensor
+    rows: Tensor | None
     low: Tensor | None
     high: Tensor | None
 
-    def __init__(self, packed: Tensor, scales: Tensor, out_features: int, planes: int = 1):
+    def __init__(self, packed: Tensor, scales: Tensor, out_features: int, planes: int = 1, rows: Tensor | None = None):
+        """``rows``: the same weights as `table_rows` gives them, from which they are widened quicker."""
         super().__init__()
         self.in_features, self.out_features, self.planes = 2 * packed.shape[1], out_features, planes
         self.register_buffer("packed", packed)
         self.register_buffer("scales", scales)
+        self.register_buffer("rows", rows)
         self.register_buffer("low", None)
         self.register_buffer("high", None)
 
@@ -80,11 +82,7 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) → (…, out)."""
         rows = x.reshape(-1, self.in_features)
-        if len(rows) <= FEW:
-            out = self.few(rows)
-        else:
-            pieces = [F.linear(rows, self.widened(start, x.dtype)) for start in range(0, self.out_features, PIECE)]
-            out = pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
+        out = self.few(rows) if len(rows) <= FEW else self.many(rows)
         if self.low is not None and self.high is not None:
             out = out + F.linear(F.linear(rows.float(), self.low), self.high).to(x.dtype)
         return out.to(x.dtype).view(*x.shape[:-1], self.out_features)
@@ -99,11 +97,22 @@ class PackedLinear(nn.Module):
             out = high + low
         return out[:, : self.out_features]
 
+    def many(self, rows: Tensor) -> Tensor:
+        """rows (M, in) of activations → (M, out) in their format, without the low-rank update."""
+        pieces = [F.linear(rows, self.widened(start, rows.dtype)) for start in range(0, self.out_features, PIECE)]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
+
     def widened(self, start: int, dtype: torch.dtype) -> Tensor:
         """The weights of up to `PIECE` rows from ``start`` on, (rows, in) in ``dtype``, rounded once."""
         half, step = half_block(), len(self.packed) // self.planes
         end = min(start + PIECE, step)
         width = self.in_features
+        if self.rows is not None:
+            places = torch.arange((end - start) * width // GROUP + 1, dtype=torch.int32)
+            weights: Tensor = torch.ops.quantized.embedding_bag_4bit_rowwise_offsets(
+                self.rows[start:end].view(-1, GROUP // 2 + 4), places[:-1], places, include_last_offset=True
+            )
+            return weights.view(end - start, width).to(dtype)
         out = torch.empty(width, end - start, dtype=dtype)
         # Blocks of rows lie side by side, each with its columns under each other: out is the transposed matrix.
         places = out.view(width, -1, 2, half).permute(2, 1, 0, 3)
@@ -116,8 +125,8 @@ class PackedLinear(nn.Module):
             for side, codes in enumerate((blocks & 15, blocks >> 4)):
                 grouped = codes.float().view(len(blocks), -1, GROUP, half)
                 moved = (zero[side] - 8 * scale[side])[:, :, None]
-                weights = torch.addcmul(moved, scale[side][:, :, None], grouped).view(len(blocks), width, half)
-                parts.append(weights)
+                part = torch.addcmul(moved, scale[side][:, :, None], grouped)
+                parts.append(part.view(len(blocks), width, half))
         for side in range(2):
             places[side].copy_(parts[side] if self.planes == 1 else parts[side] + parts[2 + side])
         return out.T[: self.out_features - start]
@@ -160,15 +169,21 @@ def one_plane(codes: Tensor, scale: Tensor, least: Tensor) -> tuple[Tensor, Tens
     return pack(codes), torch.stack([scale.float(), zero], -1).transpose(0, 1).to(torch.bfloat16).contiguous()
 
 
+def table_rows(codes: Tensor, scale: Tensor, least: Tensor) -> Tensor:
+    """The weights of `one_plane`, (N, K / 32 · 20) uint8: of every 32 their codes, scale and minimum in float16, which
+    PyTorch reads as a row of a table of embeddings."""
+    groups = codes.unflatten(1, (-1, GROUP))
+    halfs = torch.stack([scale, least], -1).half().view(torch.uint8)
+    return torch.cat([groups[..., ::2] | groups[..., 1::2] << 4, halfs], -1).flatten(1)
+
+
 def two_planes(codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """``packed`` and ``scales`` of weights code · scale: codes (N, K) int8, scale (N, K / 32); N is filled up to a
     multiple of 64."""
     missing = -len(codes) % ROWS
     codes, scale = F.pad(codes, (0, 0, 0, missing)), F.pad(scale.float(), (0, 0, 0, missing))
     high, low = (codes >> 4) + 8, codes & 15
-    scales = torch.stack(
-        [torch.stack([16 * scale, torch.zeros_like(scale)], -1), torch.stack([scale, 8 * scale], -1)]
-    )
+    scales = torch.stack([torch.stack([16 * scale, torch.zeros_like(scale)], -1), torch.stack([scale, 8 * scale], -1)])
     return (
         torch.cat([pack(high), pack(low)]),
         scales.flatten(0, 1).transpose(0, 1).to(torch.bfloat16).contiguous(),
