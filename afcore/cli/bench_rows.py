@@ -64,7 +64,7 @@ PUBLISHED = {"hidden_size": 768, "word_embed_proj_dim": 768, "num_hidden_layers"
 PUBLISHED_AUDIOS = 5  # four shots and the query, each of 16 windows
 INSTALL_LLAMA = (
     "llama.cpp is not here: put its `llama-bench` on the PATH (brew install llama.cpp, winget install llama.cpp, or a "
-    "build from github.com/ggml-org/llama.cpp), or pip install llama-cpp-python"
+    "build from github.com/ggml-org/llama.cpp), or pip install xllamacpp (which needs no compiler) or llama-cpp-python"
 )
 
 
@@ -373,7 +373,9 @@ def llama(options: argparse.Namespace) -> Measures:
     """Mini with its audio against llama.cpp with the bare language model as its package ships it, in turns."""
     name = "decode_to_llama_cpp"
     theirs = _llama_bench() if shutil.which("llama-bench") else None
-    if theirs is None and _has_llama_python():
+    if theirs is None and _has("xllamacpp"):
+        theirs = _xllamacpp()
+    if theirs is None and _has("llama_cpp"):
         theirs = _llama_python()
     if theirs is None:
         return {name: Measure.of(name, [], "", INSTALL_LLAMA)}
@@ -391,10 +393,29 @@ def llama(options: argparse.Namespace) -> Measures:
     return {name: Measure.of(name, [a / b for a, b in pairs], "", note)}
 
 
-def _has_llama_python() -> bool:
+def _has(package: str) -> bool:
     import importlib.util
 
-    return importlib.util.find_spec("llama_cpp") is not None
+    return importlib.util.find_spec(package) is not None
+
+
+def _xllamacpp() -> Callable[[], float]:
+    import importlib
+
+    import torch
+
+    xllamacpp = importlib.import_module("xllamacpp")
+    params = xllamacpp.CommonParams()
+    params.model.path = str(_gguf())
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
+    params.n_parallel, params.n_ctx, params.verbosity = 1, 512, -1
+    server = xllamacpp.Server(params)
+    asked = {"prompt": "What do you hear?", "max_tokens": NEW_TOKENS, "temperature": 0, "ignore_eos": True}
+
+    def speed() -> float:
+        return float(server.handle_completions(asked)["timings"]["predicted_per_second"])
+
+    return speed
 
 
 def _gguf() -> Path:

@@ -56,8 +56,8 @@ def choose_precision(
     Decoding one token at a time is bound by reading the weights, so half the bytes is nearly twice the speed, but on a
     CPU only where it multiplies bfloat16 in hardware: elsewhere every weight would be widened first, which costs more
     than it saves. Without ``dtype`` the environment variable `VARIABLE` may ask for a format; weights in 8 bits are for
-    a CPU and for models that can have them (``eight_bits``), and others are as where nothing is asked. A model whose
-    weights were shipped in 4 bits (``four_bits``) keeps them on a CPU that PyTorch multiplies them quickly on.
+    a CPU and for models that can have them (``eight_bits``), and others are as where nothing is asked. So are
+    weights in 4 bits, for a model that was shipped in them (``four_bits``) on a CPU that multiplies them quickly.
 
     Raises MissingPart for a device that is not there, BadRequest for a format that the variable may not name.
     """
@@ -79,9 +79,9 @@ def choose_precision(
     if device.type != "cpu":
         return Precision(device, torch.float32, "float32, which every accelerator computes in.")
     eight_bits = eight_bits and asked == EIGHT_BITS
-    four_bits = four_bits and asked in ("", FOUR_BITS) and half_block() > 0
+    four_bits = four_bits and asked == FOUR_BITS and half_block() > 0
     rounded = ", with the decoder's weights in 8 bits, as asked for" if eight_bits else ""
-    rounded = ", with the decoder's weights in 4 bits, as they were shipped" if four_bits else rounded
+    rounded = ", with the decoder's weights in 4 bits, as asked for" if four_bits else rounded
     if cpu_has_bfloat16():
         reason = f"bfloat16, which this CPU multiplies in hardware{rounded}."
         return Precision(device, torch.bfloat16, reason, notice, eight_bits, four_bits)

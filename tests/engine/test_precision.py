@@ -37,6 +37,17 @@ def test_weights_in_8_bits_where_asked_on_a_cpu_and_where_the_model_can(monkeypa
     assert not precision.choose_precision(eight_bits=True).eight_bits
 
 
+@pytest.mark.parametrize("half", [0, 32])
+def test_weights_in_4_bits_where_asked_and_where_the_cpu_is_quick_with_them(monkeypatch, half):
+    monkeypatch.setattr(precision, "half_block", lambda: half)
+    assert not precision.choose_precision("cpu", four_bits=True).four_bits
+    monkeypatch.setenv(precision.VARIABLE, precision.FOUR_BITS)
+    chosen, plain = precision.choose_precision("cpu", four_bits=True), precision.choose_precision("cpu")
+    assert chosen.four_bits == chosen.name.endswith(", weights in 4 bits") == bool(half)
+    assert plain.dtype == chosen.dtype and not plain.four_bits and not chosen.eight_bits
+    assert not precision.choose_precision("cpu", torch.float32, four_bits=True).four_bits
+
+
 def test_what_is_asked_for_is_taken(monkeypatch):
     assert precision.choose_precision("cpu", torch.float32).dtype == torch.float32
     assert not precision.choose_precision("cpu", torch.float32, eight_bits=True).eight_bits
@@ -44,8 +55,8 @@ def test_what_is_asked_for_is_taken(monkeypatch):
     chosen = precision.choose_precision("cpu", eight_bits=True)
     assert chosen.dtype == torch.float32 and not chosen.eight_bits
     assert precision.choose_precision("cpu", torch.bfloat16).dtype == torch.bfloat16
-    monkeypatch.setenv(precision.VARIABLE, "4bit")
-    with pytest.raises(BadRequest, match="set it to float32, bfloat16 or 8bit"):
+    monkeypatch.setenv(precision.VARIABLE, "3bit")
+    with pytest.raises(BadRequest, match="set it to float32, bfloat16, 8bit or 4bit"):
         precision.choose_precision("cpu")
 
 
