@@ -90,7 +90,7 @@ def test_retrieval_is_compared_with_the_exact_neighbours(options):
 
 def test_without_llama_cpp_the_row_says_how_to_install_it(options, monkeypatch):
     monkeypatch.setattr(bench_rows.shutil, "which", lambda name: None)
-    monkeypatch.setattr(bench_rows, "_has_llama_python", lambda: False)
+    monkeypatch.setattr(bench_rows, "_has", lambda package: False)
     (one,) = bench_rows.llama(options).values()
     assert one.value is None and one.met is None and "llama-bench" in one.note
 
