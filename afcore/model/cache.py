@@ -111,7 +111,7 @@ class _RoomyLayer(DynamicLayer):
                 key_states.new_empty(batch, heads, end + ROOM, size),
                 value_states.new_empty(batch, heads, end + ROOM, value_states.shape[-1]),
             )
-            if known:
+            if known and self.keys is not None and self.values is not None:
                 room[0][:, :, :known], room[1][:, :, :known] = self.keys, self.values
             self._room = room
         room[0][:, :, known:end], room[1][:, :, known:end] = key_states, value_states
@@ -135,7 +135,8 @@ class FlamingoCache(DynamicCache):
 
     def __init__(self, text_config: PretrainedConfig):
         super().__init__(config=text_config)
-        self.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in self.layers]
+        roomy: Any = _RoomyLayer  # transformers has no types on it
+        self.layers = [roomy() if type(layer) is DynamicLayer else layer for layer in self.layers]
         self.audio: AudioMemory | None = None
         self.audios_before: Tensor | None = None
 

@@ -267,6 +267,7 @@ class AudioFlamingo(PreTrainedModel, GenerationMixin):
             and not any(value for key, value in kwargs.items() if key.startswith("output_"))
             and self.quick_step.takes(attention_mask)
         ):
+            assert self.config.audio_token_id is not None, "as mini has it"
             context = cache.listen(input_ids == self.config.audio_token_id)
             logits = self.quick_step(input_ids, context, cache, logits_to_keep)
             return CausalLMOutputWithPast(logits=logits, cache=cache)

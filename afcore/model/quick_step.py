@@ -89,14 +89,15 @@ class QuickStep:
         if not isinstance(language_model, LlamaForCausalLM):
             raise TypeError("This step is a Llama's.")
         config = language_model.config
-        self.eps, self.width = config.rms_norm_eps, config.hidden_size
-        self.heads, self.shared = config.num_attention_heads, config.num_key_value_heads
+        self.eps, self.width = config.rms_norm_eps, int(config.hidden_size)
+        self.heads = int(config.num_attention_heads)
+        self.shared = int(config.num_key_value_heads or self.heads)
         self.size = getattr(config, "head_dim", None) or self.width // self.heads
         self.norm = language_model.model.norm.weight.detach().float()
-        self.head = language_model.get_output_embeddings()
-        self.table = language_model.get_input_embeddings()
-        if not isinstance(self.head, PackedLinear) or not isinstance(self.table, PackedEmbedding):
+        head, table = language_model.get_output_embeddings(), language_model.get_input_embeddings()
+        if not isinstance(head, PackedLinear) or not isinstance(table, PackedEmbedding):
             raise TypeError("This step needs a head in two planes of 4 bits.")
+        self.head, self.table = head, table
         self.dtype = self.table.dtype
         self.layers = [self._layer(layer, self.dtype) for layer in language_model.model.layers]
         rotary = language_model.model.rotary_emb
@@ -131,6 +132,7 @@ class QuickStep:
         """ids (B, T), what follows what ``cache`` has read → logits (B, T', V) float32 of the last ``logits_to_keep``
         positions, or those indexed (0: all). The cache has read ``ids`` then."""
         (batch, length), known = ids.shape, cache.get_seq_length()
+        past: list[Any] = list(cache.layers)
         cos, sin = self._at(known, known + length)
         x = self.table.rows(ids.flatten())
         shape, total, end = (self.width,), self.heads + self.shared, (self.heads + self.shared) * self.size
@@ -145,7 +147,7 @@ class QuickStep:
             turned = torch.addcmul(turned * cos, turned.roll(self.size // 2, -1), sin).to(self.dtype).transpose(1, 2)
             new = out[:, end:].view(batch, length, self.shared, self.size).to(self.dtype).transpose(1, 2)
             query = turned[:, : self.heads]
-            keys, values = cache.layers[number].update(turned[:, self.heads :], new)
+            keys, values = past[number].update(turned[:, self.heads :], new)
             if length == 1:  # the heads that share a key go as rows of one query, so that each key is read once
                 query = query.reshape(batch, self.shared, -1, self.size)
                 heard = F.scaled_dot_product_attention(query, keys, values).reshape(batch, -1)
