@@ -164,7 +164,7 @@ def start(container: Container) -> "subprocess.Popen[bytes]":
     root = shlex.quote(str(container.root))
     mounts = [f"mount --bind {root}{place} {root}{place}" for place in container.volumes]
     if service.get("read_only"):
-        mounts.insert(0, f"mount -o remount,bind,ro {root}")
+        mounts.append(f"mount -o remount,bind,ro {root}")  # what is mounted by now stays as it is
     for place in service.get("tmpfs", []):
         mounts.append(f"mount -t tmpfs -o mode=1777 tmpfs {root}{place}")
     privileged = service.get("cap_drop") != ["ALL"]
@@ -227,7 +227,7 @@ def ask(container: Container) -> None:
             written = run(["touch", f"{container.folder}/written"])
             say(f"the app's folder can{'' if written == 0 else 'not'} be written to")
         finally:
-            app.terminate()
+            app.kill()  # `unshare` passes over other signals; what it started ends with it
 
 
 def children(pid: int) -> Iterator[int]:
