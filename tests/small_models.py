@@ -1,5 +1,7 @@
 """Small random models around small decoders, and inputs for them."""
 
+from types import SimpleNamespace
+
 import torch
 
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
@@ -115,3 +117,17 @@ def inputs(model, windows=((3, 16, 1),), length=21, seed=1, pad=None) -> dict:
             attention[r, where], ids[r, where] = 0, PAD
     embeds = torch.randn(len(windows), audios * 16, model.config.feature_width, generator=generator)
     return {"input_ids": ids, "attention_mask": attention, "audio_embeds": embeds, "audio_mask": mask}
+
+
+class Letters:
+    """A tokenizer of one token a character."""
+
+    eos_token_id = 2
+    pad_token_id = 0
+
+    def __call__(self, text, **how):
+        ids = [ord(c) % 60 + 4 for c in text]
+        return SimpleNamespace(input_ids=torch.tensor([ids]) if "return_tensors" in how else ids)
+
+    def decode(self, tokens, **how):
+        return " ".join(map(str, tokens))

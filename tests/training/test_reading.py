@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_models import AUDIO, build
-from test_rewards import Letters
+from small_models import AUDIO, Letters, build
 
 from afcore.checkpoints.mini import called
 from afcore.corpus.held_out import says_left_out

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_models import build
+from small_models import Letters, build
 
 from afcore import prompts
 from afcore.corpus.held_out import says_left_out
@@ -86,20 +86,6 @@ def test_what_may_be_heard_is_neither_true_nor_false():
 def test_advantages_are_against_the_mean_of_the_others():
     assert advantages(np.array([1.0, 0, 0, 0])) == pytest.approx([1, -1 / 3, -1 / 3, -1 / 3])
     assert not advantages(np.array([0.3] * 4)).any()
-
-
-class Letters:
-    """A tokenizer of one token a character."""
-
-    eos_token_id = 2
-    pad_token_id = 0
-
-    def __call__(self, text, **how):
-        ids = [ord(c) % 60 + 4 for c in text]
-        return SimpleNamespace(input_ids=torch.tensor([ids]) if "return_tensors" in how else ids)
-
-    def decode(self, tokens, **how):
-        return " ".join(map(str, tokens))
 
 
 def test_right_answers_become_likelier(monkeypatch):

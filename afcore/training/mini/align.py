@@ -129,12 +129,13 @@ def choose_words(clips: ClipSet, net: MiniClapNet) -> float:
 
 
 def choose_weight(clips: ClipSet, net: MiniClapNet, words: float) -> float:
-    """The share of meaning with the best 1-nearest-neighbour label accuracy of validation clips against training
-    clips."""
+    """The least share of meaning whose 1-nearest-neighbour label accuracy, of validation clips against training clips,
+    is within a standard error of the best: meaning was learned from the labels that these have, and the sounds of
+    others are told apart by what the encoder gives."""
     bank = [i for i in range(len(clips)) if clips[i].split == "train" and clips[i].label]
     labels = {clips[i].label for i in bank}
     queries = [i for i in range(len(clips)) if clips[i].split == "validation" and clips[i].label in labels]
-    best, chosen = -1.0, 0.5
+    found: dict[float, float] = {}
     for weight in (0.0, 0.2, 0.35, 0.5, 0.65, 0.8):
         clap = MiniClap(net, weight, words)
         nearest = (clips.clap_vectors(clap, queries) @ clips.clap_vectors(clap, bank).T).argmax(1)
@@ -142,6 +143,7 @@ def choose_weight(clips: ClipSet, net: MiniClapNet, words: float) -> float:
             np.mean([clips[q].label == clips[bank[n]].label for q, n in zip(queries, nearest, strict=True)])
         )
         print(f"weight of meaning {weight}: 1-NN {accuracy:.3f} on {len(queries)} validation clips", flush=True)
-        if accuracy > best:
-            best, chosen = accuracy, weight
-    return chosen
+        found[weight] = accuracy
+    best = max(found.values())
+    error = (best * (1 - best) / len(queries)) ** 0.5
+    return min(weight for weight, accuracy in found.items() if accuracy >= best - error)

@@ -213,7 +213,8 @@ def best_temperature(grid: Sequence[float], scores: Sequence[np.ndarray]) -> flo
 def choose(
     tried: Sequence[LabelTrial], heat: dict[str, float], left_out: Collection[str] = (LANGUAGE,)
 ) -> dict[str, float]:
-    """Weights by coordinate ascent; what `scoring.pooled` does with them is done here for all trials at once.
+    """The weights under which the right labels are likeliest, by coordinate ascent; what `scoring.pooled` does with
+    them is done here for all trials at once. How many are right says less: of 240 trials its standard error is 3 %.
 
     Those of `left_out` are 0: the language side takes ten times as long as the others together, and is right far less
     often on sounds that training did not know. It is asked where nobody else has anything to say.
@@ -224,13 +225,12 @@ def choose(
     }
     weights = {judge: 0.0 if judge in left_out else 1.0 for judge in logs}
 
-    def gain(candidate: dict[str, float]) -> tuple[float, float]:
+    def gain(candidate: dict[str, float]) -> float:
         total = sum(candidate.values())
         summed = sum((w * logs[j] for j, w in candidate.items()), np.zeros(()))
-        share = float((summed.argmax(-1) == 0).mean())
-        return round(share, 2), float(log_softmax(summed / total)[:, 0].mean())
+        return float(log_softmax(summed / total)[:, 0].mean())
 
-    def gain_with(judge: str) -> Callable[[float], tuple[float, float]]:
+    def gain_with(judge: str) -> Callable[[float], float]:
         return lambda weight: gain({**weights, judge: weight})
 
     for _ in range(4):
