@@ -171,20 +171,22 @@ class InvertedResidual(nn.Module):
             layers.append(SqueezeExcitation(expanded))
         self.block = nn.Sequential(*layers, conv(expanded, out, 1, 1, 1, nn.Identity))
 
-    def forward(self, x: Tensor, frames: Frames = None) -> tuple[Tensor, Frames]:
-        """x (N, C, H, T) → the same, T divided by the stride; and the frames of each row then."""
-        if frames is None:
-            y = self.block(x)
-        else:
-            y = x
-            for layer in self.block:
-                if isinstance(layer, SqueezeExcitation):
-                    y = layer(y, frames)
-                    continue
-                if convolution(layer).kernel_size != (1, 1):  # what mixes frames must find nothing after the end
-                    silence_(y, frames)
-                y = layer(y)
-                frames = after(layer, frames)
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, T) → the same, T divided by the stride."""
+        y: Tensor = self.block(x)
+        return x + y if self.residual else y
+
+    def unequal(self, x: Tensor, frames: list[int]) -> tuple[Tensor, list[int]]:
+        """As `forward`, of rows of unequal length; and the frames of each row then."""
+        y = x
+        for layer in self.block:
+            if isinstance(layer, SqueezeExcitation):
+                y = layer(y, frames)
+                continue
+            if convolution(layer).kernel_size != (1, 1):  # what mixes frames must find nothing after the end
+                silence_(y, frames)
+            y = layer(y)
+            frames = after(layer, frames)
         return (x + y if self.residual else y), frames
 
 
@@ -226,8 +228,8 @@ class MiniEncoderNet(nn.Module):
         up to rounding. None: all."""
         x = silence_(mel, frames)
         for layer in self.features:
-            if isinstance(layer, InvertedResidual):
-                x, frames = layer(x, frames)
+            if frames is not None and isinstance(layer, InvertedResidual):
+                x, frames = layer.unequal(x, frames)
             else:
                 x = layer(x)
                 frames = None if frames is None else after(layer, frames)

@@ -23,7 +23,7 @@ def test_a_clap_of_transformers_finds_and_the_models_own_judges(engine, tmp_path
     folder = save_clap(tmp_path / "clap")
     changed, shares = finders.found_by(engine, str(folder)), []
     changed.retriever(progress=shares.append)
-    assert len(shares) == 6 and changed.clap_name.startswith("clap/clap-")
+    assert shares == [1.0] and changed.clap_name.startswith("clap/clap-")
     again = finders.found_by(engine, str(folder))
     again.retriever(progress=shares.append)
     assert len(shares) == 6, "the vectors are kept in the data folder"

@@ -47,8 +47,13 @@ def shared(tmp_path_factory):
 @pytest.fixture
 def engine(shared, monkeypatch):
     """Counts what it hears."""
-    heard, hear = [], shared.hear
-    monkeypatch.setattr(shared, "hear", lambda clip: heard.append(clip.name) or hear(clip))
+    heard, hear = [], shared.hear_many
+
+    def counted(clips, *more):
+        heard.extend(clip.name for clip in clips)
+        return hear(clips, *more)
+
+    monkeypatch.setattr(shared, "hear_many", counted)
     monkeypatch.setattr(shared, "names", heard, raising=False)
     return shared
 
@@ -147,15 +152,15 @@ def test_a_copy_of_large_weights_counts_as_the_same(tmp_path, monkeypatch):
 
 def test_what_was_done_before_a_kill_is_kept(engine, project, folder, tmp_path, monkeypatch):
     out = tmp_path / "labels.csv"
-    hear = engine.hear
+    hear = engine.hear_many
 
-    def dies(clip):
-        if clip.name == "deep/b.wav":
+    def dies(clips, *more):
+        if any(clip.name == "deep/b.wav" for clip in clips):
             raise KeyboardInterrupt
-        return hear(clip)
+        return hear(clips, *more)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(engine, "hear", dies)
+        patch.setattr(engine, "hear_many", dies)
         label_folder(project, folder, out, lambda: engine, HOW)
     assert not out.exists()
     notes = tmp_path / "labels.csv.progress.jsonl"
