@@ -26,7 +26,7 @@ def test_a_clap_of_transformers_finds_and_the_models_own_judges(engine, tmp_path
     assert shares == [1.0] and changed.clap_name.startswith("clap/clap-")
     again = finders.found_by(engine, str(folder))
     again.retriever(progress=shares.append)
-    assert len(shares) == 6, "the vectors are kept in the data folder"
+    assert shares == [1.0], "the vectors are kept in the data folder"
     assert set(changed.bank.claps()) == {engine.clap_name, changed.clap_name}
     both = changed.hear(tone_clip(430))
     assert both.query.shape == (16,) and np.array_equal(both.vector, heard.vector)
