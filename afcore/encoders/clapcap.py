@@ -164,11 +164,11 @@ class ClapCap(nn.Module):
         with torch.inference_mode():
             return self(torch.zeros(1, self.plan.window, device=self.log_mel.window.device))[0].clone()
 
-    @torch.inference_mode()
     def embed_many(self, sounds: Sequence[np.ndarray]) -> list[Tensor]:
         """As `embed` for each."""
         return [self.embed(samples) for samples in sounds]
 
+    @torch.inference_mode()
     def embed(self, samples: np.ndarray) -> Tensor:
         """Samples (T,) float32 at 44.1 kHz, normalised -> (n, 1024), on the encoder's device."""
         windows, _ = self.plan.cut(samples)
