@@ -86,13 +86,16 @@ class Ear:
         taken = (time.perf_counter() - begun) / max(1, len(made))
         found = []
         for clip in clips:
-            if clip.key in made:
-                made[clip.key].timings["encode"] = taken
-                found.append(made[clip.key])
-            else:
-                # The same stretch may come from a file of another name; nothing was computed for it this time.
+            one = made.get(clip.key)
+            if one is not None and one.clip is clip:
+                one.timings["encode"] = taken
+                found.append(one)
+                continue
+            if one is None:
                 self._heard.move_to_end(clip.key)
-                found.append(replace(self._heard[clip.key], clip=clip, timings={"encode": 0.0}))
+                one = self._heard[clip.key]
+            # The same stretch may come from a file of another name; nothing was computed for it this time.
+            found.append(replace(one, clip=clip, timings={"encode": 0.0}))
         if remember:
             self._heard |= made
             while len(self._heard) > HEARD_KEPT:

@@ -58,6 +58,13 @@ def test_loudness_does_not_matter_and_a_clip_is_heard_once(engine, monkeypatch):
     assert engine.hear(clip).features is loud.features
 
 
+def test_one_sound_under_two_names_is_heard_once_and_keeps_both(engine):
+    clips = [from_samples(tone(310), RATE, name).clip() for name in ("mine", "yours")]
+    mine, yours = engine.hear_many(clips, remember=False)
+    assert (mine.clip.name, yours.clip.name) == ("mine", "yours") and mine.features is yours.features
+    assert sorted(bool(one.timings["encode"]) for one in (mine, yours)) == [False, True]
+
+
 def test_a_file_reports_decoding_and_a_bad_one_is_refused(engine, tmp_path):
     file = tmp_path / "tone.wav"
     file.write_bytes(from_samples(tone(300), RATE, "x").data)
