@@ -228,11 +228,12 @@ class MiniEncoderNet(nn.Module):
         up to rounding. None: all."""
         x = silence_(mel, frames)
         for layer in self.features:
-            if frames is not None and isinstance(layer, InvertedResidual):
+            if frames is None:
+                x = layer(x)
+            elif isinstance(layer, InvertedResidual):
                 x, frames = layer.unequal(x, frames)
             else:
-                x = layer(x)
-                frames = None if frames is None else after(layer, frames)
+                x, frames = layer(x), after(layer, frames)
         embedding = mean_of_map(x, frames)
         return torch.cat([embedding, self.tags(embedding)], 1)
 

@@ -46,14 +46,13 @@ def load(
             )
     if precision.eight_bits or precision.four_bits:  # what is mapped would stay in memory beside what is made of it
         model, tokenizer = build_mini(folder, {}, folder, progress, precision.dtype)
-        trim()
-        if precision.eight_bits:
-            round_(model, trim)
-        else:
-            pack_(model, folder, trim)
     else:
         model, tokenizer = ready_mini(folder, progress, precision.dtype)
-        trim()
+    trim()
+    if precision.eight_bits:
+        round_(model, trim)
+    elif precision.four_bits:
+        pack_(model, folder, trim)
     progress("Loading the audio encoder", 0.8)
     encoder, clap = MiniEncoder.load(folder, precision.device), MiniClap.load(folder)
     calibration = Calibration.from_dict(json.loads((folder / "config.json").read_text())["calibration"])

@@ -76,8 +76,7 @@ class PackedLinear(nn.Module):
 
     def add_low_rank(self, a: Tensor, b: Tensor) -> None:
         """a (rank, in) and b (out, rank): the weight is what it was, plus b · a."""
-        dtype = torch.float32
-        self.low, self.high = a.to(dtype), b.to(dtype)
+        self.low, self.high = a.float(), b.float()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) → (…, out)."""

@@ -13,6 +13,13 @@ from transformers import initialization as init
 from afcore.model.configuration import AudioFlamingoConfig
 
 
+def strongest(probability: Tensor, tag_tokens: int) -> tuple[Tensor, Tensor]:
+    """probability (…, tags) → those of the classes that become tokens of their own, and which these are, strongest
+    first, both (…, `tag_tokens`)."""
+    values, index = probability.topk(tag_tokens, -1)
+    return values, index
+
+
 class TagFrontEnd(nn.Module):
     """Each window's features, an embedding and then tag logits, become T tokens
     (`AudioFlamingoConfig.tokens_per_window`):
@@ -94,8 +101,8 @@ class TagFrontEnd(nn.Module):
         embedding, logits = features.split([features.shape[-1] - self.tag_count, self.tag_count], -1)
         probability = logits.sigmoid()
         mean = probability @ self.tag_text / probability.sum(-1, keepdim=True).clamp_min(1e-6)
-        strongest, index = probability.topk(self.tag_tokens, -1)
-        tags = self.tag_text[index] * strongest.sqrt()[..., None]
+        most, index = strongest(probability, self.tag_tokens)
+        tags = self.tag_text[index] * most.sqrt()[..., None]
         tokens = torch.cat(
             [
                 self.embedding_proj(self.norm(embedding))[..., None, :],
@@ -106,7 +113,7 @@ class TagFrontEnd(nn.Module):
         )
         tokens = tokens + self.type_embedding
         if self.tag_words:
-            words = self.word_text[index] * strongest.sqrt()[..., None, None]
+            words = self.word_text[index] * most.sqrt()[..., None, None]
             before = F.pad(words[..., :-1, :], (0, 0, 1, 0))
             spoken = self.word_proj(words) + self.before_proj(before) + self.word_embedding
             tokens = torch.cat([tokens, spoken.flatten(-3, -2)], -2)

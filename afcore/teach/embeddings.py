@@ -21,19 +21,15 @@ class Derived:
         """As `Project.items`."""
         raise NotImplementedError
 
-    def set_embedding(
-        self, clip_id: int, arrays: dict[tuple[str, str], np.ndarray], notices: Iterable[Notice] | None = None
-    ) -> None:
-        """Keeps what one clip was embedded to, all or nothing: {(model, "features"): (n, E), (model, "clap"): (d,)}.
-
-        Features as float16, vectors as float32, like a `Bank`. ``notices``: about the file, as it was heard for them.
-        """
-        self.set_embeddings([(clip_id, arrays, notices)])
-
     def set_embeddings(
         self, made: Iterable[tuple[int, dict[tuple[str, str], np.ndarray], Iterable[Notice] | None]]
     ) -> None:
-        """As `set_embedding` for several clips, all of them or none."""
+        """Keeps what clips were embedded to, of all of them or of none: the number of each, its arrays
+        {(model, "features"): (n, E), (model, "clap"): (d,)}, and what is told of its file, as it was heard for them
+        (None: as before).
+
+        Features as float16, vectors as float32, like a `Bank`.
+        """
         with self.db.write("the embedding") as db:
             for clip_id, arrays, notices in made:
                 for (model, kind), array in arrays.items():

@@ -24,8 +24,8 @@ from afcore.corpus.held_out import says_left_out
 from afcore.errors import BadRequest
 from afcore.model import AudioFlamingo, AudioFlamingoConfig
 from afcore.model.flamingo import block_of, decoder_layers
-from afcore.training.mini.rewards import HasTalk
-from afcore.training.mini.talk import Talk
+from afcore.model.front_end import strongest
+from afcore.training.mini.rewards import HasTalk, spoken
 from afcore.training.recipe.batches import collate
 from afcore.training.recipe.network import AnswerLoss
 from afcore.training.recipe.sources import AuxiliaryLoss, DataSource
@@ -55,9 +55,8 @@ class Reading(AuxiliaryLoss):
         self, model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, source: DataSource | HasTalk, seed: int = 0
     ) -> None:
         """Raises BadRequest where the dataset is not of clips that are spoken about."""
-        if not isinstance(source, HasTalk) or not isinstance(source.maker, Talk):
-            raise BadRequest("Names are read of clips that are spoken about: the dataset must be one of these.")
-        self.source, self.tokenizer, self.talk = source, tokenizer, source.maker
+        self.source, self.tokenizer = spoken(source, "Names are read"), tokenizer
+        self.talk = self.source.maker
         numbers: dict[str, int] = {}
         self.like = torch.tensor(  # tokens that differ by a space or a capital letter alone are one word
             [numbers.setdefault(str(tokenizer.decode([i])).strip().lower(), i) for i in range(len(tokenizer))]
@@ -79,10 +78,12 @@ class Reading(AuxiliaryLoss):
             if kind == "classify":
                 asked, answer, options = talk.classified(about)
                 prompt = prompts.single(asked, prompts.task_of(asked), options)
+            elif kind == "caption":
+                prompt = prompts.single(prompts.CAPTION, prompts.task_of(prompts.CAPTION))
+                answer = talk.captioned(about.truth)
             else:
-                asked, answer = ("", "") if kind == "caption" else talk.turn(kind, about)
-                asked, answer = asked or prompts.CAPTION, answer or talk.captioned(about.truth)
-                prompt = prompts.single(asked, prompts.task_of(asked)) if kind == "caption" else prompts.chat([], asked)
+                asked, answer = talk.turn(kind, about)
+                prompt = prompts.chat([], asked)
             sample = talk.finish(prompt, answer, [about.sound])
             if not says_left_out(sample.text):
                 return sample
@@ -144,7 +145,7 @@ class Reading(AuxiliaryLoss):
         config, mask = self.config, batch["audio_mask"]
         kept = mask.any(0)
         logits = batch["audio_embeds"][:, kept, -config.tag_count :]
-        index = logits.sigmoid().topk(config.tag_tokens, -1).indices
+        _, index = strongest(logits.sigmoid(), config.tag_tokens)
         words = self.words.to(index.device)[index].flatten(-2)
         other = words.new_full((*words.shape[:-1], 2 + config.tag_tokens), -1)
         return torch.cat([other, words], -1).masked_fill(~mask[:, kept, None], -1).flatten(1)

@@ -220,6 +220,13 @@ class HasTalk(Protocol):
         ...
 
 
+def spoken(source: DataSource | HasTalk, what: str) -> HasTalk:
+    """``source``, where it is of clips that are spoken about. ``what``: is done with these. Raises BadRequest."""
+    if not isinstance(source, HasTalk) or not isinstance(source.maker, Talk):
+        raise BadRequest(f"{what} of clips that are spoken about: the dataset must be one of these.")
+    return source
+
+
 @contextmanager
 def speaking(model: AudioFlamingo) -> Iterator[None]:
     """As the model answers: without dropout, with the attention that is quickest forwards."""
@@ -259,11 +266,10 @@ class Rewards(AuxiliaryLoss):
         self, model: AudioFlamingo, tokenizer: PreTrainedTokenizerBase, source: DataSource | HasTalk, seed: int = 0
     ) -> None:
         """Raises BadRequest where the dataset is not of clips that are spoken about."""
-        if not isinstance(source, HasTalk) or not isinstance(source.maker, Talk):
-            raise BadRequest("Answers are judged of clips that are spoken about: the dataset must be one of these.")
-        self.source, self.tokenizer, self.ends = source, tokenizer, end_tokens(model, tokenizer)
+        self.source = spoken(source, "Answers are judged")
+        self.tokenizer, self.ends = tokenizer, end_tokens(model, tokenizer)
         self.eoc = int(model.config.endofchunk_token_id or 0)
-        self.examiner = Examiner(source.maker)
+        self.examiner = Examiner(self.source.maker)
 
     def forward(self, model: AudioFlamingo, rng: np.random.Generator) -> Tensor:
         """Minus the expected worth's gradient, per token that is learned from, and the labels' cross-entropy."""
